@@ -1,0 +1,150 @@
+"""The values that pass between the layers: frames, brackets and what becomes of them.
+
+Conventions: arrays are numpy, (H, W, 3) RGB, float32 unless said otherwise. *Linear* means
+proportional to radiance with 1.0 = the white of the frame itself; *radiance* means linear with
+1.0 = the white of the reference frame; *code* is the gamma-encoded value linear ** (1 / 2.2) (eq. 7).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from math import log2
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatImage = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """How much light one frame gathered.
+
+    Attributes:
+        stops: log2(t * iso / 100 / N**2); higher is brighter. Only differences within a bracket
+            matter, so it may be relative where the camera settings are unknown.
+        time_s: exposure time [s], or None.
+        iso: ISO speed, or None.
+        f_number: aperture N, or None.
+    """
+
+    stops: float
+    time_s: float | None = None
+    iso: float | None = None
+    f_number: float | None = None
+
+    @classmethod
+    def from_camera(
+        cls, time_s: float, iso: float | None = None, f_number: float | None = None
+    ) -> Exposure:
+        """Stops from camera settings; a missing ISO counts as 100 and a missing aperture as f/1."""
+        stops = log2(time_s * (iso or 100.0) / 100.0 / (f_number or 1.0) ** 2)
+        return cls(stops, time_s, iso, f_number)
+
+    @property
+    def ev100(self) -> float:
+        """log2(N**2 / t) - log2(iso / 100): higher is less light, the opposite sign of `stops`."""
+        return -self.stops
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One photograph of a bracket, still encoded as its file had it.
+
+    Attributes:
+        pixels: (H, W, 3) RGB, uint8, uint16 or float32; integers span 0 .. 2**bits - 1 and float32
+            spans [0, 1]. Kept in the file's own type: a third of the memory, no precision lost.
+        exposure: its exposure.
+        path: the file it came from, or None.
+        color_space: name of its primaries, "sRGB" unless the file says otherwise.
+    """
+
+    pixels: NDArray[np.uint8] | NDArray[np.uint16] | FloatImage
+    exposure: Exposure
+    path: Path | None = None
+    color_space: str = "sRGB"
+
+    @property
+    def name(self) -> str:
+        """The file's name, for messages."""
+        return self.path.name if self.path else "frame"
+
+    @property
+    def bit_depth(self) -> int:
+        """Bits of a stored sample: 8, 16 or 32."""
+        return self.pixels.dtype.itemsize * 8
+
+    def encoded(self) -> FloatImage:
+        """(H, W, 3) float32 in [0, 1]: integers divided by 2**bits - 1."""
+        if self.pixels.dtype == np.float32:
+            return self.pixels
+        return self.pixels.astype(np.float32) / np.float32(np.iinfo(self.pixels.dtype).max)
+
+
+@dataclass(frozen=True, slots=True)
+class Bracket:
+    """2 to 9 frames of one scene and size, sorted from dark to bright.
+
+    Attributes:
+        frames: the frames.
+        reference: index of the frame whose geometry the result keeps.
+    """
+
+    frames: tuple[Frame, ...]
+    reference: int
+
+    @property
+    def stops(self) -> tuple[float, ...]:
+        """Exposure of each frame relative to the reference [stops]; 0 at the reference."""
+        zero = self.frames[self.reference].exposure.stops
+        return tuple(frame.exposure.stops - zero for frame in self.frames)
+
+    @property
+    def peak(self) -> float:
+        """White of the darkest frame as radiance: 2**(stops_reference - stops_darkest) >= 1."""
+        return 2.0 ** -min(self.stops)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) [pixels]."""
+        height, width = self.frames[0].pixels.shape[:2]
+        return height, width
+
+    def with_reference(self, reference: int) -> Bracket:
+        """The same frames seen from another reference."""
+        return replace(self, reference=reference)
+
+
+@dataclass(frozen=True, slots=True)
+class RadianceImage:
+    """A merged picture.
+
+    Attributes:
+        pixels: (H, W, 3) float32, linear Rec. 709, finite and >= 0; 1.0 = the reference's white.
+        peak: the largest radiance the bracket could record, 2**(stops_reference - stops_darkest).
+    """
+
+    pixels: FloatImage
+    peak: float
+
+
+@dataclass(frozen=True, slots=True)
+class MergeResult:
+    """What a merge returns.
+
+    Attributes:
+        radiance: the picture.
+        weights: (N, H, W) float32, each frame's share of a pixel, summing to 1; None where the
+            network painted the picture itself.
+        clipped: (H, W) bool, white in every frame: the scene was brighter than recorded.
+        model: name of the model, or "classic".
+        warnings: sentences for the user.
+    """
+
+    radiance: RadianceImage
+    weights: FloatImage | None
+    clipped: Mask
+    model: str
+    warnings: tuple[str, ...] = field(default=())
