@@ -1,0 +1,206 @@
+"""What the merging networks look at: one bracket as a stack of *candidates*.
+
+A candidate is one frame under one motion hypothesis: the reference as it is, another frame globally
+aligned to it, or that aligned frame warped by dense flow. A motion estimate may be wrong anywhere,
+so hypotheses compete and none replaces another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dfghdr_cli.core.tonemap import mu_law
+from dfghdr_cli.nets.dfg import Role
+
+GAMMA = 2.2
+CLIPPED_CODE = 0.992
+"""Codes from here on count as clipped in full; resampling and noise keep them from reaching 1."""
+LOG_UNUSABLE = -12.0
+"""Log-weight of a pixel that tells nothing: exp(-12) = 6e-6 of a good one."""
+LOG_INVALID = -40.0
+"""Log-weight outside a warped frame."""
+LOG_FLOOR = -6.9
+"""Log-weight of the least usable unclipped pixel, log(0.001)."""
+
+
+def linear_from_code(code: Tensor) -> Tensor:
+    """Eq. (7) without the exposure: code ** 2.2, any shape, in [0, 1]."""
+    return code.clamp_min(0.0).pow(GAMMA)
+
+
+def code_from_linear(linear: Tensor) -> Tensor:
+    """Inverse of `linear_from_code`, clipped to [0, 1] as a frame of that exposure would be."""
+    return linear.clamp(1e-8, 1.0).pow(1.0 / GAMMA)
+
+
+def smoothstep(x: Tensor, low: float, high: float) -> Tensor:
+    """0 up to `low`, 1 from `high` on, a straight ramp between."""
+    return ((x - low) / (high - low)).clamp(0.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """A batch of brackets of the same composition. Candidate 0 is the reference frame.
+
+    Attributes:
+        code: (B, K, 3, H, W) float32 gamma codes in [0, 1]; 1 = that frame's white.
+        valid: (B, K, 1, H, W) float32, 1 inside the warped frame and 0 outside.
+        stops: (B, K) exposure relative to the reference [stops], 0 at candidate 0.
+        peak: (B,) white of the darkest frame as radiance (the reference's white is 1); >= 1.
+        frames: for each candidate, the index of its frame, dark to bright.
+        roles: for each candidate, its role.
+        warped: for each candidate, whether dense flow was applied.
+    """
+
+    code: Tensor
+    valid: Tensor
+    stops: Tensor
+    peak: Tensor
+    frames: tuple[int, ...]
+    roles: tuple[Role, ...]
+    warped: tuple[bool, ...]
+
+    @property
+    def count(self) -> int:
+        """Number of candidates K."""
+        return len(self.frames)
+
+    def crop(self, rows: slice, columns: slice) -> Candidates:
+        """The same brackets inside a rectangle."""
+        return replace(
+            self, code=self.code[..., rows, columns], valid=self.valid[..., rows, columns]
+        )
+
+    def pad(self, multiple: int) -> Candidates:
+        """Borders repeated to the right and below so that both sides divide by `multiple`."""
+        height, width = self.code.shape[-2:]
+        right, below = -width % multiple, -height % multiple
+        if not (right or below):
+            return self
+
+        def grow(x: Tensor) -> Tensor:
+            flat = F.pad(x.flatten(0, 1), (0, right, 0, below), mode="replicate")
+            return flat.unflatten(0, x.shape[:2])
+
+        return replace(self, code=grow(self.code), valid=grow(self.valid))
+
+    def unwarped(self) -> Candidates:
+        """Without the flow hypotheses: one candidate a frame, dark to bright, as the paper has it."""
+        order = sorted((f, k) for k, f in enumerate(self.frames) if not self.warped[k])
+        keep = [k for _, k in order]
+        return replace(
+            self,
+            code=self.code[:, keep],
+            valid=self.valid[:, keep],
+            stops=self.stops[:, keep],
+            frames=tuple(self.frames[k] for k in keep),
+            roles=tuple(self.roles[k] for k in keep),
+            warped=tuple(False for _ in keep),
+        )
+
+    def radiance(self) -> Tensor:
+        """Eq. (7): (B, K, 3, H, W) in network space, code ** 2.2 / t, 1 = white of the darkest."""
+        gain = torch.exp2(-self.stops) / self.peak[:, None]
+        return linear_from_code(self.code) * gain[..., None, None, None]
+
+    def is_darkest(self) -> tuple[bool, ...]:
+        """Whether a candidate belongs to the bracket's darkest frame."""
+        darkest = min(self.frames)
+        return tuple(frame == darkest for frame in self.frames)
+
+    def is_brightest(self) -> tuple[bool, ...]:
+        """Whether a candidate belongs to the bracket's brightest frame."""
+        brightest = max(self.frames)
+        return tuple(frame == brightest for frame in self.frames)
+
+    def contradiction(self) -> Tensor:
+        """How surely a candidate shows something else than a clipped reference: (B, K, 1, H, W).
+
+        Where the reference is clipped the scene is at least as bright as its white; a candidate
+        that is plainly darker there (below 0.75 of that white in a clipped channel) saw another
+        object. 0 = agrees or cannot be told, 1 = contradicts.
+        """
+        reference = self.code[:, :1]
+        clipped = smoothstep(reference, 0.96, CLIPPED_CODE)
+        ratio = linear_from_code(self.code) * torch.exp2(-self.stops)[..., None, None, None]
+        darker = 1.0 - smoothstep(ratio, 0.6, 0.9)
+        return (clipped * darker).amax(2, keepdim=True)
+
+    def usable(self) -> Tensor:
+        """How far a candidate's pixel is exposed: (B, K, 1, H, W), 0 = clipped, 1 = not.
+
+        White of the darkest frame is usable, for want of anything better.
+        """
+        brightest = self.code.amax(2, keepdim=True)
+        usable = 1.0 - smoothstep(brightest, 0.96, CLIPPED_CODE)
+        darkest = torch.tensor(self.is_darkest(), device=self.code.device)
+        return torch.where(darkest[None, :, None, None, None], torch.ones_like(usable), usable)
+
+    def log_prior(self) -> Tensor:
+        """Log of the classic weights, (B, K, 1, H, W): where the networks start from.
+
+        A triangle over the code (its worst channel counts; the darkest frame stays at 1 above the
+        middle and the brightest below it), next to nothing where a frame is clipped or contradicts
+        a clipped reference, and nothing outside a warped frame.
+        """
+        up = 2.0 * self.code
+        down = 2.0 * (1.0 - self.code)
+        shape = (1, self.count, 1, 1, 1)
+        darkest = torch.tensor(self.is_darkest(), device=self.code.device).view(shape)
+        brightest = torch.tensor(self.is_brightest(), device=self.code.device).view(shape)
+        up = torch.where(brightest, torch.ones_like(up), up)
+        down = torch.where(darkest, torch.ones_like(down), down)
+        triangle = torch.minimum(up, down).amin(2, keepdim=True).clamp(max=1.0)
+        log_weight = triangle.clamp_min(1e-9).log().clamp_min(LOG_FLOOR)
+        trust = self.usable() * (1.0 - self.contradiction())
+        log_weight = (log_weight + trust.clamp_min(1e-9).log()).clamp_min(LOG_UNUSABLE)
+        return torch.where(self.valid > 0.5, log_weight, torch.full_like(log_weight, LOG_INVALID))
+
+    def unknown(self) -> Tensor:
+        """Where no frame is usable: (B, 1, H, W) in [0, 1].
+
+        1 where the reference is clipped and every other frame is clipped too, contradicts it, or
+        ends before. Only there may a network add something of its own to the merge.
+        """
+        brightest = self.code[:, 0].amax(1, keepdim=True)
+        clipped = smoothstep(brightest, 0.96, CLIPPED_CODE)
+        trust = self.usable() * (1.0 - self.contradiction()) * self.valid
+        own = trust[:, 0] if self.is_darkest()[0] else torch.zeros_like(clipped)
+        if self.count == 1:
+            return clipped * (1.0 - own)
+        return clipped * (1.0 - torch.maximum(own, trust[:, 1:].amax(1)))
+
+    def equal_exposure_difference(self) -> Tensor:
+        """(B, K, 3, H, W) in [-1, 1]: candidate minus reference as gamma codes at one exposure.
+
+        Both are brought to the exposure of the brighter one, whose white clips them alike.
+        """
+        ratio = self.stops.clamp_min(0.0)[..., None, None, None]
+        reference = linear_from_code(self.code[:, :1]) * torch.exp2(ratio)
+        own = linear_from_code(self.code) * torch.exp2(ratio - self.stops[..., None, None, None])
+        return code_from_linear(own) - code_from_linear(reference)
+
+    def features(self) -> Tensor:
+        """(B, K, 13, H, W): what a merging network should see of every pixel."""
+        difference = self.equal_exposure_difference()
+        reference_white = smoothstep(self.code[:, :1].amax(2, keepdim=True), 0.9, 1.0)
+        return torch.cat(
+            [
+                self.code,
+                mu_law(self.radiance()),
+                difference,
+                difference.abs().mean(2, keepdim=True),
+                self.log_prior().clamp_min(LOG_UNUSABLE) / -LOG_UNUSABLE,
+                smoothstep(self.code.amax(2, keepdim=True), 0.9, 1.0),
+                reference_white.expand(-1, self.count, -1, -1, -1),
+            ],
+            2,
+        )
+
+
+FEATURES = 13
+"""Channels of `Candidates.features`."""

@@ -1,0 +1,162 @@
+"""DFGMerge: the paper's encoders and DFG modules, deciding how to merge the real frames.
+
+DFGNet paints every pixel. This network is built from the same parts but its head says, for each
+candidate (a frame under one motion hypothesis) and pixel, how far to depart from the classic
+weight, so that the result is a convex combination of what the camera saw. It starts training as
+the classic merge. Only where no frame is usable does it add something of its own, bounded. Weights
+can be carried to another size, so that a small picture decides for a large one.
+
+It works at half resolution: each 2x2 block of pixels becomes channels, and the logits come back at
+full resolution the same way. The disentangle network sees the block averages.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dfghdr_cli.core.tonemap import inverse_mu_law, mu_law
+from dfghdr_cli.nets.candidates import FEATURES, Candidates
+from dfghdr_cli.nets.dfgnet import DFGEncoder, Stage, Upsample, encode
+from dfghdr_cli.nets.disentangle import DisentangleNetwork, ImageStatistics
+
+
+@dataclass(frozen=True, slots=True)
+class DFGMergeConfig:
+    """Hyper-parameters.
+
+    Attributes:
+        width: channels of the three stages.
+        disentangle_width: channels of the encoders' first stage.
+        code_length: length L of the exposure code.
+        eau: whether the exposure attention units are there.
+        sau: whether the spatial attention units are there.
+        correction: largest correction where no frame is usable, in the mu-law domain.
+    """
+
+    width: tuple[int, int, int] = (24, 40, 64)
+    disentangle_width: int = 12
+    code_length: int = 64
+    eau: bool = True
+    sau: bool = True
+    correction: float = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """How to merge a bracket's candidates; independent of the picture's size.
+
+    Attributes:
+        logits: (B, K, 1, H, W), added to the log of the classic weights.
+        correction: (B, 3, H, W), added in the mu-law domain where no frame is usable.
+    """
+
+    logits: Tensor
+    correction: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """A merged picture in network space.
+
+    Attributes:
+        weights: (B, K, 1, H, W), >= 0, sum 1 over the candidates.
+        merged: (B, 3, H, W) in [0, 1], the convex combination of the candidates.
+        radiance: (B, 3, H, W) in [0, 1], with the correction.
+    """
+
+    weights: Tensor
+    merged: Tensor
+    radiance: Tensor
+
+
+def compose(candidates: Candidates, decision: Decision) -> Merge:
+    """Carry out a decision on candidates of the same size."""
+    weights = (candidates.log_prior() + decision.logits).softmax(1)
+    merged = (weights * candidates.radiance()).sum(1)
+    added = candidates.unknown() * decision.correction
+    toned = (mu_law(merged) + added).clamp(0.0, 1.0)
+    # Untouched pixels bypass the curve and its inverse: there the result is the merge, exactly.
+    radiance = torch.where(added == 0, merged, inverse_mu_law(toned))
+    return Merge(weights, merged, radiance)
+
+
+class DFGMerge(nn.Module):
+    """The default architecture: 2 to 9 frames, each under any number of motion hypotheses."""
+
+    size_multiple = 32
+    halo = 64
+    """Pixels an output pixel looks to each side, given the whole image's statistics."""
+    paints = False
+
+    def __init__(self, config: DFGMergeConfig, *, decoder: bool = False) -> None:
+        super().__init__()
+        self.config = config
+        fine, middle, coarse = config.width
+        taps = config.disentangle_width
+        self.disentangle = DisentangleNetwork(taps, config.code_length, decoder=decoder)
+        self.encoder = DFGEncoder(
+            4 * FEATURES + 2,
+            config.width,
+            (taps, 2 * taps, 4 * taps),
+            config.code_length + 1,
+            eau=config.eau,
+            sau=config.sau,
+        )
+        fine_in, middle_in, coarse_in = self.encoder.out_channels
+        self.bottom = Stage(coarse_in, coarse)
+        self.up3 = Upsample(coarse, middle)
+        self.join2 = Stage(middle + middle_in, middle)
+        self.up2 = Upsample(middle, fine)
+        self.join1 = Stage(fine + fine_in, fine)
+        self.head1 = Stage(2 * fine, fine)
+        self.head2 = nn.Conv2d(fine, 4, 3, padding=1)
+        self.correct1 = Stage(fine, fine)
+        self.correct2 = nn.Conv2d(fine, 12, 3, padding=1)
+        for last in (self.head2, self.correct2):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)  # pyright: ignore
+
+    def images(self, candidates: Candidates) -> Tensor:
+        """What the encoders look at: (B, K, 3, H / 2, W / 2) gamma codes, block averages."""
+        half = F.avg_pool2d(candidates.code.flatten(0, 1), 2)
+        return half.unflatten(0, candidates.code.shape[:2])
+
+    def decide(
+        self, candidates: Candidates, statistics: ImageStatistics | None = None
+    ) -> Decision:
+        """How to merge candidates whose height and width are multiples of 8.
+
+        Args:
+            candidates: the brackets.
+            statistics: of `images` of the whole picture when the candidates are only a tile of it.
+        """
+        count = candidates.count
+        codes, taps = encode(self.disentangle, self.images(candidates), statistics)
+        stops = candidates.stops[..., None] / 4.0
+        codes = torch.cat([codes, stops], 2)
+        x = F.pixel_unshuffle(candidates.features().flatten(0, 1), 2).unflatten(0, (-1, count))
+        warped = torch.tensor(candidates.warped, dtype=x.dtype, device=x.device)
+        constant = torch.stack([stops[..., 0], warped.expand_as(stops[..., 0])], 2)
+        constant = constant[..., None, None].expand(-1, -1, -1, *x.shape[-2:])
+        x = torch.cat([x, constant.to(x.dtype)], 2)
+        first, (fine, middle, coarse) = self.encoder(x, codes, taps, candidates.roles)
+        y = self.up3(self.bottom(coarse))
+        y = self.up2(self.join2(torch.cat([y, middle], 1)))
+        y = self.join1(torch.cat([y, fine], 1))
+        both = torch.cat([first, y[:, None].expand_as(first)], 2).flatten(0, 1)
+        logits = self.head2(self.head1(both)).float()
+        correction = self.correct2(self.correct1(y)).float()
+        return Decision(
+            F.pixel_shuffle(logits, 2).unflatten(0, (-1, count)),
+            F.pixel_shuffle(self.config.correction * torch.tanh(correction), 2),
+        )
+
+    def forward(
+        self, candidates: Candidates, statistics: ImageStatistics | None = None
+    ) -> Merge:
+        """`decide`, then `compose` on the same candidates."""
+        return compose(candidates, self.decide(candidates, statistics))

@@ -1,0 +1,203 @@
+"""DFGNet (section 2.2, left half of Fig. 3): the paper's network, which paints the HDR image.
+
+Differences between Fig. 3 and the published code, which this follows: the first stage keeps the
+full size; the reference's features are added to both attention units' outputs; the two are
+concatenated; the tail is a dilated 3x3 and a 3x3 convolution with tanh.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from dfghdr_cli.nets.candidates import Candidates
+from dfghdr_cli.nets.dfg import DFGModule, Role, per_role, role_modules
+from dfghdr_cli.nets.disentangle import (
+    DisentangleNetwork,
+    ImageStatistics,
+    SpatialTaps,
+    from_signed,
+    to_signed,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DFGNetConfig:
+    """Hyper-parameters.
+
+    Attributes:
+        width: channels C of the first stage; 64 in the paper.
+        disentangle_width: channels of the encoders' first stage; 64 in the paper.
+        code_length: length L of the exposure code; 1024 in the published code.
+        eau: whether the exposure attention units are there (False: Model 1 of Table 1).
+        sau: whether the spatial attention units are there (False: Model 2 of Table 1).
+    """
+
+    width: int = 64
+    disentangle_width: int = 64
+    code_length: int = 1024
+    eau: bool = True
+    sau: bool = True
+
+
+class Stage(nn.Module):
+    """3x3 convolution and PReLU."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1)
+        self.act = nn.PReLU(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, H, W) to (B, outputs, H / stride, W / stride)."""
+        return self.act(self.conv(x))
+
+
+class Upsample(nn.Module):
+    """4x4 transposed convolution of stride 2, and PReLU."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv = nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1)
+        self.act = nn.PReLU(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, H, W) to (B, outputs, 2 H, 2 W)."""
+        return self.act(self.conv(x))
+
+
+class DFGEncoder(nn.Module):
+    """Three stages per role, on K images, merged by one DFG module a stage."""
+
+    def __init__(
+        self,
+        inputs: int,
+        channels: Sequence[int],
+        tap_channels: Sequence[int],
+        code_length: int,
+        *,
+        eau: bool,
+        sau: bool,
+    ) -> None:
+        super().__init__()
+        before = [inputs, *channels]
+        self.stages = nn.ModuleList(
+            role_modules(lambda i=i: Stage(before[i], channels[i], stride=1 if i == 0 else 2))
+            for i in range(len(channels))
+        )
+        self.merge = nn.ModuleList(
+            DFGModule(c, t, code_length, eau=eau, sau=sau)
+            for c, t in zip(channels, tap_channels, strict=True)
+        )
+
+    @property
+    def out_channels(self) -> list[int]:
+        """Channels of each merged map."""
+        return [module.out_channels for module in self.merge]  # pyright: ignore
+
+    def forward(
+        self, x: Tensor, codes: Tensor, taps: Sequence[Tensor], roles: Sequence[Role]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Run it.
+
+        Args:
+            x: (B, K, inputs, H, W).
+            codes: (B, K, L) exposure codes.
+            taps: F_isp of each stage j, (B, K, T_j, H / 2**j, W / 2**j).
+            roles: the role of each image.
+
+        Returns:
+            The first stage's features (B, K, C, H, W), and each stage's merged map.
+        """
+        first = x
+        merged = []
+        for index, (stage, merge, tap) in enumerate(
+            zip(self.stages, self.merge, taps, strict=True)
+        ):
+            x = per_role(stage, x, roles)  # pyright: ignore
+            if index == 0:
+                first = x
+            merged.append(merge(x, codes, tap, roles))
+        return first, merged
+
+
+def encode(
+    network: DisentangleNetwork, images: Tensor, statistics: ImageStatistics | None
+) -> tuple[Tensor, SpatialTaps]:
+    """Exposure codes and spatial taps of a stack of images.
+
+    Args:
+        network: the encoders.
+        images: (B, K, 3, H, W) gamma codes in [0, 1].
+        statistics: of the whole images in the same order, flattened to (B * K, ...); None
+            computes them from `images`.
+
+    Returns:
+        Codes (B, K, L) and taps (B, K, C, H, W), (B, K, 2C, H/2, W/2), (B, K, 4C, H/4, W/4).
+    """
+    count = images.shape[1]
+    flat = to_signed(images.flatten(0, 1))
+    if statistics is None:
+        codes, taps = network.exposure(flat), network.spatial(flat)
+    else:
+        codes, taps = statistics.code, network.spatial(flat, statistics.moments)
+    one, two, three = (tap.unflatten(0, (-1, count)) for tap in taps)
+    return codes.unflatten(0, (-1, count)), (one, two, three)
+
+
+class DFGNet(nn.Module):
+    """The paper's network. It takes any number of aligned or unaligned frames, nominally three."""
+
+    size_multiple = 16
+    halo = 24
+    """Pixels an output pixel looks to each side, given the whole image's statistics."""
+    paints = True
+    """Its output is the picture itself, not a decision how to merge the frames."""
+
+    def __init__(self, config: DFGNetConfig, *, decoder: bool = False) -> None:
+        super().__init__()
+        self.config = config
+        width, taps = config.width, config.disentangle_width
+        self.disentangle = DisentangleNetwork(taps, config.code_length, decoder=decoder)
+        self.encoder = DFGEncoder(
+            6,
+            (width, 2 * width, 4 * width),
+            (taps, 2 * taps, 4 * taps),
+            config.code_length,
+            eau=config.eau,
+            sau=config.sau,
+        )
+        fine, middle, coarse = self.encoder.out_channels
+        self.up3 = Upsample(coarse, 2 * width)
+        self.up2 = Upsample(middle + 2 * width, width)
+        self.tail1 = nn.Conv2d(width + fine, width, 3, padding=2, dilation=2)
+        self.tail_act = nn.PReLU(width)
+        self.tail2 = nn.Conv2d(width, 3, 3, padding=1)
+
+    def images(self, candidates: Candidates) -> Tensor:
+        """What the encoders look at: (B, K, 3, H, W) gamma codes."""
+        return candidates.unwarped().code
+
+    def forward(
+        self, candidates: Candidates, statistics: ImageStatistics | None = None
+    ) -> Tensor:
+        """The HDR image (B, 3, H, W) in network space [0, 1]; H and W multiples of 4.
+
+        Args:
+            candidates: the brackets; flow hypotheses are left out.
+            statistics: of `images` of the whole picture when the candidates are only a tile of it.
+        """
+        stack = candidates.unwarped()
+        codes, taps = encode(self.disentangle, stack.code, statistics)
+        # L_i = [X_i, X~_i] after eq. (7), both mapped to [-1, 1].
+        x = to_signed(torch.cat([stack.code, stack.radiance()], 2))
+        _, (fine, middle, coarse) = self.encoder(x, codes, taps, stack.roles)
+        up = self.up3(coarse)
+        up = self.up2(torch.cat([middle, up], 1))
+        # The tanh head has black at -1: float32 whatever the trunk computes in.
+        with torch.autocast(x.device.type, enabled=False):
+            y = self.tail_act(self.tail1(torch.cat([up, fine], 1).float()))
+            return from_signed(torch.tanh(self.tail2(y)))
