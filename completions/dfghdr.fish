@@ -1,0 +1,1 @@
+complete --command dfghdr --no-files --arguments "(env _DFGHDR_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=get-args _TYPER_COMPLETE_ARGS=(commandline -cp) dfghdr)" --condition "env _DFGHDR_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=is-args _TYPER_COMPLETE_ARGS=(commandline -cp) dfghdr"

@@ -1,0 +1,45 @@
+# Needs Python 3.11 or newer and make; everything else goes into .venv/.
+#   make demo         merge the bundled bracket
+#   make test         lint, type-check and test
+#   make completions  regenerate completions/
+#   make clean        remove all that make has made
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP_INSTALL := $(BIN)/python -m pip install -qq --constraint constraints.txt --editable
+PHOTOGRAPHS = $(sort $(foreach type,tif tiff jpg jpeg png,$(wildcard demo/*.$(type))))
+
+.PHONY: demo test completions clean
+.NOTPARALLEL:
+
+demo: .venv/installed
+	$(BIN)/dfghdr merge $(PHOTOGRAPHS) -o out/demo.exr --overwrite
+	@echo "The merged picture is out/demo.exr"
+
+test: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+	$(BIN)/pytest
+
+completions: .venv/installed
+	$(BIN)/python completions/generate.py completions
+
+clean:
+	rm -rf .venv build dist out/demo.* .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/pyvenv.cfg:
+	@$(PYTHON) -c 'import sys; sys.exit("dfghdr needs Python 3.11 or newer: make PYTHON=python3.12, say" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+
+.venv/installed: pyproject.toml constraints.txt | .venv/pyvenv.cfg
+	@echo "Installing dfghdr and what it needs into .venv (PyTorch is large: this may take minutes)"
+	$(PIP_INSTALL) .
+	@touch $@
+
+.venv/installed-dev: pyproject.toml constraints.txt | .venv/pyvenv.cfg
+	@echo "Installing dfghdr and its tools into .venv (PyTorch is large: this may take minutes)"
+	$(PIP_INSTALL) '.[dev]'
+	@touch $@ .venv/installed

@@ -1,0 +1,115 @@
+"""The program `dfghdr`: root options, sub-commands, and which error ends with which exit code.
+
+Nothing heavy is imported here: a shell runs this module on every TAB and for every `--help`.
+A sub-command is a thin module beside this one that imports torch, OpenCV and the pipeline inside
+its function; it is registered at the end of this file, once it works.
+"""
+
+from __future__ import annotations
+
+import traceback
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from dfghdr_cli import __version__
+from dfghdr_cli.cli import console
+from dfghdr_cli.errors import DfghdrError
+
+EXIT_INTERNAL = 1
+EXIT_INTERRUPTED = 130
+
+EPILOG = """\
+Exit codes: 0 done, 1 internal error or part of a batch failed, 2 wrong usage, \
+3 the output exists already, 4 unusable input, 5 unusable model, 6 device absent or too small, \
+7 the output cannot be written, 130 interrupted.
+"""
+
+
+class Commands(TyperGroup):
+    """The root command, which turns every exception of a sub-command into a sentence and a code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the sub-command; `ctx` is Typer's own context.
+
+        Raises:
+            typer.Exit: with the exit code of the `DfghdrError` that was raised, 130 after Ctrl-C,
+                1 after any other exception. Wrong usage (2), a closed pipe and the end of input
+                stay with Typer.
+        """
+        try:
+            return super().invoke(ctx)
+        except (typer.Exit, typer.Abort, typer.TyperException, BrokenPipeError, EOFError):
+            raise
+        except KeyboardInterrupt as error:
+            console.print_plain("Interrupted.")
+            raise typer.Exit(EXIT_INTERRUPTED) from error
+        except DfghdrError as error:
+            _print_traceback(ctx)
+            console.print_error(str(error))
+            raise typer.Exit(error.exit_code) from error
+        except Exception as error:
+            _print_traceback(ctx)
+            cause = " ".join(f"{type(error).__name__}: {error}".split())
+            console.print_error(
+                f"This is a bug in dfghdr {__version__} ({cause}): please report it, "
+                "with what `dfghdr --debug ...` prints for the same command."
+            )
+            raise typer.Exit(EXIT_INTERNAL) from error
+
+
+def _print_traceback(ctx: typer.Context) -> None:
+    if ctx.params.get("debug"):
+        console.print_plain(traceback.format_exc())
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dfghdr {__version__}")
+        raise typer.Exit
+
+
+def root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+    verbose: Annotated[
+        int,
+        typer.Option(
+            "--verbose", "-v", count=True, show_default=False, help="Say more; -vv for details."
+        ),
+    ] = 0,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Errors only, and no progress bar.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Print the Python traceback of an error.")
+    ] = False,
+) -> None:
+    """Merge a hand-held exposure bracket into one clean HDR image, without ghosts."""
+    if quiet and verbose:
+        raise typer.BadParameter("--quiet and --verbose exclude each other.")
+    console.set_up_logging(-1 if quiet else verbose)
+
+
+app = typer.Typer(
+    name="dfghdr",
+    cls=Commands,
+    callback=root,
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+
+
+def main() -> None:
+    """Run the program on `sys.argv`; always ends in SystemExit with a code listed in `EPILOG`."""
+    app(prog_name="dfghdr")
+
+
+# Sub-commands, one line each: app.command("merge")(merge.merge), app.add_typer(models.app, ...)
