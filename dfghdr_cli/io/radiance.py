@@ -1,0 +1,274 @@
+"""Linear pictures on disk: OpenEXR and Radiance .hdr."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dfghdr_cli.core.types import Exposure, FloatImage, RadianceImage
+from dfghdr_cli.errors import InputError, OutputError
+from dfghdr_cli.io.atomic import atomic_write
+from dfghdr_cli.io.source import read_head
+
+logger = logging.getLogger(__name__)
+
+ExrType = Literal["half", "float"]
+
+HALF_MAX = 65504.0
+# x and y of red, green, blue and white: ITU-R BT.709-6, item 1.3 and 1.4.
+REC709 = (0.64, 0.33, 0.30, 0.60, 0.15, 0.06, 0.3127, 0.3290)
+
+# Attribute names longer than this stop older readers (the limit of OpenEXR 1.x).
+_NAME_LIMIT = 31
+# Attributes of the OpenEXR standard that say something about a photograph.
+_STANDARD_ATTRIBUTES = frozenset({"expTime", "aperture", "isoSpeed", "comments"})
+# Radiance readers fill a buffer of 128 bytes a header line.
+_HDR_LINE_LIMIT = 120
+_EXR_MAGIC = b"\x76\x2f\x31\x01"
+_SUFFIXES = (".exr", ".hdr")
+
+
+def exposure_attributes(exposure: Exposure) -> dict[str, str | float]:
+    """The standard OpenEXR attributes of a frame's exposure, as far as they are known.
+
+    Args:
+        exposure: of the reference frame.
+
+    Returns:
+        Any of expTime [s], aperture [f-number] and isoSpeed.
+    """
+    known = {
+        "expTime": exposure.time_s,
+        "aperture": exposure.f_number,
+        "isoSpeed": exposure.iso,
+    }
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def ensure_radiance_name(path: Path) -> None:
+    """Refuse a result name whose ending names no radiance format.
+
+    Raises:
+        OutputError: the name ends in neither .exr nor .hdr.
+    """
+    if path.suffix.lower() not in _SUFFIXES:
+        raise OutputError(f"{path} names no radiance format; end it in .exr or .hdr.")
+
+
+def write_radiance(
+    path: Path,
+    image: RadianceImage,
+    *,
+    exr_type: ExrType = "half",
+    attributes: Mapping[str, str | float] | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write a merged picture as .exr or .hdr, by the ending of the name.
+
+    EXR: scan lines, ZIP compression, Rec. 709 chromaticities. "float" keeps every bit; "half" is
+    within 2**-11 of a value from 6.1e-5 to 65504 and in steps of 2**-24 below; brighter pixels
+    become 65504, with a warning in the log, never infinity. `dfghdr:peak` is always written.
+
+    HDR: run-length encoded RGBE, within 1 % of a pixel's largest channel. Attributes become
+    header lines, except those longer than the 120 bytes that readers hold, which are left out.
+
+    Args:
+        path: the result, ending in .exr or .hdr.
+        image: (H, W, 3) float32, linear, finite, >= 0.
+        exr_type: "half" (16 bits a channel) or "float" (32); no effect on .hdr.
+        attributes: header entries: names `dfghdr:*` of at most 31 characters, or the standard
+            expTime, aperture, isoSpeed and comments.
+        overwrite: whether an existing file may be replaced.
+
+    Raises:
+        OutputExistsError: the file exists and `overwrite` is false.
+        OutputError: the ending is unknown or the file cannot be written.
+        ValueError: a caller's mistake: pixels of another shape or type, negative or not finite
+            ones, an unknown `exr_type` or a bad attribute name.
+    """
+    ensure_radiance_name(path)
+    pixels = _checked_pixels(image.pixels)
+    header = _checked_attributes({"dfghdr:peak": float(image.peak), **(attributes or {})})
+    if path.suffix.lower() == ".exr":
+        data = _encode_exr(pixels, exr_type, header, path)
+    else:
+        data = _encode_hdr(pixels, header)
+    with atomic_write(path, overwrite) as file:
+        file.write(data)
+
+
+def read_radiance(
+    path: Path, *, allow_nonfinite: bool = False
+) -> tuple[FloatImage, dict[str, Any]]:
+    """Read a linear picture from .exr or .hdr; the content decides which, not the name.
+
+    EXR: the channels R, G, B of the first part, or Y alone, which is repeated; an alpha channel
+    is left out. HDR: as stored, that is, an EXPOSURE line is reported and not applied. Values are
+    neither scaled nor clipped; files of other programs may hold negative ones.
+
+    Args:
+        path: the file.
+        allow_nonfinite: return NaN and infinities instead of refusing the file.
+
+    Returns:
+        (H, W, 3) float32 linear RGB in the file's own unit, and the header: name to value (.exr)
+        or to text (.hdr).
+
+    Raises:
+        InputError: the file is missing, damaged, of another kind, has other channels, or holds
+            NaN or infinite values that were not asked for.
+    """
+    head = read_head(path)
+    if head.startswith(_EXR_MAGIC):
+        pixels, header = _decode_exr(path)
+    elif head.startswith(b"#?"):
+        pixels, header = _decode_hdr(path)
+    else:
+        raise InputError(
+            f"{path} is neither an OpenEXR nor a Radiance .hdr file; give the linear original."
+        )
+    if not allow_nonfinite and not np.isfinite(pixels).all():
+        raise InputError(
+            f"{path} holds NaN or infinite values; write it again without them "
+            "(half-float files overflow above 65504)."
+        )
+    return pixels, header
+
+
+def _checked_pixels(pixels: FloatImage) -> FloatImage:
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.float32 or not pixels.size:
+        raise ValueError(f"expected (H, W, 3) float32, not {pixels.shape} {pixels.dtype}")
+    if not np.isfinite(pixels).all() or pixels.min() < 0:
+        raise ValueError("radiance must be finite and not negative")
+    # The OpenEXR package writes arrays with a negative stride wrongly, without a word.
+    return np.ascontiguousarray(pixels)
+
+
+def _checked_attributes(attributes: Mapping[str, str | float]) -> dict[str, str | float]:
+    for name in attributes:
+        if not (name.startswith("dfghdr:") or name in _STANDARD_ATTRIBUTES):
+            raise ValueError(f"{name!r} is neither dfghdr:* nor a standard attribute")
+        if len(name) > _NAME_LIMIT:
+            raise ValueError(f"{name!r} is longer than {_NAME_LIMIT} characters")
+    return {
+        name: value if isinstance(value, str) else float(value)
+        for name, value in attributes.items()
+    }
+
+
+def _encode_exr(
+    pixels: FloatImage, exr_type: ExrType, attributes: Mapping[str, str | float], path: Path
+) -> bytes:
+    import OpenEXR
+
+    if exr_type not in ("half", "float"):
+        raise ValueError(f"exr_type is 'half' or 'float', not {exr_type!r}")
+    samples: NDArray[np.float16] | FloatImage = pixels
+    if exr_type == "half":
+        beyond = int(np.count_nonzero((pixels > HALF_MAX).any(axis=2)))
+        if beyond:
+            logger.warning(
+                "%s: %d pixels are brighter than half floats reach and were set to %g; "
+                "ask for float to keep them.",
+                path,
+                beyond,
+                HALF_MAX,
+            )
+        samples = np.minimum(pixels, np.float32(HALF_MAX)).astype(np.float16)
+    header = {
+        "compression": OpenEXR.ZIP_COMPRESSION,
+        "type": OpenEXR.scanlineimage,
+        "chromaticities": REC709,
+        **attributes,
+    }
+    # Through memory: the package's own file writing does not notice a full disk.
+    buffer = BytesIO()
+    with OpenEXR.File(header, {"RGB": samples}) as file:
+        file.write(buffer)
+    return buffer.getvalue()
+
+
+def _decode_exr(path: Path) -> tuple[FloatImage, dict[str, Any]]:
+    import OpenEXR
+
+    try:
+        # Separate channels: the package cannot join R, G and B of different types.
+        with OpenEXR.File(str(path), separate_channels=True) as file:
+            header = dict(file.header())
+            channels = {name: channel.pixels for name, channel in file.channels().items()}
+    except (RuntimeError, ValueError, TypeError, MemoryError) as error:
+        raise InputError(
+            f"{path} is damaged or of an unknown kind of OpenEXR; copy or export it again."
+        ) from error
+    names = ("R", "G", "B") if {"R", "G", "B"} <= channels.keys() else ("Y", "Y", "Y")
+    if names[0] not in channels or {"RY", "BY"} & channels.keys():
+        found = ", ".join(sorted(channels)) or "none"
+        raise InputError(
+            f"{path} has no R, G, B or plain Y channels (found: {found}); export it as RGB."
+        )
+    planes = [channels[name] for name in names]
+    if any(plane.dtype.kind != "f" for plane in planes) or len({p.shape for p in planes}) > 1:
+        raise InputError(
+            f"{path} stores its channels as integers or in different sizes; "
+            "export it as half or float RGB."
+        )
+    alpha = channels.get("A")
+    if alpha is not None and (alpha != 1).any():
+        logger.warning("%s: its alpha channel is not opaque and was left out.", path)
+    primaries = header.get("chromaticities")
+    if primaries is not None and not np.allclose(primaries, REC709, atol=2e-3):
+        logger.warning("%s: its primaries are not those of Rec. 709; read as they are.", path)
+    return np.stack(planes, axis=2).astype(np.float32, copy=False), header
+
+
+def _encode_hdr(pixels: FloatImage, attributes: Mapping[str, str | float]) -> bytes:
+    import cv2
+
+    ok, encoded = cv2.imencode(".hdr", pixels[..., ::-1])
+    if not ok:
+        raise OutputError("OpenCV could not encode the picture as Radiance .hdr; write .exr.")
+    lines = ["PRIMARIES= " + " ".join(f"{value:.4f}" for value in REC709)]
+    for name, value in attributes.items():
+        text = " ".join(value.split()) if isinstance(value, str) else f"{value:.9g}"
+        line = f"{name}={text}"
+        if len(line.encode()) > _HDR_LINE_LIMIT:
+            logger.info("%s is too long for a Radiance header and was left out.", name)
+        else:
+            lines.append(line)
+    magic, rest = encoded.tobytes().split(b"\n", 1)
+    return b"\n".join([magic, *(line.encode() for line in lines), rest])
+
+
+def _decode_hdr(path: Path) -> tuple[FloatImage, dict[str, Any]]:
+    import cv2
+
+    # IMREAD_UNCHANGED: without it OpenCV cuts the picture down to clipped 8 bits.
+    try:
+        pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        pixels = None
+    if pixels is None or pixels.dtype != np.float32 or pixels.ndim != 3:
+        raise InputError(
+            f"{path} is damaged or an unusual kind of Radiance file "
+            "(only RGBE, top line first, is read); copy or export it again."
+        )
+    return np.ascontiguousarray(pixels[..., ::-1], dtype=np.float32), _hdr_header(path)
+
+
+def _hdr_header(path: Path) -> dict[str, Any]:
+    header: dict[str, Any] = {}
+    with path.open("rb") as file:
+        for raw in file:
+            line = raw.decode("utf-8", "replace").strip()
+            if not line:
+                break
+            name, equals, value = line.partition("=")
+            if equals and not line.startswith("#"):
+                header[name.strip()] = value.strip()
+    return header
