@@ -1,0 +1,1 @@
+"""Pure maths on arrays: no files, no globals, no printing."""

@@ -7,24 +7,29 @@ so hypotheses compete and none replaces another.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dfghdr_cli.core.radiance import (
+    CLIPPED_CODE,
+    CLIPPED_WEIGHT,
+    CLIPPING_STARTS,
+    GAMMA,
+    LEAST_WEIGHT,
+)
 from dfghdr_cli.core.tonemap import mu_law
 from dfghdr_cli.nets.dfg import Role
 
-GAMMA = 2.2
-CLIPPED_CODE = 0.992
-"""Codes from here on count as clipped in full; resampling and noise keep them from reaching 1."""
-LOG_UNUSABLE = -12.0
-"""Log-weight of a pixel that tells nothing: exp(-12) = 6e-6 of a good one."""
+LOG_UNUSABLE = math.log(CLIPPED_WEIGHT)
+"""Log-weight of a pixel that tells nothing."""
+LOG_FLOOR = math.log(LEAST_WEIGHT)
+"""Log-weight of the least usable unclipped pixel."""
 LOG_INVALID = -40.0
 """Log-weight outside a warped frame."""
-LOG_FLOOR = -6.9
-"""Log-weight of the least usable unclipped pixel, log(0.001)."""
 
 
 def linear_from_code(code: Tensor) -> Tensor:
@@ -40,6 +45,30 @@ def code_from_linear(linear: Tensor) -> Tensor:
 def smoothstep(x: Tensor, low: float, high: float) -> Tensor:
     """0 up to `low`, 1 from `high` on, a straight ramp between."""
     return ((x - low) / (high - low)).clamp(0.0, 1.0)
+
+
+def candidate_layout(
+    count: int, reference: int, *, flow: bool = True
+) -> tuple[tuple[int, ...], tuple[Role, ...], tuple[bool, ...]]:
+    """Which candidates a bracket has: their frames, roles, and whether they are flow-warped.
+
+    The reference comes first, then the others dark to bright, each aligned and (with `flow`) warped
+    as well, so that candidates in the same role are neighbours.
+
+    Args:
+        count: number of frames, sorted dark to bright.
+        reference: index of the reference frame; those before it are SHORT, those after it LONG.
+        flow: whether there are flow hypotheses.
+    """
+    frames, roles, warped = [reference], [Role.REFERENCE], [False]
+    for frame in range(count):
+        if frame == reference:
+            continue
+        for hypothesis in (False, True) if flow else (False,):
+            frames.append(frame)
+            roles.append(Role.SHORT if frame < reference else Role.LONG)
+            warped.append(hypothesis)
+    return tuple(frames), tuple(roles), tuple(warped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +118,7 @@ class Candidates:
         return replace(self, code=grow(self.code), valid=grow(self.valid))
 
     def unwarped(self) -> Candidates:
-        """Without the flow hypotheses: one candidate a frame, dark to bright, as the paper has it."""
+        """Without the flow hypotheses: one candidate a frame, sorted dark to bright."""
         order = sorted((f, k) for k, f in enumerate(self.frames) if not self.warped[k])
         keep = [k for _, k in order]
         return replace(
@@ -125,7 +154,7 @@ class Candidates:
         object. 0 = agrees or cannot be told, 1 = contradicts.
         """
         reference = self.code[:, :1]
-        clipped = smoothstep(reference, 0.96, CLIPPED_CODE)
+        clipped = smoothstep(reference, CLIPPING_STARTS, CLIPPED_CODE)
         ratio = linear_from_code(self.code) * torch.exp2(-self.stops)[..., None, None, None]
         darker = 1.0 - smoothstep(ratio, 0.6, 0.9)
         return (clipped * darker).amax(2, keepdim=True)
@@ -136,7 +165,7 @@ class Candidates:
         White of the darkest frame is usable, for want of anything better.
         """
         brightest = self.code.amax(2, keepdim=True)
-        usable = 1.0 - smoothstep(brightest, 0.96, CLIPPED_CODE)
+        usable = 1.0 - smoothstep(brightest, CLIPPING_STARTS, CLIPPED_CODE)
         darkest = torch.tensor(self.is_darkest(), device=self.code.device)
         return torch.where(darkest[None, :, None, None, None], torch.ones_like(usable), usable)
 
@@ -167,7 +196,7 @@ class Candidates:
         ends before. Only there may a network add something of its own to the merge.
         """
         brightest = self.code[:, 0].amax(1, keepdim=True)
-        clipped = smoothstep(brightest, 0.96, CLIPPED_CODE)
+        clipped = smoothstep(brightest, CLIPPING_STARTS, CLIPPED_CODE)
         trust = self.usable() * (1.0 - self.contradiction()) * self.valid
         own = trust[:, 0] if self.is_darkest()[0] else torch.zeros_like(clipped)
         if self.count == 1:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import IntEnum
+from itertools import groupby
 
 import torch
 from torch import Tensor, nn
@@ -32,33 +33,26 @@ def role_sum(x: Tensor, roles: Sequence[Role]) -> Tensor:
 
     Roughly three times the mean; for one image in each role exactly the sum.
     """
-    weights = []
-    counts = {role: roles.count(role) for role in Role}
-    missing = sum(1 for role in Role if counts[role] == 0)
-    for role in roles:
-        share = 1.0 + missing if role is Role.REFERENCE else 1.0
-        weights.append(share / counts[role])
-    total = x[:, 0] * weights[0]
-    for k in range(1, len(roles)):
-        total = total + x[:, k] * weights[k]
-    return total
+    missing = sum(role not in roles for role in Role)
+    shares = [
+        (1.0 + missing if role is Role.REFERENCE else 1.0) / roles.count(role) for role in roles
+    ]
+    if all(share == 1.0 for share in shares):
+        return x.sum(1)
+    weights = torch.tensor(shares, dtype=x.dtype, device=x.device)
+    return (x * weights.view(1, -1, *(1,) * (x.dim() - 2))).sum(1)
 
 
-def per_role(
-    modules: nn.ModuleList, x: Tensor, roles: Sequence[Role], *extra: Tensor
-) -> Tensor:
-    """Apply modules[role] to every image: x (B, K, ...) to (B, K, ...), one call a role."""
-    out: list[Tensor | None] = [None] * len(roles)
-    for role in Role:
-        mine = [k for k, other in enumerate(roles) if other is role]
-        if not mine:
-            continue
-        batch = x[:, mine].flatten(0, 1)
-        result = modules[int(role)](batch, *(e[:, mine].flatten(0, 1) for e in extra))
-        result = result.unflatten(0, (x.shape[0], len(mine)))
-        for position, k in enumerate(mine):
-            out[k] = result[:, position]
-    return torch.stack([o for o in out if o is not None], 1)
+def per_role(modules: nn.ModuleList, x: Tensor, roles: Sequence[Role]) -> Tensor:
+    """Apply modules[role] to every image: x (B, K, ...) to (B, K, ...).
+
+    Neighbours in the same role share a call, so images are best kept sorted by role.
+    """
+    runs = [(role, len(list(group))) for role, group in groupby(roles)]
+    out = []
+    for (role, length), part in zip(runs, x.split([n for _, n in runs], 1), strict=True):
+        out.append(modules[int(role)](part.flatten(0, 1)).unflatten(0, (-1, length)))
+    return torch.cat(out, 1)
 
 
 def role_modules(make: Callable[[], nn.Module]) -> nn.ModuleList:
@@ -132,8 +126,8 @@ class DFGModule(nn.Module):
     def forward(
         self, features: Tensor, codes: Tensor, taps: Tensor, roles: Sequence[Role]
     ) -> Tensor:
-        """(B, out_channels, H, W) of features (B, K, C, H, W), codes (B, K, L), taps (B, K, T, H, W)."""
-        reference = features[:, list(roles).index(Role.REFERENCE)]
+        """(B, out_channels, H, W) of (B, K, C, H, W), codes (B, K, L), taps (B, K, T, H, W)."""
+        reference = features.unbind(1)[list(roles).index(Role.REFERENCE)]
         merged = []
         if self.exposure is not None:
             merged.append(self.exposure(features, codes, roles) + reference)

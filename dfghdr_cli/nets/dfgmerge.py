@@ -125,9 +125,7 @@ class DFGMerge(nn.Module):
         half = F.avg_pool2d(candidates.code.flatten(0, 1), 2)
         return half.unflatten(0, candidates.code.shape[:2])
 
-    def decide(
-        self, candidates: Candidates, statistics: ImageStatistics | None = None
-    ) -> Decision:
+    def decide(self, candidates: Candidates, statistics: ImageStatistics | None = None) -> Decision:
         """How to merge candidates whose height and width are multiples of 8.
 
         Args:
@@ -155,8 +153,6 @@ class DFGMerge(nn.Module):
             F.pixel_shuffle(self.config.correction * torch.tanh(correction), 2),
         )
 
-    def forward(
-        self, candidates: Candidates, statistics: ImageStatistics | None = None
-    ) -> Merge:
+    def forward(self, candidates: Candidates, statistics: ImageStatistics | None = None) -> Merge:
         """`decide`, then `compose` on the same candidates."""
         return compose(candidates, self.decide(candidates, statistics))

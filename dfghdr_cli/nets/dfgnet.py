@@ -181,9 +181,7 @@ class DFGNet(nn.Module):
         """What the encoders look at: (B, K, 3, H, W) gamma codes."""
         return candidates.unwarped().code
 
-    def forward(
-        self, candidates: Candidates, statistics: ImageStatistics | None = None
-    ) -> Tensor:
+    def forward(self, candidates: Candidates, statistics: ImageStatistics | None = None) -> Tensor:
         """The HDR image (B, 3, H, W) in network space [0, 1]; H and W multiples of 4.
 
         Args:
