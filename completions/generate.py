@@ -27,17 +27,10 @@ def _complete_at_once(script: str) -> str:
     """Let zsh's first TAB complete, too.
 
     zsh loads a file of its $fpath as the body of a function when the first completion is asked
-    for; Typer's script then only defines and registers another function.
+    for; Typer's script then only defines and registers another function, for the next time.
     """
-    registration = "compdef _dfghdr_completion dfghdr"
-    return script.replace(
-        f"\n{registration}",
-        "\nif [[ ${zsh_eval_context[-1]} == loadautofunc ]]; then\n"
-        '  _dfghdr_completion "$@"\n'
-        "else\n"
-        f"  {registration}\n"
-        "fi",
-    )
+    now = 'if [[ ${zsh_eval_context[-1]} == loadautofunc ]]; then _dfghdr_completion "$@"; fi'
+    return f"{script}\n{now}"
 
 
 if __name__ == "__main__":

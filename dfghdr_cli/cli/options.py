@@ -1,0 +1,36 @@
+"""Options that several sub-commands share, so that one name means one thing everywhere.
+
+Used as annotations: `def merge(..., overwrite: options.Overwrite = False) -> None`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace the output if it exists already.")
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME|FOLDER",
+        help="A released model by name, or the folder of one.",
+    ),
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device", metavar="NAME", help="Where to compute: auto, cpu, cuda, cuda:N or mps."
+    ),
+]
+Seed = Annotated[
+    int,
+    typer.Option("--seed", min=0, help="Start of every random choice; the same gives the same."),
+]
