@@ -11,8 +11,10 @@ PHOTOGRAPHS = $(sort $(foreach type,tif tiff jpg jpeg png,$(wildcard demo/*.$(ty
 
 .PHONY: demo test completions clean
 .NOTPARALLEL:
+.DELETE_ON_ERROR:
 
 demo: .venv/installed
+	@mkdir -p out
 	$(BIN)/dfghdr merge $(PHOTOGRAPHS) -o out/demo.exr --overwrite
 	@echo "The merged picture is out/demo.exr"
 
