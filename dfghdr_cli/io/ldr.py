@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
@@ -63,24 +64,13 @@ def read_frame(path: Path, exposure: Exposure | None = None) -> Frame:
         InputError: the file is missing, unreadable, damaged, not of these formats or not what its
             name says, of an unsuitable colour or sample type, or a float file outside [0, 1].
     """
-    head = read_head(path)
-    suffix = path.suffix.lower()
-    if suffix in _RAW:
-        raise InputError(f"{path} is a raw file; develop it to a 16-bit TIFF first.")
-    actual = _format_of(head)
-    if actual is None:
-        raise InputError(f"{path} is not a JPEG, PNG or TIFF image; convert it to one of these.")
-    if _FORMATS.get(suffix) != actual:
-        raise InputError(
-            f"{path} is a {actual} file but its name does not end like one; "
-            f"rename it to {path.stem}{_usual_suffix(actual)}."
-        )
+    actual = image_format(path)
     tags = {} if actual == "TIFF" and exposure is not None else _exif_tags(path)
     try:
         if actual == "JPEG":
             decoded = _decode_jpeg(path, tags)
         elif actual == "PNG":
-            decoded = _decode_png(path, tags, head)
+            decoded = _decode_png(path, tags)
         else:
             decoded = _decode_tiff(path)
     except InputError:
@@ -115,6 +105,34 @@ def read_exposure(path: Path) -> Exposure | None:
     return _exposure_of(_exif_tags(path))
 
 
+def image_format(path: Path) -> str:
+    """Tell the format of a photograph from its content, without decoding it.
+
+    Args:
+        path: the file.
+
+    Returns:
+        "JPEG", "PNG" or "TIFF".
+
+    Raises:
+        InputError: the file is missing, unreadable, empty, of another kind (raw included), or not
+            what the ending of its name says.
+    """
+    head = read_head(path)
+    suffix = path.suffix.lower()
+    if suffix in _RAW:
+        raise InputError(f"{path} is a raw file; develop it to a 16-bit TIFF first.")
+    actual = _format_of(head)
+    if actual is None:
+        raise InputError(f"{path} is not a JPEG, PNG or TIFF image; convert it to one of these.")
+    if _FORMATS.get(suffix) != actual:
+        raise InputError(
+            f"{path} is a {actual} file but its name does not end like one; "
+            f"rename it to {path.stem}{_usual_suffix(actual)}."
+        )
+    return actual
+
+
 def _format_of(head: bytes) -> str | None:
     if head.startswith(b"\xff\xd8\xff"):
         return "JPEG"
@@ -137,18 +155,20 @@ def _decode_jpeg(path: Path, tags: Mapping[str, Any]) -> _Decoded:
     from PIL.JpegImagePlugin import JpegImageFile
 
     # The class itself, as Image.open refuses pictures above 178 megapixels.
-    with JpegImageFile(path) as image:
-        if image.mode not in ("L", "RGB"):
-            raise InputError(f"{path} is a {image.mode} JPEG; convert it to RGB.")
-        return _Decoded(np.asarray(image), _orientation(tags), image.info.get("icc_profile"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # remarks on damaged EXIF, which is not read through Pillow
+        with JpegImageFile(path) as image:
+            if image.mode not in ("L", "RGB"):
+                raise InputError(f"{path} is a {image.mode} JPEG; convert it to RGB.")
+            return _Decoded(np.asarray(image), _orientation(tags), image.info.get("icc_profile"))
 
 
-def _decode_png(path: Path, tags: Mapping[str, Any], head: bytes) -> _Decoded:
+def _decode_png(path: Path, tags: Mapping[str, Any]) -> _Decoded:
     import imagecodecs
     from PIL.PngImagePlugin import PngImageFile
 
     # IHDR: bit depth and colour type follow width and height (PNG specification, 11.2.1).
-    bits, color_type = head[24:26]
+    bits, color_type = read_head(path)[24:26]
     if color_type == 3:
         raise InputError(f"{path} is a palette PNG; convert it to RGB.")
     if bits not in (8, 16):
@@ -260,13 +280,18 @@ def _orientation(tags: Mapping[str, Any]) -> int:
 
 
 def _exposure_of(tags: Mapping[str, Any]) -> Exposure | None:
-    time_s = _number(tags, "EXIF ExposureTime")
+    time_s = _photo_number(tags, "ExposureTime")
     if time_s is None:
         return None
-    iso = _number(tags, "EXIF ISOSpeedRatings")
+    iso = _photo_number(tags, "ISOSpeedRatings")
     if iso == 65535:  # "see elsewhere": the tag has 16 bits (Exif 2.3, annex G)
-        iso = _number(tags, "EXIF RecommendedExposureIndex")
-    return Exposure.from_camera(time_s, iso, _number(tags, "EXIF FNumber"))
+        iso = _photo_number(tags, "RecommendedExposureIndex")
+    return Exposure.from_camera(time_s, iso, _photo_number(tags, "FNumber"))
+
+
+def _photo_number(tags: Mapping[str, Any], name: str) -> float | None:
+    """A number of the EXIF folder, or of the first one, where some programs put it in a TIFF."""
+    return _number(tags, f"EXIF {name}") or _number(tags, f"Image {name}")
 
 
 def _number(tags: Mapping[str, Any], name: str) -> float | None:

@@ -1,0 +1,143 @@
+"""Exposures: how they are written down, how frames show them, and which frame leads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from dfghdr_cli.core.types import FloatImage
+from dfghdr_cli.errors import InputError
+
+# Brighter than this a channel may be clipped, darker it is mostly noise (10 of 255 at gamma 2.2
+# is 0.08 % of white, some 10 stops down). Both in encoded values.
+_CLIPPED = 0.98
+_NOISE_FLOOR = 0.04
+# A frame with at least this part of the best frame's usable share is good enough to lead.
+_GOOD_ENOUGH = 2 / 3
+_GAMMA = 2.2
+
+
+def parse_time(text: str) -> float:
+    """Read an exposure time as photographers write it.
+
+    Args:
+        text: "1/400", "0.0025", "2.5", "30s" or '30"'.
+
+    Returns:
+        The time [s], > 0 and finite.
+
+    Raises:
+        InputError: it is not a positive number.
+    """
+    numerator, slash, denominator = text.strip().rstrip('s"').partition("/")
+    try:
+        seconds = float(numerator) / float(denominator) if slash else float(numerator)
+    except (ValueError, ZeroDivisionError):
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise InputError(
+            f"{text.strip()!r} is not an exposure time; write seconds, such as 1/400 or 0.5."
+        )
+    return seconds
+
+
+def parse_times(text: str) -> tuple[float, ...]:
+    """Read exposure times [s] separated by commas, such as "1/400,1/100,1/25".
+
+    Args:
+        text: one or more times, each as `parse_time` takes it.
+
+    Returns:
+        The times [s] in the given order.
+
+    Raises:
+        InputError: one of them is not a positive number.
+    """
+    return tuple(parse_time(part) for part in text.split(","))
+
+
+def parse_stops(text: str) -> tuple[float, ...]:
+    """Read relative exposures [stops, + = brighter] separated by commas, such as "-2,0,+2".
+
+    Args:
+        text: one or more finite numbers.
+
+    Returns:
+        The exposures [stops] in the given order.
+
+    Raises:
+        InputError: one of them is not a finite number.
+    """
+    stops = []
+    for part in text.split(","):
+        try:
+            value = float(part)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise InputError(
+                f"{part.strip()!r} is not an exposure in stops; write numbers such as -2,0,2."
+            )
+        stops.append(value)
+    return tuple(stops)
+
+
+def usable_share(encoded: FloatImage) -> float:
+    """How much of a frame is exposed well enough to lead the merge.
+
+    Args:
+        encoded: (H, W, 3) float32 in [0, 1], encoded as the file had it.
+
+    Returns:
+        The share of pixels, 0 to 1, whose brightest channel is neither clipped (at least 0.98)
+        nor near the noise floor (at most 0.04).
+    """
+    brightest = encoded.max(axis=2)
+    return float(((brightest > _NOISE_FLOOR) & (brightest < _CLIPPED)).mean())
+
+
+def choose_reference(usable: Sequence[float]) -> int:
+    """Choose the frame that keeps its geometry: the middle one, unless it is badly exposed.
+
+    A frame is good enough with two thirds of the largest usable share. Of these the one nearest
+    the middle of the bracket wins, since its motion to the others is least and it is neither the
+    noisiest nor the most clipped; of two equally near, the one with the larger share, then the
+    darker.
+
+    Args:
+        usable: `usable_share` of each frame, from dark to bright; not empty.
+
+    Returns:
+        Index of the reference, from 0.
+    """
+    enough = max(usable) * _GOOD_ENOUGH
+    middle = (len(usable) - 1) / 2
+    good = [index for index, share in enumerate(usable) if share >= enough]
+    return min(good, key=lambda index: (abs(index - middle), -usable[index], index))
+
+
+def looks_brighter_by(first: FloatImage, second: FloatImage) -> float:
+    """Estimate from the pixels alone how much brighter the second of two frames is.
+
+    Compares the median greys of the pixels that are clipped or black in neither frame, or of all
+    where fewer than 1 % are left. Gamma 2.2 stands for the unknown response, so this is good
+    enough to notice a wrong exposure and not to measure one.
+
+    Args:
+        first: (H, W, 3) float32 in [0, 1], encoded.
+        second: the same size and scene.
+
+    Returns:
+        Stops; positive where the second is brighter.
+    """
+    low, high = np.minimum(first, second).min(axis=2), np.maximum(first, second).max(axis=2)
+    usable = (low > _NOISE_FLOOR) & (high < _CLIPPED)
+    if usable.mean() < 0.01:
+        usable = np.ones_like(usable)
+    darkest = 1e-3
+    levels = [
+        max(float(np.median(image.mean(axis=2)[usable])), darkest) for image in (first, second)
+    ]
+    return _GAMMA * math.log2(levels[1] / levels[0])
