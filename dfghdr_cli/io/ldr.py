@@ -208,7 +208,7 @@ def _decode_tiff(path: Path) -> _Decoded:
 
 
 def _three_channels(samples: NDArray[Any], path: Path) -> NDArray[Any]:
-    """(H, W, 3) of native byte order; grey repeated, alpha dropped, float32 checked."""
+    """(H, W, 3): grey repeated, alpha dropped, float32 checked."""
     if samples.ndim == 2:
         samples = samples[..., None]
     if not samples.size:
@@ -219,7 +219,7 @@ def _three_channels(samples: NDArray[Any], path: Path) -> NDArray[Any]:
         white = 1 if samples.dtype.kind == "f" else np.iinfo(samples.dtype).max
         if (samples[..., extra] != white).any():
             logger.warning("%s: its alpha channel is not opaque and was left out.", path)
-    pixels = samples[..., :colors].astype(samples.dtype.newbyteorder("="), copy=False)
+    pixels = samples[..., :colors]
     if pixels.dtype == np.float32:
         pixels = _unit_range(pixels, path)
     return np.repeat(pixels, 3, axis=2) if colors == 1 else pixels

@@ -144,6 +144,13 @@ def test_equal_exposures_of_equal_brightness_are_a_bracket(tmp_path, caplog):
     assert not caplog.records
 
 
+def test_the_last_bit_of_an_exposure_does_not_order_frames(shots):
+    first, second = copy_of(shots[0], 8), copy_of(shots[0], 9)
+    for stops in ([0.0, 1e-12], [1e-12, 0.0]):
+        frames = read_bracket([first, second], stops=stops).frames
+        assert [frame.path for frame in frames] == [first, second]
+
+
 def test_the_wrong_order_is_noticed(shots, caplog):
     with caplog.at_level(logging.WARNING):
         read_bracket(shots, stops=STOPS)
