@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from dfghdr_cli import __version__
-from dfghdr_cli.cli import console
+from dfghdr_cli.cli import console, merge, train
 from dfghdr_cli.errors import DfghdrError
 
 EXIT_INTERNAL = 1
@@ -112,4 +112,5 @@ def main() -> None:
     app(prog_name="dfghdr")
 
 
-# Sub-commands, one line each: app.command("merge")(merge.merge), app.add_typer(models.app, ...)
+app.command("merge")(merge.merge)
+app.command("train")(train.train)

@@ -36,6 +36,18 @@ def print_error(sentence: str) -> None:
     _print_marked("error", sentence)
 
 
+def print_warning(sentence: str) -> None:
+    """Write one sentence to stderr, marked as a warning, unless `--quiet`."""
+    if logging.getLogger(_PACKAGE).isEnabledFor(logging.WARNING):
+        _print_marked("warning", sentence)
+
+
+def print_status(sentence: str) -> None:
+    """Write one sentence on what is going on to stderr, unless `--quiet`."""
+    if logging.getLogger(_PACKAGE).isEnabledFor(logging.WARNING):
+        print_plain(sentence)
+
+
 def _print_marked(kind: str, text: str) -> None:
     from rich.text import Text
 

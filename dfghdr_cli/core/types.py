@@ -78,9 +78,9 @@ class Frame:
 
     def encoded(self) -> FloatImage:
         """(H, W, 3) float32 in [0, 1]: integers divided by 2**bits - 1."""
-        if self.pixels.dtype == np.float32:
-            return self.pixels
-        return self.pixels.astype(np.float32) / np.float32(np.iinfo(self.pixels.dtype).max)
+        if self.bit_depth == 32:
+            return np.asarray(self.pixels, np.float32)
+        return self.pixels.astype(np.float32) / np.float32(2**self.bit_depth - 1)
 
 
 @dataclass(frozen=True, slots=True)

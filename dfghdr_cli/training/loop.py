@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import logging
 import math
 import os
@@ -11,7 +10,7 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -279,9 +278,3 @@ def train(
                 )
     average.eval()
     return average.module
-
-
-def write_config(folder: Path, config: TrainConfig, **more: object) -> None:
-    """Save the resolved configuration of a run as `folder`/config.json."""
-    text = json.dumps(asdict(config) | more, indent=2, default=str)
-    (folder / "config.json").write_text(text + "\n")

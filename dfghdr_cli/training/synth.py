@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -65,21 +65,19 @@ COMPOSITIONS: tuple[tuple[float, tuple[int, ...]], ...] = (
 def _smooth_noise(rng: np.random.Generator, size: int, cells: int, channels: int) -> FloatImage:
     """Band-limited noise (size, size, channels), about N(0, 1), `cells` bumps across."""
     coarse = rng.standard_normal((cells + 3, cells + 3, channels)).astype(np.float32)
-    return cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC).reshape(
-        size, size, channels
-    )
+    noise = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(noise, np.float32).reshape(size, size, channels)
 
 
-def _similarity(
-    centre: Sequence[float], angle: float, scale: float, shift: Sequence[float]
-) -> Matrix:
+def _similarity(centre: Sequence[float], angle: float, scale: float, shift: ArrayLike) -> Matrix:
     """3x3 similarity: rotate [rad] and scale about `centre` (x, y), then shift [pixels]."""
     c, s = scale * np.cos(angle), scale * np.sin(angle)
     x, y = centre
+    dx, dy = np.asarray(shift, np.float64)
     return np.array(
         [
-            [c, -s, x - c * x + s * y + shift[0]],
-            [s, c, y - s * x - c * y + shift[1]],
+            [c, -s, x - c * x + s * y + dx],
+            [s, c, y - s * x - c * y + dy],
             [0.0, 0.0, 1.0],
         ]
     )
@@ -222,7 +220,7 @@ class TripletSynthesiser(Dataset[Sample]):
         cv2.fillPoly(mask, [np.round(points * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
         alpha = mask.astype(np.float32) / 255
         softness = float(np.exp(rng.uniform(np.log(0.4), np.log(4.0))))
-        alpha = cv2.GaussianBlur(alpha, (0, 0), softness)
+        alpha = np.asarray(cv2.GaussianBlur(alpha, (0, 0), softness), np.float32)
         if rng.random() < 0.15:
             alpha *= rng.uniform(0.5, 0.95)
         texture = self._view(rng)(np.eye(3))
@@ -279,7 +277,7 @@ class TripletSynthesiser(Dataset[Sample]):
                 )
             alpha = moved[..., 3:]
             picture = picture + alpha * (moved[..., :3] - picture)
-        return picture
+        return np.asarray(picture, np.float32)
 
     def _expose(
         self, rng: np.random.Generator, radiance: FloatImage, stops: float, camera: dict[str, float]
@@ -353,11 +351,8 @@ class TripletSynthesiser(Dataset[Sample]):
             # The shutter of a long exposure stays open for a part of the interval.
             open_for = blur * min(2.0**stop, 4.0) / 4.0 if count else 0.0
             moments = np.linspace(-0.5, 0.5, 5) * open_for if open_for > 0.02 else np.zeros(1)
-            radiance = np.mean(
-                [self._render(view, layers, shake, time + moment) for moment in moments],
-                0,
-                dtype=np.float32,
-            )
+            exposed = [self._render(view, layers, shake, time + moment) for moment in moments]
+            radiance = np.mean(np.stack(exposed), axis=0)
             mistake = rng.normal(0, wrong_exposure) if wrong_exposure else 0.0
             code = self._expose(rng, radiance, stop + mistake, camera | {"curve": curve})
             # `shake` maps this frame's pixels to the world; the aligner is off by a residual.

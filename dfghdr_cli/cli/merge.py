@@ -1,0 +1,139 @@
+"""`dfghdr merge`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from dfghdr_cli.cli import console, options
+
+
+def _reference(text: str) -> int | str:
+    if text == "auto":
+        return text
+    if text.isdigit() and int(text) >= 1:
+        return int(text)
+    raise typer.BadParameter("--reference takes auto or a number from 1 for the darkest frame.")
+
+
+def merge(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILES...",
+            help="2 to 9 photographs of one scene, in any order: JPEG, PNG or TIFF.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", help="The result, ending in .exr or .hdr.", show_default=False
+        ),
+    ],
+    ev: Annotated[
+        str | None,
+        typer.Option(
+            "--ev",
+            metavar="A,B,...",
+            help="Exposures in stops, + is brighter, in the order of FILES: --ev -2,0,2.",
+        ),
+    ] = None,
+    times: Annotated[
+        str | None,
+        typer.Option(
+            "--times",
+            metavar="A,B,...",
+            help="Exposure times in seconds, in the order of FILES: --times 1/400,1/100,1/25.",
+        ),
+    ] = None,
+    ev_step: Annotated[
+        float | None,
+        typer.Option(
+            "--ev-step", metavar="STOPS", help="Equal steps; FILES go from dark to bright."
+        ),
+    ] = None,
+    reference: Annotated[
+        str,
+        typer.Option(
+            "--reference",
+            metavar="auto|K",
+            help="The frame whose moment the picture shows; K counts from 1, darkest first.",
+        ),
+    ] = "auto",
+    method: Annotated[
+        Literal["dfgnet", "classic"],
+        typer.Option("--method", help="Merge with a network or with classic weights."),
+    ] = "dfgnet",
+    model: options.Model = None,
+    response: Annotated[
+        Literal["auto", "srgb", "gamma"],
+        typer.Option(
+            "--response",
+            help="The camera's response curve: found from the frames, sRGB, or the power 2.2.",
+        ),
+    ] = "auto",
+    align: Annotated[
+        Literal["auto", "none"],
+        typer.Option("--align", help="Align the frames globally, or take them as they are."),
+    ] = "auto",
+    resolution: Annotated[
+        Literal["auto", "full"],
+        typer.Option(
+            "--resolution",
+            help="Let a reduced picture decide for a large one, or run the network on every pixel.",
+        ),
+    ] = "auto",
+    exr_type: Annotated[
+        Literal["half", "float"],
+        typer.Option("--exr-type", help="Bits of an .exr: half is 16, float is 32."),
+    ] = "half",
+    preview: Annotated[
+        bool,
+        typer.Option("--preview/--no-preview", help="Write a mu-law preview beside the result."),
+    ] = True,
+    device: options.Device = "auto",
+    json: options.Json = False,
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Merge a bracket of photographs into one linear HDR image, without ghosts.
+
+    Prints the paths of what it wrote. In the result 1.0 is the white of the reference frame.
+    """
+    chosen = _reference(reference)
+    given = [o for o in (ev, times, ev_step) if o is not None]
+    if len(given) > 1:
+        raise typer.BadParameter("give only one of --ev, --times and --ev-step.")
+    if method == "classic" and model is not None:
+        raise typer.BadParameter("--method classic uses no model: leave out --model.")
+
+    from dfghdr_cli.core.exposure import parse_stops, parse_times
+    from dfghdr_cli.engine import MergeConfig
+    from dfghdr_cli.pipeline.merge import MergeRequest, load_merger, merge_files
+
+    request = MergeRequest(
+        files,
+        output,
+        stops=None if ev is None else parse_stops(ev),
+        times=None if times is None else parse_times(times),
+        ev_step=ev_step,
+        reference=chosen,  # pyright: ignore[reportArgumentType]
+        response=response,
+        config=MergeConfig(align=align, resolution=resolution),
+        exr_type=exr_type,
+        preview=preview,
+        overwrite=overwrite,
+    )
+    merger = load_merger(method, model, device)
+    console.print_status(f"{merger.name} on {merger.device}")
+    with console.progress() as on_progress:
+        report = merge_files(merger, request, on_progress)
+    for warning in report.warnings:
+        console.print_warning(warning)
+    if json:
+        typer.echo(report.to_json())
+    else:
+        for path in report.outputs:
+            typer.echo(path)

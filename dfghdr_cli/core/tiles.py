@@ -1,0 +1,62 @@
+"""Cutting a picture into overlapping tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One tile: what to compute, what to keep of it, and where that goes.
+
+    Attributes:
+        rows: rows of the picture to read, halo included.
+        columns: columns of the picture to read, halo included.
+        keep_rows: rows of the tile's own result to keep.
+        keep_columns: columns of the tile's own result to keep.
+    """
+
+    rows: slice
+    columns: slice
+    keep_rows: slice
+    keep_columns: slice
+
+    @property
+    def target(self) -> tuple[slice, slice]:
+        """Where in the picture the kept part goes."""
+        return (
+            slice(self.rows.start + self.keep_rows.start, self.rows.start + self.keep_rows.stop),
+            slice(
+                self.columns.start + self.keep_columns.start,
+                self.columns.start + self.keep_columns.stop,
+            ),
+        )
+
+
+def _spans(length: int, side: int, halo: int) -> Iterator[tuple[slice, slice]]:
+    for start in range(0, length, side):
+        stop = min(start + side, length)
+        outer = slice(max(0, start - halo), min(length, stop + halo))
+        yield outer, slice(start - outer.start, stop - outer.start)
+
+
+def tiles(height: int, width: int, side: int, halo: int, multiple: int = 1) -> Iterator[Tile]:
+    """Tiles that cover a picture, in reading order.
+
+    Args:
+        height: of the picture [pixels], divisible by `multiple`.
+        width: likewise.
+        side: of the part of a tile that is kept [pixels]; rounded up to `multiple`.
+        halo: pixels read beyond it on each side, where there is picture; rounded up to `multiple`.
+        multiple: every tile starts and ends at a multiple of this.
+
+    Raises:
+        ValueError: if the picture's sides are not divisible by `multiple`.
+    """
+    if height % multiple or width % multiple:
+        raise ValueError(f"{width} x {height} is not divisible by {multiple}")
+    side, halo = (-(-value // multiple) * multiple for value in (side, halo))
+    for rows, keep_rows in _spans(height, side, halo):
+        for columns, keep_columns in _spans(width, side, halo):
+            yield Tile(rows, columns, keep_rows, keep_columns)

@@ -1,0 +1,266 @@
+"""From files to a merged file."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from dfghdr_cli import __version__
+from dfghdr_cli.core.response import choose_response
+from dfghdr_cli.core.tonemap import mu_law
+from dfghdr_cli.core.types import Bracket, RadianceImage
+from dfghdr_cli.engine import AlignedBracket, MergeConfig, OnProgress, choose_device, merge_bracket
+from dfghdr_cli.io.atomic import ensure_writable
+from dfghdr_cli.io.bracket import Reference, read_bracket
+from dfghdr_cli.io.display import write_preview
+from dfghdr_cli.io.radiance import (
+    ExrType,
+    ensure_radiance_name,
+    exposure_attributes,
+    write_radiance,
+)
+from dfghdr_cli.modelstore import DEFAULT_MODEL, Model, load_model
+
+log = logging.getLogger(__name__)
+
+Method = Literal["dfgnet", "classic"]
+ResponseKind = Literal["auto", "srgb", "gamma"]
+
+
+@dataclass(frozen=True, slots=True)
+class Merger:
+    """What merges brackets: loaded once, used for any number of them.
+
+    Attributes:
+        model: the model, or None for the classic merge.
+        device: where it computes.
+    """
+
+    model: Model | None
+    device: torch.device
+
+    @property
+    def name(self) -> str:
+        """The model's name, or "classic"."""
+        return self.model.info.name if self.model else "classic"
+
+
+def load_merger(
+    method: Method = "dfgnet", model: str | None = None, device: str = "auto"
+) -> Merger:
+    """Choose the device and load the model.
+
+    Args:
+        method: "dfgnet" merges with a network, "classic" without one.
+        model: name or folder of a model; None takes the default.
+        device: see `dfghdr_cli.engine.choose_device`.
+
+    Raises:
+        ModelError: if the model cannot be loaded.
+        DeviceError: if the device is not there.
+    """
+    chosen = choose_device(device)
+    if method == "classic":
+        return Merger(None, chosen)
+    loaded = load_model(model or DEFAULT_MODEL)
+    loaded.network.to(chosen)
+    return Merger(loaded, chosen)
+
+
+@dataclass(frozen=True, slots=True)
+class MergeRequest:
+    """One bracket to merge, and where to.
+
+    Attributes:
+        paths: 2 to 9 photographs, in any order.
+        output: the result, .exr or .hdr.
+        stops: exposures [stops] in the order of `paths`; overrides what the files say.
+        times: exposure times [s] likewise.
+        ev_step: equal steps [stops] likewise, `paths` from dark to bright.
+        reference: "auto", or a number from 1 for the darkest.
+        response: "auto", "srgb" or "gamma".
+        config: how to merge.
+        exr_type: "half" or "float".
+        preview: whether to write a mu-law preview beside the result.
+        overwrite: whether existing files may be replaced.
+    """
+
+    paths: Sequence[Path]
+    output: Path
+    stops: Sequence[float] | None = None
+    times: Sequence[float] | None = None
+    ev_step: float | None = None
+    reference: Reference = "auto"
+    response: ResponseKind = "auto"
+    config: MergeConfig = field(default_factory=MergeConfig)
+    exr_type: ExrType = "half"
+    preview: bool = True
+    overwrite: bool = False
+
+    @property
+    def preview_path(self) -> Path:
+        """out.exr's preview is out.preview.jpg."""
+        return self.output.with_suffix(".preview.jpg")
+
+
+@dataclass(frozen=True, slots=True)
+class MergeReport:
+    """What was done, as `--json` prints it.
+
+    Attributes:
+        outputs: the files written, the result first.
+        values: everything else, ready for JSON.
+        warnings: sentences for the user.
+    """
+
+    outputs: tuple[Path, ...]
+    values: dict[str, Any]
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> str:
+        """One JSON object on one line."""
+        outputs = [str(path) for path in self.outputs]
+        return json.dumps({"outputs": outputs, **self.values, "warnings": list(self.warnings)})
+
+
+class _Stopwatch:
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - started, 3)
+
+
+def merge_files(
+    merger: Merger, request: MergeRequest, on_progress: OnProgress | None = None
+) -> MergeReport:
+    """Merge one bracket of files into one file.
+
+    Args:
+        merger: see `load_merger`.
+        request: what to merge.
+        on_progress: called as (done, total, what).
+
+    Raises:
+        OutputExistsError: if a result is there already; checked before any work.
+        OutputError: if a result cannot be written.
+        InputError: if the photographs cannot be used.
+    """
+    ensure_radiance_name(request.output)
+    ensure_writable(request.output, request.overwrite)
+    if request.preview:
+        ensure_writable(request.preview_path, request.overwrite)
+    watch = _Stopwatch()
+    with watch.stage("read"):
+        bracket = read_bracket(
+            request.paths,
+            stops=request.stops,
+            times=request.times,
+            ev_step=request.ev_step,
+            reference=request.reference,
+        )
+    with watch.stage("response"):
+        response, response_report = choose_response(request.response, bracket.frames, bracket.stops)
+        linears = [response.linearise(frame.pixels) for frame in bracket.frames]
+    with watch.stage("merge"):
+        network = merger.model.network if merger.model else None
+        result, aligned = merge_bracket(
+            network, merger.name, bracket, linears, request.config, merger.device, on_progress
+        )
+    clipped = float(result.clipped.mean())
+    warnings = [*result.warnings]
+    if response_report.warning:
+        warnings.append(response_report.warning)
+    values = _values(merger, request, bracket, aligned, result.radiance)
+    values["response"] = {
+        "kind": response.name,
+        "misfit_stops": {k: round(v, 4) for k, v in response_report.misfit.items()},
+        "text": response_report.text,
+    }
+    values["clipped_share"] = round(clipped, 6)
+    with watch.stage("write"):
+        attributes = _header(values, bracket)
+        write_radiance(
+            request.output,
+            result.radiance,
+            exr_type=request.exr_type,
+            attributes=attributes,
+            overwrite=request.overwrite,
+        )
+        outputs = [request.output]
+        if request.preview:
+            picture = mu_law(result.radiance.pixels / result.radiance.peak)
+            write_preview(request.preview_path, picture, request.overwrite)
+            outputs.append(request.preview_path)
+    values["seconds"] = watch.seconds
+    return MergeReport(tuple(outputs), values, tuple(warnings))
+
+
+def _exposure_source(request: MergeRequest) -> str:
+    if request.stops is not None:
+        return "--ev"
+    if request.times is not None:
+        return "--times"
+    return "--ev-step" if request.ev_step is not None else "EXIF"
+
+
+def _values(
+    merger: Merger,
+    request: MergeRequest,
+    bracket: Bracket,
+    aligned: AlignedBracket,
+    radiance: RadianceImage,
+) -> dict[str, Any]:
+    frames = [
+        {
+            "file": str(frame.path),
+            "stops": round(stops, 4),
+            "alignment": alignment.model,
+            "residual": round(alignment.residual, 3),
+        }
+        for frame, stops, alignment in zip(
+            bracket.frames, bracket.stops, aligned.alignments, strict=True
+        )
+    ]
+    return {
+        "version": __version__,
+        "frames": frames,
+        "exposures_from": _exposure_source(request),
+        "reference": bracket.frames[bracket.reference].name,
+        "method": "dfgnet" if merger.model else "classic",
+        "model": merger.name,
+        "model_digest": merger.model.digest if merger.model else None,
+        "device": str(merger.device),
+        "scale": "1.0 is the white of the reference frame",
+        "peak": radiance.peak,
+        "size": [bracket.size[1], bracket.size[0]],
+    }
+
+
+def _header(values: dict[str, Any], bracket: Bracket) -> dict[str, str | float]:
+    frames = values["frames"]
+    text = {
+        "version": values["version"],
+        "model": values["model"],
+        "modelDigest": values["model_digest"] or "",
+        "frames": ", ".join(Path(f["file"]).name for f in frames),
+        "stops": ", ".join(f"{f['stops']:+g}" for f in frames),
+        "alignment": ", ".join(f["alignment"] for f in frames),
+        "reference": values["reference"],
+        "response": values["response"]["kind"],
+        "scale": values["scale"],
+    }
+    header: dict[str, str | float] = {f"dfghdr:{key}": value for key, value in text.items()}
+    header["dfghdr:clippedShare"] = values["clipped_share"]
+    return header | exposure_attributes(bracket.frames[bracket.reference].exposure)

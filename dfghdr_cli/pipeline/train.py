@@ -1,0 +1,247 @@
+"""From folders of HDR images to a model folder."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.utils.data import default_collate
+
+from dfghdr_cli import __version__
+from dfghdr_cli.core.types import Bracket
+from dfghdr_cli.engine import align_bracket, choose_device, linear, run_tiled
+from dfghdr_cli.errors import DfghdrError, InputError, ModelError, OutputError, OutputExistsError
+from dfghdr_cli.io.radiance import read_radiance
+from dfghdr_cli.io.scenes import find_scenes, read_scene
+from dfghdr_cli.modelstore import save_model
+from dfghdr_cli.nets.candidates import Candidates
+from dfghdr_cli.nets.dfgmerge import Decision, compose
+from dfghdr_cli.nets.golden import golden_case
+from dfghdr_cli.nets.registry import build
+from dfghdr_cli.training.loop import (
+    Progress,
+    TrainConfig,
+    Validation,
+    train,
+    validate_on_batches,
+)
+from dfghdr_cli.training.losses import psnr_mu
+from dfghdr_cli.training.synth import SynthConfig, TripletSynthesiser
+
+log = logging.getLogger(__name__)
+
+CONFIG = "config.json"
+CHECKPOINT = "checkpoint.pt"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainRequest:
+    """What to train, on what, and where to.
+
+    Attributes:
+        folders: of HDR images (.exr, .hdr), searched recursively.
+        run: the folder of the run: configuration, log, checkpoint and, at the end, the model.
+        architecture: "dfgmerge" or "dfgnet".
+        hyper_parameters: of the architecture.
+        config: how to train.
+        synth: what the synthesised brackets are like.
+        validation: folder of scenes with truth, or None to validate on synthesised brackets.
+        device: see `dfghdr_cli.engine.choose_device`.
+        resume: whether to go on with a run that is there.
+    """
+
+    folders: Sequence[Path]
+    run: Path
+    architecture: str = "dfgmerge"
+    hyper_parameters: dict[str, Any] = field(default_factory=dict)
+    config: TrainConfig = field(default_factory=TrainConfig)
+    synth: SynthConfig = field(default_factory=SynthConfig)
+    validation: Path | None = None
+    device: str = "auto"
+    resume: bool = False
+
+
+def load_images(folders: Sequence[Path], smallest: int) -> list[NDArray[np.float16]]:
+    """Read every .exr and .hdr image under some folders.
+
+    Each is scaled so that its 99.9th percentile is 16 and stored in half precision: synthesis
+    chooses the exposure itself, and values stay far from half's limits.
+
+    Args:
+        folders: searched recursively.
+        smallest: images with a side under this many pixels are skipped with a warning.
+
+    Returns:
+        Images (H, W, 3), in the order of their paths.
+
+    Raises:
+        InputError: if a folder is missing or there is no usable image.
+    """
+    images, skipped = [], 0
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError(f"{folder} is not a folder; give folders of .exr or .hdr images")
+        for path in sorted(p for e in ("*.exr", "*.hdr") for p in folder.rglob(e)):
+            try:
+                pixels, _ = read_radiance(path)
+            except DfghdrError as error:
+                log.warning("skipped %s: %s", path, error)
+                skipped += 1
+                continue
+            top = float(np.percentile(pixels, 99.9))
+            if min(pixels.shape[:2]) < smallest or top <= 0:
+                log.warning("skipped %s: too small or black", path)
+                skipped += 1
+                continue
+            images.append(np.clip(pixels * (16.0 / top), 0, 60000).astype(np.float16))
+    if not images:
+        names = ", ".join(str(folder) for folder in folders)
+        raise InputError(
+            f"no usable .exr or .hdr image in {names}; training needs at least one of "
+            f"{smallest} pixels a side"
+        )
+    log.info("%d HDR images, %d skipped", len(images), skipped)
+    return images
+
+
+def validate_on_scenes(folder: Path, device: torch.device) -> Validation:
+    """Mean PSNR-mu over scenes with truth, exactly as the merge computes them.
+
+    The frames are aligned once; only the network runs at each validation.
+
+    Raises:
+        InputError: if there is no scene or one of them cannot be read.
+    """
+    cases: list[tuple[Candidates, torch.Tensor]] = []
+    for path in find_scenes(folder):
+        scene = read_scene(path)
+        bracket: Bracket = scene.bracket
+        linears = [linear(frame.encoded()) for frame in bracket.frames]
+        aligned = align_bracket(linears, bracket.stops, bracket.reference).with_flows()
+        truth = torch.from_numpy(np.ascontiguousarray(scene.truth.transpose(2, 0, 1)))[None]
+        cases.append((aligned.candidates(slice(None), device), truth.to(device)))
+    if not cases:
+        raise InputError(f"no scene with frames, exposure.txt and HDRImg in {folder}")
+
+    def validate(network: nn.Module) -> float:
+        values = []
+        with torch.inference_mode():
+            for candidates, truth in cases:
+                out = run_tiled(network, candidates)  # pyright: ignore[reportArgumentType]
+                if isinstance(out, Decision):
+                    out = compose(candidates, out).radiance
+                values.append(float(psnr_mu(out, truth)))
+        return float(np.mean(values))
+
+    return validate
+
+
+def _validate_on_synthesised(
+    images: Sequence[NDArray[np.float16]], synth: SynthConfig, device: torch.device
+) -> Validation:
+    data = TripletSynthesiser(images, synth, seed=2**31 - 1, length=8 * synth.batch)
+    samples = [data[index] for index in range(len(data))]
+    batches = []
+    for start in range(0, len(samples), synth.batch):
+        batch = default_collate(samples[start : start + synth.batch])
+        batches.append({key: value.to(device) for key, value in batch.items()})
+    return lambda network: validate_on_batches(batches, network)
+
+
+def _prepare_run(request: TrainRequest, settings: dict[str, Any]) -> None:
+    """Make the run's folder, or check that it is the run to resume."""
+    try:
+        request.run.mkdir(parents=True, exist_ok=True)
+        there = (request.run / CONFIG).exists()
+        if there and not request.resume:
+            raise OutputExistsError(
+                f"{request.run} holds a run already; add --resume or choose another folder"
+            )
+        if not there and request.resume:
+            raise InputError(f"{request.run} holds no run to resume; leave out --resume")
+        if there:
+            before = json.loads((request.run / CONFIG).read_text())
+            for key in ("architecture", "hyper_parameters", "synth", "seed", "batch"):
+                now = json.loads(json.dumps(settings[key]))
+                if before.get(key) != now:
+                    raise InputError(
+                        f"{request.run} was started with {key} = {before.get(key)}, not {now}; "
+                        "resume with the same settings"
+                    )
+        text = json.dumps(settings, indent=2)
+        (request.run / CONFIG).write_text(text + "\n")
+    except ValueError as error:
+        raise InputError(f"{request.run / CONFIG} is damaged ({error}); start afresh") from error
+    except OSError as error:
+        raise OutputError(f"cannot write to {request.run}: {error}") from error
+
+
+def train_model(
+    request: TrainRequest, on_progress: Callable[[Progress], None] | None = None
+) -> Path:
+    """Train a network and save it as a model folder `run`/`name of run`.
+
+    Args:
+        request: what to train.
+        on_progress: called after every step.
+
+    Returns:
+        The model folder.
+
+    Raises:
+        InputError: the images or scenes cannot be used, or the run to resume is another one.
+        ModelError: impossible hyper-parameters, or a damaged checkpoint.
+        OutputExistsError: the run is there and `resume` was not asked for.
+        OutputError: the run's folder cannot be written.
+    """
+    device = choose_device(request.device)
+    torch.manual_seed(request.config.seed)
+    network = build(request.architecture, request.hyper_parameters)
+    if request.synth.crop % 8:
+        raise ModelError(f"a crop of {request.synth.crop} is not a multiple of 8")
+    settings = {
+        "version": __version__,
+        "architecture": request.architecture,
+        "hyper_parameters": asdict(network.config),
+        "synth": asdict(request.synth),
+        "device": str(device),
+        "folders": [str(folder) for folder in request.folders],
+        **asdict(request.config),
+    }
+    _prepare_run(request, settings)
+    images = load_images(request.folders, smallest=request.synth.crop)
+    if request.validation is not None:
+        validation = validate_on_scenes(request.validation, device)
+    else:
+        validation = _validate_on_synthesised(images, request.synth, device)
+    length = request.config.steps * request.config.batch
+    data = TripletSynthesiser(images, request.synth, request.config.seed, length)
+    network = network.to(device, memory_format=torch.channels_last)  # pyright: ignore
+    trained = train(
+        network,
+        data,
+        request.config,
+        request.run,
+        device,
+        validation=validation,
+        on_progress=on_progress,
+    )
+    trained = trained.to("cpu", memory_format=torch.contiguous_format)  # pyright: ignore
+    folder = request.run / request.run.resolve().name
+    facts = {k: v for k, v in settings.items() if k not in ("architecture", "hyper_parameters")}
+    facts["folders"] = [os.path.basename(f) for f in settings["folders"]]  # noqa: PTH119
+    facts["images"] = len(images)
+    try:
+        save_model(folder, trained, golden=golden_case(trained), training=facts)  # pyright: ignore
+    except OSError as error:
+        raise OutputError(f"cannot write the model to {folder}: {error}") from error
+    return folder
