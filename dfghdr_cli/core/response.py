@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
-from typing import Literal, TypeAlias, cast
+from itertools import combinations, pairwise
+from typing import Any, Literal, TypeAlias, cast
 
 import cv2
 import numpy as np
@@ -25,6 +25,7 @@ from dfghdr_cli.core.types import FloatImage, Frame
 from dfghdr_cli.errors import InputError
 
 Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
 Kind: TypeAlias = Literal["auto", "srgb", "gamma"]
 Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16] | FloatImage
 
@@ -98,19 +99,37 @@ class Response:
             (H, W, 3) float32 in [0, 1].
         """
         if pixels.dtype == np.float32:
-            result = np.empty(pixels.shape, np.float32)
-            for start in range(0, pixels.shape[0], _ROWS):
-                rows = slice(start, start + _ROWS)
-                result[rows] = self.evaluate(pixels[rows].astype(np.float32, copy=False))
-            return result
+            return self._linearise_floats(cast("FloatImage", pixels))
         samples = cast("NDArray[np.uint8] | NDArray[np.uint16]", pixels)
-        ramp = np.linspace(0.0, 1.0, int(np.iinfo(samples.dtype).max) + 1)
-        table = self.evaluate(ramp[:, None].repeat(3, axis=1)).astype(np.float32)
+        table = self._table(int(np.iinfo(samples.dtype).max) + 1)
         if samples.dtype == np.uint8:
             return cast("FloatImage", cv2.LUT(samples, table[None]))
         if self.linear.ndim == 1:
-            return table[:, 0].copy()[samples]
+            return np.ascontiguousarray(table[:, 0])[samples]
         return np.stack([table[:, c][samples[..., c]] for c in range(3)], axis=-1)
+
+    def _table(self, size: int) -> FloatImage:
+        """(size, 3) float32: the linear light of `size` evenly spaced codes."""
+        codes = np.linspace(0.0, 1.0, size)
+        return self.evaluate(codes[:, None].repeat(3, axis=1)).astype(np.float32)
+
+    def _linearise_floats(self, pixels: FloatImage) -> FloatImage:
+        """In bands, to save memory; a table is read between its entries, np.interp being slow."""
+        result = np.empty(pixels.shape, np.float32)
+        table = None if self.name in _NAMED else self._table(1 << 16).ravel()
+        channel = np.arange(3)
+        for start in range(0, pixels.shape[0], _ROWS):
+            band = slice(start, start + _ROWS)
+            if table is None:
+                result[band] = self.evaluate(pixels[band])
+                continue
+            position = np.clip(pixels[band], 0.0, 1.0) * np.float32(65535)
+            index = np.minimum(position.astype(np.int32), 65534)
+            share = position - index.astype(np.float32)
+            index = index * 3 + channel
+            low = table[index]
+            result[band] = low + share * (table[index + 3] - low)
+        return result
 
 
 def _closed_form(name: str, codes: Floats) -> Floats:
@@ -126,8 +145,9 @@ class ResponseReport:
     Attributes:
         kind: name of the response chosen.
         misfit: per candidate ("srgb", "gamma", "linear", "fitted") the median absolute disagreement
-            between the exposure ratios it implies and the stated ones [stops]; lower is better.
-            Empty where the frames say nothing.
+            between the exposure ratios it implies and the stated ones [stops], weighted by how
+            precise and still the matched parts of the picture are. Empty where the frames say
+            nothing.
         text: one sentence for the user.
         warning: one sentence on what may be wrong, or None.
     """
@@ -141,90 +161,169 @@ class ResponseReport:
 # --- what the frames say --------------------------------------------------------------------------
 
 _LONG_SIDE = 1024
-_GRIDS = (1, 3, 5)
+_THUMBNAIL = 384
+_GRIDS = (4, 8)
+"""Tiles per side. Few large tiles keep what moves inside them; many small ones isolate it."""
 _LEVELS = (np.arange(40) + 0.5) / 40
 _LOWEST, _HIGHEST = 0.02, 0.97
+"""Codes between which a match counts: below is noise, above is clipping."""
+_SMALLEST_STEP = 0.1
+"""Frames closer than this [stops] do not tell the curve."""
+_RANK_NOISE = 0.01
+"""Share of a frame's pixels that leave or enter it between frames; grows with sqrt(tiles)."""
+_MOST_MATCHES = 24_000
 
 
 @dataclass(frozen=True, slots=True)
 class _Matches:
-    """Codes of equal radiance: dark and bright (K,) in [0, 1], stops (K,) between them.
+    """Pairs of codes at which two frames show equal radiance, K in all.
 
-    weight (K,) is the share of the picture behind a match, channel (K,) its channel index.
+    Attributes:
+        dark, bright: (K,) the codes, in [0, 1].
+        dark_spread, bright_spread: (K,) how far each code moves when the ranks are a little wrong.
+        stops: (K,) exposure of the bright one relative to the dark one, > 0 [stops].
+        weight: (K,) share of the picture behind the match.
+        channel: (K,) channel index.
+        tile: (K,) a number for the pair of frames and the tile.
+        pair: (K, 2) indices of the dark and the bright frame.
     """
 
     dark: Floats
     bright: Floats
+    dark_spread: Floats
+    bright_spread: Floats
     stops: Floats
     weight: Floats
-    channel: NDArray[np.intp]
+    channel: Indices
+    tile: Indices
+    pair: Indices
 
 
 def _reduced(frame: Frame) -> FloatImage:
-    """Encoded frame (h, w, 3) float32, averaged to at most _LONG_SIDE and at least by two."""
+    """Encoded frame (h, w, 3) float32, averaged over blocks of 2x2 or more."""
     height, width = frame.pixels.shape[:2]
     factor = max(2, -(-max(height, width) // _LONG_SIDE))
     size = (max(1, width // factor), max(1, height // factor))
-    if frame.pixels.dtype == np.uint8:
-        pixels = np.asarray(frame.pixels[: size[1] * factor, : size[0] * factor], np.uint16) * 257
-        top = 65535.0
-    else:
-        pixels = frame.pixels[: size[1] * factor, : size[0] * factor]
-        top = 65535.0 if pixels.dtype == np.uint16 else 1.0
-    small = cv2.resize(np.ascontiguousarray(pixels), size, interpolation=cv2.INTER_AREA)
+    whole = frame.pixels[: size[1] * factor, : size[0] * factor]
+    if whole.dtype == np.uint8:  # else the averages would be rounded to eight bits
+        whole = np.multiply(whole, np.uint16(257), dtype=np.uint16)
+    top = 1.0 if whole.dtype == np.float32 else 65535.0
+    small = cv2.resize(np.ascontiguousarray(whole), size, interpolation=cv2.INTER_AREA)
     return small.astype(np.float32) / np.float32(top)
+
+
+def _ranks(image: FloatImage) -> FloatImage:
+    """Small green channel with each value replaced by its rank: the same under any response."""
+    scale = min(1.0, _THUMBNAIL / max(image.shape[:2]))
+    green = np.ascontiguousarray(image[..., 1])
+    green = cv2.resize(green, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    _, inverse, counts = np.unique(
+        np.rint(green * 255).ravel(), return_inverse=True, return_counts=True
+    )
+    middle = (np.cumsum(counts) - 0.5 * counts) / counts.sum()
+    return middle[inverse].reshape(green.shape).astype(np.float32)
+
+
+def _overlap(length: int, step: int) -> tuple[slice, slice]:
+    """Slices of two axes of that length, where the second shows the first moved by `step`."""
+    ahead, behind = max(0, step), max(0, -step)
+    return slice(behind, length - ahead), slice(ahead, length - behind)
+
+
+def _shift(first: FloatImage, second: FloatImage) -> tuple[int, int]:
+    """How far (rows, columns) the content of `first` has moved in `second`; 0 where in doubt."""
+    if min(first.shape) < 32:
+        return 0, 0
+    window = cv2.createHanningWindow(first.shape[::-1], cv2.CV_32F)
+    (across, down), _ = cv2.phaseCorrelate(first - 0.5, second - 0.5, window)
+    rows, columns = round(down), round(across)
+    if abs(rows) > first.shape[0] // 4 or abs(columns) > first.shape[1] // 4:
+        return 0, 0
+    (r1, r2), (c1, c2) = map(_overlap, first.shape, (rows, columns))
+    moved = np.abs(first[r1, c1] - second[r2, c2]).mean()
+    return (rows, columns) if moved < np.abs(first - second).mean() else (0, 0)
+
+
+def _registered(images: list[FloatImage]) -> list[FloatImage]:
+    """The part of the picture that all frames show, after undoing the shift between them."""
+    ranks = [_ranks(image) for image in images]
+    scale = images[0].shape[0] / ranks[0].shape[0]
+    shifts = np.array([(0, 0), *(_shift(a, b) for a, b in pairwise(ranks))])
+    offsets = np.rint(np.cumsum(shifts, axis=0) * scale).astype(int)
+    offsets -= offsets.min(axis=0)
+    height, width = np.array(images[0].shape[:2]) - offsets.max(axis=0)
+    if height < images[0].shape[0] // 2 or width < images[0].shape[1] // 2:
+        return images
+    return [
+        image[top : top + height, left : left + width]
+        for image, (top, left) in zip(images, offsets, strict=True)
+    ]
 
 
 def _quantiles(image: FloatImage, grid: int) -> Floats:
     """(tiles, levels, 3) quantiles of an image (H, W, 3) over a grid of tiles."""
-    rows = np.array_split(np.arange(image.shape[0]), grid)
-    columns = np.array_split(np.arange(image.shape[1]), grid)
-    out = []
-    for r in rows:
-        for c in columns:
-            tile = image[r[0] : r[-1] + 1, c[0] : c[-1] + 1].reshape(-1, 3)
-            ordered = np.sort(tile, axis=0)
-            out.append(ordered[(_LEVELS * len(ordered)).astype(np.intp)])
-    return np.asarray(out, np.float64)
+    tiles = (
+        tile.reshape(-1, 3)
+        for band in np.array_split(image, grid, axis=0)
+        for tile in np.array_split(band, grid, axis=1)
+    )
+    ordered = [np.sort(tile, axis=0) for tile in tiles if len(tile)]
+    return np.array([t[(_LEVELS * len(t)).astype(np.intp)] for t in ordered], np.float64)
 
 
 def _match(frames: Sequence[Frame], stops: Sequence[float]) -> _Matches:
-    small = [_reduced(frame) for frame in frames]
-    pieces = []
+    """Match the quantiles of every pair of frames, from dark to bright, tile by tile."""
+    order = sorted(range(len(frames)), key=lambda index: stops[index])
+    images = _registered([_reduced(frames[index]) for index in order])
+    steps = [stops[index] for index in order]
+    pieces: list[tuple[NDArray[Any], ...]] = []
+    tiles = 0
     for grid in _GRIDS:
-        tables = [_quantiles(image, grid) for image in small]
-        for i, j in combinations(range(len(frames)), 2):
-            low, high = (i, j) if stops[i] <= stops[j] else (j, i)
-            step = stops[high] - stops[low]
-            if step < 0.1:
+        tables = [_quantiles(image, grid) for image in images]
+        spreads = [np.gradient(t, _LEVELS, axis=1) * _RANK_NOISE * grid**0.5 for t in tables]
+        tile = np.indices(tables[0].shape)[0]
+        channel = np.indices(tables[0].shape)[2]
+        for low, high in combinations(range(len(frames)), 2):
+            step = steps[high] - steps[low]
+            usable = (tables[low] > _LOWEST) & (tables[high] < _HIGHEST)
+            if step < _SMALLEST_STEP or not usable.any():
                 continue
-            dark, bright = tables[low], tables[high]
-            usable = (dark > _LOWEST) & (bright < _HIGHEST)
-            channel = np.broadcast_to(np.arange(3), dark.shape)[usable]
             count = int(usable.sum())
+            piece = (tables[low], tables[high], spreads[low], spreads[high])
             pieces.append(
                 (
-                    dark[usable],
-                    bright[usable],
+                    *(table[usable] for table in piece),
                     np.full(count, step),
                     np.full(count, 1.0 / grid**2),
-                    channel,
+                    channel[usable],
+                    tile[usable] + tiles,
+                    np.repeat([[order[low], order[high]]], count, axis=0),
                 )
             )
+            tiles += len(tables[0])
     if not pieces:
-        empty = np.empty(0)
-        return _Matches(empty, empty, empty, empty, np.empty(0, np.intp))
-    return _Matches(*(np.concatenate(column) for column in zip(*pieces, strict=True)))
+        none, no_index = np.empty(0), np.empty(0, np.intp)
+        pair = np.empty((0, 2), np.intp)
+        return _Matches(none, none, none, none, none, none, no_index, no_index, pair)
+    columns = [np.concatenate(column) for column in zip(*pieces, strict=True)]
+    stride = -(-len(columns[0]) // _MOST_MATCHES)
+    return _Matches(*(column[::stride] for column in columns))
 
 
 # --- the fit --------------------------------------------------------------------------------------
 
 _KNOTS = 32
+_CORRECTION = 3.0
+_CURVATURE = 20.0
+"""Standard deviations of the correction and of its second derivative over sqrt(code) [stops]."""
+_SAMPLE = 300.0
+"""Independent matches that all matches together are worth; neighbouring quantiles repeat a fact."""
 _CODE_NOISE = 0.5 / 255.0
-"""Standard deviation of a matched code, from quantisation, noise and small movement."""
+"""Standard deviation of a matched code, from quantisation and sensor noise."""
 _BASE_NOISE = 0.03
 """Standard deviation of an exposure ratio that does not depend on the code [stops]."""
 _SIGMOID_GRID = np.geomspace(0.02, 50.0, 60)
+_ROUNDS = 12
 
 
 def _weighted_median(values: Floats, weight: Floats) -> float:
@@ -247,10 +346,6 @@ def _residuals(response: Response, matches: _Matches) -> Floats:
     """What each match disagrees by under a response (K,) [stops]."""
     bright = _log2_response(response, matches.bright, matches.channel)
     return bright - _log2_response(response, matches.dark, matches.channel) - matches.stops
-
-
-def _misfit(response: Response, matches: _Matches) -> float:
-    return _weighted_median(np.abs(_residuals(response, matches)), matches.weight)
 
 
 def _sigmoid_log(codes: Floats, s: float) -> Floats:
@@ -280,50 +375,79 @@ def _hat(codes: Floats, knots: Floats) -> Floats:
     return weights
 
 
-def _fit(matches: _Matches, stiffness: float = 0.05) -> Response:
+def _prior() -> Floats:
+    """Precision matrix (M, M) of the correction's knots; the last one, white, is pinned to zero."""
+    identity = np.eye(_KNOTS + 1)
+    curvature = np.diff(identity, 2, axis=0) * _KNOTS**2 / _CURVATURE
+    precision = curvature.T @ curvature + identity / _CORRECTION**2
+    precision[-1, -1] += 1e6
+    return precision
+
+
+def _increasing(values: Floats) -> Floats:
+    """Values (M,) made strictly increasing: a step down becomes a step of next to nothing."""
+    steps = np.maximum(np.diff(values), 1e-9)
+    return values[0] + np.concatenate([[0.0], np.cumsum(steps)])
+
+
+def _fit(matches: _Matches) -> tuple[Response, Floats]:
     """Smooth monotone response: a sigmoid, corrected by a stiff spline of log2 linear.
 
-    The correction h is piecewise linear on knots, zero at code 1, and found by iteratively
-    reweighted least squares (Geman-McClure) with a penalty on its second difference.
+    The correction h is piecewise linear over sqrt(code), zero at code 1, with Gaussian priors on
+    its size and curvature. It is found by iteratively reweighted least squares with Geman-McClure
+    weights, whose noise grows with the slope of the response (dark codes are coarse), with the
+    spread of the quantiles (few pixels there), and with the misfit of the whole tile (motion).
+
+    Returns:
+        The response and what each match is worth (K,): its share of the picture over its noise.
     """
     n, s = _fit_sigmoid(matches)
     knots = np.linspace(0.0, 1.0, _KNOTS + 1)
-    warp = np.sqrt
-    design = _hat(warp(matches.bright), knots) - _hat(warp(matches.dark), knots)
-    target = matches.stops - (_sigmoid_log(matches.bright, s) - _sigmoid_log(matches.dark, s)) / n
-    second = np.diff(np.eye(_KNOTS + 1), 2, axis=0) * _KNOTS**2
-    prior = second / (_KNOTS * stiffness) ** 0.5 / 20.0
-    pin = np.zeros((1, _KNOTS + 1))
-    pin[0, -1] = 1e3
-    ridge = np.eye(_KNOTS + 1) * 0.3
+    codes = np.linspace(0.0, 1.0, _TABLE_SIZE)
+    base = _sigmoid_log(codes, s) / n
+    basis = _hat(np.sqrt(codes), knots)
+    design = _hat(np.sqrt(matches.bright), knots) - _hat(np.sqrt(matches.dark), knots)
+    rise = _sigmoid_log(matches.bright, s) - _sigmoid_log(matches.dark, s)
+    target = matches.stops - rise / n
+    prior = _prior()
+    tile_size = np.maximum(np.bincount(matches.tile), 1)
+    bright_noise2 = _CODE_NOISE**2 + matches.bright_spread**2
+    dark_noise2 = _CODE_NOISE**2 + matches.dark_spread**2
+    mass = _SAMPLE * matches.weight / matches.weight.sum()
+    unreliable = np.ones_like(target)
+    trust = matches.weight
     h = np.zeros(_KNOTS + 1)
-    mass = matches.weight / matches.weight.sum()
-    fine = np.linspace(0.0, 1.0, _TABLE_SIZE)
-    for _ in range(12):
-        base = np.maximum(fine, 1e-4)
-        g = _sigmoid_log(base, s) / n + _hat(warp(fine), knots) @ h
-        slope = np.abs(np.gradient(g, fine))
-        noise2 = _BASE_NOISE**2 + _CODE_NOISE**2 * (
-            np.interp(matches.bright, fine, slope) ** 2 + np.interp(matches.dark, fine, slope) ** 2
-        )
+    for _ in range(_ROUNDS):
+        slope2 = np.gradient(base + basis @ h, codes) ** 2
+        noise2 = _BASE_NOISE**2
+        noise2 = noise2 + np.interp(matches.bright, codes, slope2) * bright_noise2
+        noise2 = noise2 + np.interp(matches.dark, codes, slope2) * dark_noise2
         error2 = (design @ h - target) ** 2 / noise2
-        weight = mass * 300 / noise2 / (1.0 + error2 / 4.0) ** 2
-        normal = (design * weight[:, None]).T @ design + prior.T @ prior + pin.T @ pin
-        normal += ridge.T @ ridge
-        h = np.linalg.solve(normal, (design * weight[:, None]).T @ target)
-    g = _sigmoid_log(np.maximum(fine, 1e-6), s) / n + _hat(warp(fine), knots) @ h
-    linear = np.maximum.accumulate(2.0**g)
-    linear[0] = 0.0
-    return Response("fitted", fine, linear / linear[-1])
+        trust = mass / (noise2 * unreliable)
+        weight = trust / (1.0 + error2 / unreliable / 4.0) ** 2
+        weighted = design * weight[:, None]
+        h = np.linalg.solve(weighted.T @ design + prior, weighted.T @ target)
+        per_tile = np.bincount(matches.tile, np.minimum(error2, 25.0)) / tile_size
+        unreliable = np.maximum(per_tile, 1.0)[matches.tile]
+    linear = _increasing(2.0 ** (base + basis @ h))
+    linear -= linear[0]
+    return Response("fitted", codes, linear / linear[-1]), trust
 
 
 # --- the choice -----------------------------------------------------------------------------------
 
-_TOLERANCE = (1.25, 0.05)
+_TOLERANCE = (1.5, 0.015)
 """A named response stands when its misfit is at most this factor times the fit's, plus stops."""
-_CONTRADICTED = 0.35
-"""Misfit [stops] from which even the fit does not believe the exposures."""
+_WORTH_A_WARNING = 0.1
+"""Misfit [stops] from which a response that the user asked for is called contradicted."""
+_CONTRADICTED = 0.25
+"""Misfit [stops] of the best response, over a pair of frames, that wrong exposures betray."""
+_HOPELESS = 0.5
+"""Misfit [stops] of the fit itself beyond which it is not used."""
+_PLAUSIBLE = (1.1, 3.0)
+"""Mean exponent of a camera's curve between codes 0.1 and 0.9; gamma 2.2 has 2.2."""
 _LEAST_MATCHES = 200
+_LEAST_IN_PAIR = 100
 _LEAST_SPAN = 0.25
 """Range of codes that the matches must cover."""
 
@@ -354,31 +478,82 @@ def _fallback(reason: str) -> tuple[Response, ResponseReport]:
     return Response.named("srgb"), ResponseReport("srgb", {}, text, warning=text)
 
 
+def _estimate(
+    frames: Sequence[Frame], stops: Sequence[float]
+) -> tuple[Response, ResponseReport, str | None]:
+    """The fit, its report, and the wrong exposures that it betrays."""
+    _check(frames, stops)
+    matches = _match(frames, stops)
+    reason = _undetermined(matches)
+    if reason is not None:
+        return *_fallback(reason), None
+    fitted, trust = _fit(matches)
+    misfit = {}
+    for response in (*map(Response.named, _NAMED), fitted):
+        error = np.abs(_residuals(response, matches))
+        misfit[response.name] = _weighted_median(error, trust)
+    if misfit["fitted"] > _HOPELESS:
+        return *_fallback("no response explains the exposures"), None
+    suspicion = _contradiction(fitted, matches, trust, frames)
+    warning = suspicion or _absurdity(fitted)
+    report = ResponseReport("fitted", misfit, _sentence("fitted", misfit), warning)
+    return fitted, report, suspicion
+
+
+def _contradiction(
+    fitted: Response, matches: _Matches, trust: Floats, frames: Sequence[Frame]
+) -> str | None:
+    """A sentence on two frames that even the fit cannot reconcile."""
+    error = np.abs(_residuals(fitted, matches))
+    worst, culprits = _CONTRADICTED, None
+    for dark, bright in np.unique(matches.pair, axis=0):
+        here = (matches.pair == (dark, bright)).all(axis=1)
+        off = _weighted_median(error[here], trust[here])
+        if here.sum() >= _LEAST_IN_PAIR and off > worst:
+            worst, culprits = off, (frames[dark].name, frames[bright].name)
+    if culprits is None:
+        return None
+    return (
+        f"The exposures of {culprits[0]} and {culprits[1]} are {worst:.1f} stops from what the "
+        "pictures show: check the exposures given."
+    )
+
+
+def _absurdity(fitted: Response) -> str | None:
+    """A sentence on a fit that no camera has."""
+    rise = np.diff(_log2_response(fitted, np.array([0.1, 0.9]), np.zeros(2, np.intp)))[0]
+    exponent = float(rise / np.log2(9.0))
+    if _PLAUSIBLE[0] <= exponent <= _PLAUSIBLE[1]:
+        return None
+    return (
+        f"The exposures imply a response of exponent {exponent:.1f}, which no camera has: "
+        "check the exposures given."
+    )
+
+
 def estimate_response(
     frames: Sequence[Frame], stops: Sequence[float]
 ) -> tuple[Response, ResponseReport]:
     """Fit a free monotone response to frames of one scene at known exposures.
 
+    The curve is one for all three channels: a channel whose light is scaled (white balance) before
+    the curve has the same curve and the same exposure ratios. Only ratios are observed, and only
+    between codes 0.02 and 0.97; beyond, the curve is extrapolated, so its scale (its white) is less
+    sure than its shape.
+
     Args:
-        frames: two or more frames, hand-held or not, in any order.
+        frames: two or more frames of one size, hand-held or not, in any order.
         stops: exposure of each [stops], only differences matter.
 
     Returns:
-        The response, named "fitted", and a report; sRGB with a warning where the frames share too
-        little to tell.
+        The response, named "fitted", and a report whose warning tells of exposures that look wrong;
+        sRGB with a warning where the frames share too little to tell.
 
     Raises:
         InputError: fewer than two frames, not one exposure each, or an exposure that is not finite.
     """
-    _check(frames, stops)
-    matches = _match(frames, stops)
-    reason = _undetermined(matches)
-    if reason is not None:
-        return _fallback(reason)
-    response = _fit(matches)
-    misfit = {name: _misfit(Response.named(name), matches) for name in _NAMED}
-    misfit["fitted"] = _misfit(response, matches)
-    return response, _report("fitted", misfit)
+    response, report, _ = _estimate(frames, stops)
+    return response, report
 
 
 def choose_response(
@@ -392,7 +567,7 @@ def choose_response(
 
     Args:
         kind: "auto", "srgb" or "gamma".
-        frames: two or more frames of one scene.
+        frames: two or more frames of one scene and size.
         stops: exposure of each [stops], only differences matter.
 
     Returns:
@@ -404,41 +579,34 @@ def choose_response(
     """
     if kind not in ("auto", "srgb", "gamma"):
         raise InputError(f"unknown response {kind!r}: choose auto, srgb or gamma")
-    fitted, report = estimate_response(frames, stops)
-    if not report.misfit:
+    fitted, report, suspicion = _estimate(frames, stops)
+    misfit = report.misfit
+    if not misfit:
         if kind == "auto":
             return fitted, report
-        text = f"The response is {kind}, as asked; the frames share too little to check it."
+        text = f"The response is {kind}, as asked; the frames do not allow a check."
         return Response.named(kind), ResponseReport(kind, {}, text)
-    misfit = report.misfit
     factor, slack = _TOLERANCE
     limit = factor * misfit["fitted"] + slack
     if kind != "auto":
-        warning = None
-        if misfit[kind] > max(limit, 0.1):
+        warning = suspicion
+        if warning is None and misfit[kind] > max(limit, _WORTH_A_WARNING):
             warning = (
                 f"The exposures contradict the response {kind} by {misfit[kind]:.2f} stops "
                 f"(a fitted curve: {misfit['fitted']:.2f}): expect false motion, or use auto."
             )
-        return Response.named(kind), ResponseReport(
-            kind, misfit, f"The response is {kind}, as asked.", warning
-        )
+        text = f"The response is {kind}, as asked."
+        return Response.named(kind), ResponseReport(kind, misfit, text, warning)
     best = min(_NAMED, key=lambda name: misfit[name])
     if misfit[best] <= limit:
-        return Response.named(best), _report(best, misfit)
+        text = _sentence(best, misfit)
+        return Response.named(best), ResponseReport(best, misfit, text, suspicion)
     return fitted, report
 
 
-def _report(kind: str, misfit: dict[str, float]) -> ResponseReport:
+def _sentence(kind: str, misfit: dict[str, float]) -> str:
     others = ", ".join(f"{name} by {value:.2f}" for name, value in misfit.items() if name != kind)
-    text = (
+    return (
         f"The response is {kind}: it disagrees with the exposures by {misfit[kind]:.2f} stops "
         f"({others})."
     )
-    warning = None
-    if misfit[kind] > _CONTRADICTED:
-        warning = (
-            f"No response explains the exposures (the best is {misfit[kind]:.2f} stops off): check "
-            "that they are right and that the frames show one scene."
-        )
-    return ResponseReport(kind, misfit, text, warning)

@@ -183,6 +183,33 @@ def test_what_was_asked_for_is_kept_but_warned_about():
     assert report.warning is None
 
 
+def test_a_wrong_exposure_of_one_frame_is_noticed():
+    frames = shoot(scene(9), srgb, shake=2)
+    for kind in ("auto", "srgb"):
+        warning = choose_response(kind, frames, [-2.0, 1.0, 2.0])[1].warning
+        assert warning is not None
+        assert "check the exposures" in warning
+
+
+def test_exposures_half_as_far_apart_as_in_truth_are_noticed():
+    response, report = choose_response("auto", shoot(scene(9), srgb_camera), [-1.0, 0.0, 1.0])
+    assert response.name == "fitted"
+    assert report.warning is not None
+    assert "no camera has" in report.warning
+
+
+def test_exposures_in_the_wrong_order_fall_back_to_srgb():
+    response, report = choose_response("auto", shoot(scene(9), srgb_camera), STOPS[::-1])
+    assert response.name == "srgb"
+    assert report.warning is not None
+
+
+def test_a_shake_of_a_tenth_of_the_picture_does_not_matter():
+    frames = shoot(scene(10), filmic_camera, shake=28)
+    error = ratio_error(estimate_response(frames, STOPS)[0], filmic_camera)
+    assert error.mean() < 0.06
+
+
 def test_the_order_of_the_frames_and_the_zero_of_the_stops_do_not_matter():
     frames = shoot(scene(6), srgb_camera)
     first, _ = estimate_response(frames, STOPS)
