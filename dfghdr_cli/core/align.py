@@ -2,10 +2,17 @@
 
 Coordinates are (x, y) of pixel centres, the first pixel at (0, 0). A transform maps a pixel of the
 reference to where the frame shows the same thing.
+
+Hypotheses (nothing moved, a shift by phase correlation, homographies of feature matches) are made
+and compared on a reduced picture; moving objects mislead some of them, so a truncated residual
+decides. The winner is refined at full size on textured pixels that agree, by inverse compositional
+Gauss-Newton steps with robust weights (Baker & Matthews 2004, "Lucas-Kanade 20 years on"), and
+replaced by the smallest model that explains the frames as well.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,15 +20,31 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfghdr_cli.core.radiance import encode
+from dfghdr_cli.core.radiance import CLIPPED_CODE, GAMMA
 from dfghdr_cli.core.types import FloatImage, Mask
 
 Model = Literal["none", "shift", "euclidean", "affine", "homography"]
 Grey = NDArray[np.uint8]
 Matrix = NDArray[np.float64]
+Vector = NDArray[np.float64]
 
 SMALLEST = 16
 """Below this many pixels a side there is nothing to estimate from."""
+REDUCED_PIXELS = 300_000
+"""Size of the picture on which hypotheses are made and compared."""
+SAMPLES = 80_000
+"""Pixels that the final refinement looks at."""
+FEW_SAMPLES = 20_000
+"""Pixels that the refinement of a hypothesis looks at."""
+FEWEST_SAMPLES = 150
+RESIDUAL_CAP = 40.0
+"""A pixel's share in the truncated residual [grey levels of 255]."""
+UNTOUCHED = 0.1
+"""A frame that is off by less than this (RMS over the picture, pixels) is not resampled."""
+SAME = 0.05
+"""Two models that differ by less than this (RMS over the picture, pixels) explain alike."""
+KERNEL_DOUBT = 0.015
+"""Relative disagreement of two interpolation kernels at which a resampled pixel counts half."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +54,8 @@ class Alignment:
     Attributes:
         transform: (3, 3) float64; reference pixel (x, y, 1) -> frame pixel, up to scale.
         model: the smallest model that explains the frames; "none" is the identity, exactly.
-        residual: mean absolute difference of the equalised greys after alignment [0, 255], each
-            pixel counted as 40 at most.
+        residual: mean absolute difference of the reduced, equalised greys after alignment
+            [0, 255], each pixel counted as 40 at most, those at the border three times.
         inliers: feature matches that agree with the transform; 0 if none were needed.
     """
 
@@ -42,76 +65,387 @@ class Alignment:
     inliers: int
 
 
+def _exposed_grey(linear: FloatImage, gain: float) -> FloatImage:
+    """Gamma-encoded grey (H, W) float32 [0, 1] of a frame exposed `gain` times longer."""
+    exposed = np.clip(linear * np.float32(gain), 0.0, 1.0)
+    grey = cv2.cvtColor(exposed, cv2.COLOR_RGB2GRAY)
+    return np.asarray(cv2.pow(grey, 1.0 / GAMMA), np.float32)
+
+
+def _equal_greys(
+    reference_linear: FloatImage, other_linear: FloatImage, stops: float
+) -> tuple[FloatImage, FloatImage]:
+    """Greys of two frames at the exposure of the brighter one, whose white clips both alike."""
+    gain = 2.0 ** float(stops)
+    return (
+        _exposed_grey(reference_linear, max(gain, 1.0)),
+        _exposed_grey(other_linear, max(1.0 / gain, 1.0)),
+    )
+
+
+def _blur(image: FloatImage, sigma: float) -> FloatImage:
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.float32)
+
+
+def _to_bytes(grey: FloatImage) -> Grey:
+    return np.asarray(cv2.convertScaleAbs(grey, alpha=255.0), np.uint8)
+
+
 def equalise(
     reference_linear: FloatImage, other_linear: FloatImage, stops: float
 ) -> tuple[Grey, Grey]:
     """Two frames as greys at the exposure of the brighter one, clipping alike.
 
     Args:
-        reference_linear: (H, W, 3) linear, 1 = its own white.
-        other_linear: (h, w, 3) linear, 1 = its own white.
+        reference_linear: (H, W, 3) float32 linear, 1 = its own white.
+        other_linear: (h, w, 3) float32 linear, 1 = its own white.
         stops: exposure of `other` relative to the reference [stops], + = brighter.
 
     Returns:
         Gamma-encoded greys (H, W) and (h, w), uint8.
     """
-
-    def grey(linear: FloatImage, gain: float) -> Grey:
-        exposed = np.minimum(linear * np.float32(gain), np.float32(1.0))
-        code = encode(np.asarray(cv2.cvtColor(exposed, cv2.COLOR_RGB2GRAY), np.float32))
-        return (code * np.float32(255.0) + np.float32(0.5)).astype(np.uint8)
-
-    gain = 2.0 ** float(stops)
-    return grey(reference_linear, max(gain, 1.0)), grey(other_linear, max(1.0 / gain, 1.0))
+    reference, other = _equal_greys(reference_linear, other_linear, stops)
+    return _to_bytes(reference), _to_bytes(other)
 
 
-def _ecc(reference: Grey, other: Grey, start: Matrix, motion: int, mask: Grey) -> Matrix:
-    matrix = start.astype(np.float32)
-    if motion != cv2.MOTION_HOMOGRAPHY:
-        matrix = matrix[:2]
-    criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 60, 1e-5)
-    try:
-        _, matrix = cv2.findTransformECC(reference, other, matrix, motion, criteria, mask, 5)
-    except cv2.error:
-        return start
-    return np.vstack([matrix, [[0, 0, 1]]]) if matrix.shape[0] == 2 else matrix.astype(np.float64)
+def _project(transform: Matrix, x: Vector, y: Vector) -> tuple[Vector, Vector]:
+    m = transform
+    depth = m[2, 0] * x + m[2, 1] * y + m[2, 2]
+    return (
+        (m[0, 0] * x + m[0, 1] * y + m[0, 2]) / depth,
+        (m[1, 0] * x + m[1, 1] * y + m[1, 2]) / depth,
+    )
 
 
-def _features(reference: Grey, other: Grey) -> tuple[Matrix, int] | None:
+def _grid(size: tuple[int, int], count: int = 9) -> tuple[Vector, Vector]:
+    """Coordinates x, y of count * count points spread over a picture of (height, width)."""
+    height, width = size
+    x, y = np.meshgrid(np.linspace(0, width - 1, count), np.linspace(0, height - 1, count))
+    return x.ravel(), y.ravel()
+
+
+def _distance(a: Matrix, b: Matrix, size: tuple[int, int]) -> float:
+    """RMS distance [pixels] over the picture between where two transforms lead."""
+    x, y = _grid(size)
+    (ax, ay), (bx, by) = _project(a, x, y), _project(b, x, y)
+    return float(np.sqrt(np.mean((ax - bx) ** 2 + (ay - by) ** 2)))
+
+
+def _plausible(transform: Matrix, size: tuple[int, int]) -> bool:
+    """Whether a transform could be a hand that moved between two shots: no flip, no large zoom."""
+    if not np.isfinite(transform).all():
+        return False
+    height, width = size
+    x = np.array([0.0, width - 1, width - 1, 0.0])
+    y = np.array([0.0, 0.0, height - 1, height - 1])
+    if (transform[2, 0] * x + transform[2, 1] * y + transform[2, 2] <= 0).any():
+        return False
+    u, v = _project(transform, x, y)
+    du, dv = np.roll(u, -1) - u, np.roll(v, -1) - v
+    ratio = np.hypot(du, dv) / np.hypot(np.roll(x, -1) - x, np.roll(y, -1) - y)
+    turn = du * np.roll(dv, -1) - dv * np.roll(du, -1)
+    moved = np.hypot(u - x, v - y).max()
+    keeps_shape = turn.min() > 0 and ratio.min() > 0.6 and ratio.max() < 1.6
+    return bool(keeps_shape and moved < max(size) / 2)
+
+
+def _steepest_descent(gx: Vector, gy: Vector, x: Vector, y: Vector, model: Model) -> Matrix:
+    """(n, p) derivatives of the reference's grey by the model's parameters at the identity."""
+    if model == "shift":
+        return np.stack([gx, gy], 1)
+    if model == "euclidean":
+        return np.stack([gx, gy, gy * x - gx * y], 1)
+    columns = [gx, gy, gx * x, gx * y, gy * x, gy * y]
+    if model == "homography":
+        outward = gx * x + gy * y
+        columns += [-outward * x, -outward * y]
+    return np.stack(columns, 1)
+
+
+def _increment(parameters: Vector, model: Model) -> Matrix:
+    """The small transform (3, 3) that a step's parameters stand for."""
+    matrix = np.eye(3)
+    matrix[:2, 2] = parameters[:2]
+    if model == "euclidean":
+        c, s = np.cos(parameters[2]), np.sin(parameters[2])
+        matrix[:2, :2] = [[c, -s], [s, c]]
+    elif model in ("affine", "homography"):
+        matrix[:2, :2] += parameters[2:6].reshape(2, 2)
+        matrix[2, :2] = parameters[6:8] if model == "homography" else 0.0
+    return matrix
+
+
+def _simplify(transform: Matrix, size: tuple[int, int], model: Model) -> Matrix:
+    """The transform of a smaller model nearest to `transform` (least squares over the picture)."""
+    x, y = _grid(size)
+    u, v = _project(transform, x, y)
+    matrix = np.eye(3)
+    if model == "affine":
+        design = np.stack([x, y, np.ones_like(x)], 1)
+        matrix[:2] = np.linalg.lstsq(design, np.stack([u, v], 1), rcond=None)[0].T
+        return matrix
+    if model == "euclidean":
+        cx, cy, cu, cv = x - x.mean(), y - y.mean(), u - u.mean(), v - v.mean()
+        angle = np.arctan2((cx * cv - cy * cu).sum(), (cx * cu + cy * cv).sum())
+        c, s = np.cos(angle), np.sin(angle)
+        matrix[:2, :2] = [[c, -s], [s, c]]
+    matrix[:2, 2] = np.array([u.mean(), v.mean()]) - matrix[:2, :2] @ [x.mean(), y.mean()]
+    return matrix
+
+
+class _Refiner:
+    """Gauss-Newton on the textured, unclipped pixels of one pair of greys."""
+
+    def __init__(self, reference: FloatImage, other: FloatImage, agree: Mask, samples: int) -> None:
+        """Greys (H, W), (h, w) float32 [0, 1]; `agree` (any size) covers the reference."""
+        height, width = self.size = (reference.shape[0], reference.shape[1])
+        around = np.ones((7, 7), np.uint8)
+        # A slight blur makes interpolation and noise alike for every fraction of a pixel.
+        template = _blur(reference, 1.0)
+        self._other = _blur(other, 1.0)
+        self._other_clipped = cv2.dilate(_to_bytes(other), around) >= 248
+        difference = np.array([[-0.5, 0.0, 0.5]], np.float32)
+        across = np.asarray(cv2.filter2D(template, -1, difference), np.float32)
+        down = np.asarray(cv2.filter2D(template, -1, difference.T), np.float32)
+        clipped = cv2.dilate(_to_bytes(reference), around) >= 248
+        step = max(1, round(np.sqrt(height * width / 3e6)))
+        y, x = self._pick(across, down, clipped, agree, step, samples)
+        self.count = len(x)
+        self._half = max(height, width) / 2.0
+        self._centre = ((width - 1) / 2.0, (height - 1) / 2.0)
+        self._x = (x - self._centre[0]) / self._half
+        self._y = (y - self._centre[1]) / self._half
+        self._template = template[y, x].astype(np.float64)
+        self._gx = across[y, x].astype(np.float64) * self._half
+        self._gy = down[y, x].astype(np.float64) * self._half
+        self._level = np.minimum((self._template * 16).astype(np.intp), 15)
+
+    @staticmethod
+    def _pick(
+        across: FloatImage, down: FloatImage, clipped: Mask, agree: Mask, step: int, samples: int
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Rows and columns of the strongest gradients, as many from every part of the picture."""
+        height, width = across.shape
+        rows, columns = np.arange(4, height - 4, step), np.arange(4, width - 4, step)
+        if not (len(rows) and len(columns)):
+            return np.zeros(0, np.intp), np.zeros(0, np.intp)
+        energy = across[4 : height - 4 : step, 4 : width - 4 : step] ** 2
+        energy += down[4 : height - 4 : step, 4 : width - 4 : step] ** 2
+        agreed = agree[np.ix_(rows * agree.shape[0] // height, columns * agree.shape[1] // width)]
+        energy[clipped[4 : height - 4 : step, 4 : width - 4 : step] | ~agreed] = 0.0
+        share = samples // 64
+        picked: list[NDArray[np.intp]] = []
+        for band in np.array_split(np.arange(len(rows)), 8):
+            for part in np.array_split(np.arange(len(columns)), 8):
+                if not (len(band) and len(part)):
+                    continue
+                block = energy[band[0] : band[-1] + 1, part[0] : part[-1] + 1]
+                floor = 0.0
+                if block.size > share:
+                    floor = float(np.partition(block, block.size - share, axis=None)[-share])
+                y, x = np.nonzero((block > 0.0) & (block >= floor))
+                picked.append(np.stack([y + band[0], x + part[0]]))
+        y, x = np.concatenate(picked, axis=1)
+        return rows[y], columns[x]
+
+    def _sample(self, u: Vector, v: Vector) -> tuple[Vector, Mask]:
+        """The frame's grey at (u, v), and where it is inside and not clipped."""
+        length = 1024
+        padding = -len(u) % length
+        maps = [np.pad(c, (0, padding)).astype(np.float32).reshape(-1, length) for c in (u, v)]
+        grey = cv2.remap(
+            self._other, maps[0], maps[1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+        )
+        height, width = self._other.shape
+        inside = (u > 3) & (v > 3) & (u < width - 4) & (v < height - 4)
+        column = np.clip(np.rint(u), 0, width - 1).astype(np.intp)
+        row = np.clip(np.rint(v), 0, height - 1).astype(np.intp)
+        inside &= ~self._other_clipped[row, column]
+        return grey.ravel()[: len(u)].astype(np.float64), inside
+
+    def __call__(
+        self, start: Matrix, model: Model = "homography", iterations: int = 20
+    ) -> tuple[Matrix, float] | None:
+        """Refine a transform; (transform, its standard error [pixels]) or None where it fails.
+
+        A gain and an offset of the greys are estimated beside the motion, so that a small error
+        of the exposure does no harm. Tukey weights, their scale estimated for 16 grey levels on
+        their own: noise depends on brightness.
+        """
+        if self.count < FEWEST_SAMPLES:
+            return None
+        half, (cx, cy) = self._half, self._centre
+        normalise = np.array([[1 / half, 0, -cx / half], [0, 1 / half, -cy / half], [0, 0, 1]])
+        motion = start @ np.linalg.inv(normalise)
+        columns = _steepest_descent(self._gx, self._gy, self._x, self._y, model)
+        known = columns.shape[1]
+        design = np.concatenate(
+            [columns, self._template[:, None], np.ones((self.count, 1))], axis=1
+        ).astype(np.float32)
+        gain, offset = 1.0, 0.0
+        information = np.eye(known + 2)
+        for _ in range(iterations):
+            u, v = _project(motion, self._x, self._y)
+            grey, inside = self._sample(u, v)
+            if inside.sum() < FEWEST_SAMPLES:
+                return None
+            error = grey - (gain * self._template + offset)
+            scale = self._scales(np.abs(error), inside)[self._level]
+            relative = error / (4.0 * scale)
+            weight = np.where(inside & (np.abs(relative) < 1.0), (1.0 - relative**2) ** 2, 0.0)
+            weight /= scale**2
+            weighted = design * weight[:, None].astype(np.float32)
+            information = (design.T @ weighted).astype(np.float64)
+            ridge = 1e-7 * np.diag(information) + 1e-12
+            try:
+                step = np.linalg.solve(information + np.diag(ridge), weighted.T @ error).astype(
+                    float
+                )
+                motion = motion @ np.linalg.inv(_increment(step[:known], model))
+            except np.linalg.LinAlgError:
+                return None
+            gain, offset = gain + step[known], offset + step[known + 1]
+            if np.abs(step[:known]).max() * half < 2e-3:
+                break
+        transform = motion @ normalise
+        transform = transform / transform[2, 2]
+        if not (_plausible(transform, self.size) and 0.5 < gain < 2.0):
+            return None
+        return transform, self._uncertainty(information, known, model)
+
+    def _scales(self, error: Vector, inside: Mask) -> Vector:
+        """Robust standard deviation of the error at each of 16 grey levels."""
+        kept = np.flatnonzero(inside)
+        kept = kept[:: max(1, len(kept) // 16_000)]
+        error, levels = error[kept], self._level[kept]
+        overall = max(1.4826 * float(np.median(error)), 2e-4)
+        scales = np.full(16, overall)
+        for level in range(16):
+            here = error[levels == level]
+            if len(here) >= 100:
+                scales[level] = max(1.4826 * float(np.median(here)), 2e-4)
+        return scales
+
+    def _uncertainty(self, information: Matrix, known: int, model: Model) -> float:
+        """Standard error of the transform, RMS over the picture [pixels]."""
+        # Blurred pixels are correlated: 4 pi sigma**2 of them are worth one.
+        covariance = 4.0 * np.pi * np.linalg.pinv(information)[:known, :known]
+        x, y = (np.ravel(c) for c in np.meshgrid(np.linspace(-1, 1, 9), np.linspace(-1, 1, 9)))
+        aspect = np.array(self.size) / max(self.size)
+        x, y = x * aspect[1], y * aspect[0]
+        one, zero = np.ones_like(x), np.zeros_like(x)
+        total = 0.0
+        for gx, gy in ((one, zero), (zero, one)):
+            columns = _steepest_descent(gx, gy, x, y, model)
+            total += float(np.einsum("np,pq,nq->n", columns, covariance, columns).mean())
+        return float(np.sqrt(max(total, 0.0))) * self._half
+
+
+def _features(reference: Grey, other: Grey) -> Iterator[tuple[Matrix, int]]:
+    """Homographies from feature matches, the second from what the first leaves over."""
     clahe = cv2.createCLAHE(2.0, (8, 8))
-    sift = cv2.SIFT.create(3000)
-    here, described = sift.detectAndCompute(clahe.apply(reference), None)
-    there, described_there = sift.detectAndCompute(clahe.apply(other), None)
+    sift = cv2.SIFT.create(2000)
+    no_mask = np.full(reference.shape, 255, np.uint8), np.full(other.shape, 255, np.uint8)
+    here, described = sift.detectAndCompute(clahe.apply(reference), no_mask[0])
+    there, described_there = sift.detectAndCompute(clahe.apply(other), no_mask[1])
     if min(len(here), len(there)) < 8:
-        return None
+        return
     pairs = cv2.BFMatcher().knnMatch(described, described_there, 2)
-    good = [m for m, n in pairs if m.distance < 0.8 * n.distance]
-    if len(good) < 8:
-        return None
-    source = np.array([here[m.queryIdx].pt for m in good], np.float32)
-    target = np.array([there[m.trainIdx].pt for m in good], np.float32)
-    cv2.setRNGSeed(0)
-    matrix, inliers = cv2.findHomography(source, target, cv2.USAC_MAGSAC, 1.0, None, 5000, 0.999)
-    if matrix is None:
-        return None
-    return np.asarray(matrix, np.float64), int(inliers.sum())
+    good = [
+        pair[0] for pair in pairs if len(pair) == 2 and pair[0].distance < 0.8 * pair[1].distance
+    ]
+    source = np.array([here[m.queryIdx].pt for m in good], np.float32).reshape(-1, 2)
+    target = np.array([there[m.trainIdx].pt for m in good], np.float32).reshape(-1, 2)
+    for _ in range(2):
+        if len(source) < 8:
+            return
+        cv2.setRNGSeed(0)
+        matrix, found = cv2.findHomography(
+            source, target, cv2.USAC_MAGSAC, 1.0, maxIters=3000, confidence=0.999
+        )
+        if matrix is None:
+            return
+        inlier = found.ravel() > 0
+        yield np.asarray(matrix, np.float64), int(inlier.sum())
+        source, target = source[~inlier], target[~inlier]
 
 
-def _differences(reference: Grey, other: Grey, transform: Matrix) -> tuple[FloatImage, Mask]:
+def _differences(
+    reference: FloatImage, other: FloatImage, transform: Matrix
+) -> tuple[FloatImage, Mask]:
+    """Absolute difference [0, 255] after alignment, and where the frame covers the reference."""
     height, width = reference.shape
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     warped = cv2.warpPerspective(other, transform, (width, height), flags=flags)
-    inside = cv2.warpPerspective(
-        np.full(other.shape, 255, np.uint8), transform, (width, height), flags=flags
-    )
-    return cv2.absdiff(reference, warped).astype(np.float32), inside == 255
+    white = np.ones(other.shape, np.float32)
+    inside = cv2.warpPerspective(white, transform, (width, height), flags=flags) > 0.999
+    return np.asarray(cv2.absdiff(reference, warped), np.float32) * np.float32(255.0), inside
 
 
-def _residual(reference: Grey, other: Grey, transform: Matrix) -> float:
+def _residual(reference: FloatImage, other: FloatImage, transform: Matrix) -> float:
+    """Truncated mean difference; a pixel at the border counts three times one in the middle.
+
+    Where two motions cover as much of the picture, the background is the one that reaches around.
+    """
     difference, inside = _differences(reference, other, transform)
     if inside.mean() < 0.3:
-        return 40.0
-    return float(np.minimum(difference[inside], 40.0).mean())
+        return RESIDUAL_CAP
+    height, width = reference.shape
+    x, y = np.abs(np.linspace(-1, 1, width)), np.abs(np.linspace(-1, 1, height))
+    share = inside * (1.0 + 2.0 * np.maximum(x[None, :], y[:, None]) ** 2)
+    return float((np.minimum(difference, RESIDUAL_CAP) * share).sum() / share.sum())
+
+
+def _agreement(reference: FloatImage, other: FloatImage, transform: Matrix) -> Mask:
+    """(H, W): where two blurred greys show the same thing, by the noise that most of them have."""
+    difference, inside = _differences(reference, other, transform)
+    smooth = _blur(difference, 2.0)
+    usual = float(np.median(smooth[inside])) if inside.any() else 0.0
+    return inside & (smooth < max(8.0, 3.0 * usual))
+
+
+def _reduce(grey: FloatImage, factor: float) -> FloatImage:
+    if factor >= 1.0:
+        return grey
+    size = [max(SMALLEST, round(side * factor)) for side in reversed(grey.shape)]
+    return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.float32)
+
+
+def _reduction(full: tuple[int, ...], reduced: tuple[int, ...]) -> Matrix:
+    """(3, 3): pixel of the full picture -> pixel of the reduced one; corners meet, not centres."""
+    sy, sx = reduced[0] / full[0], reduced[1] / full[1]
+    return np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1]])
+
+
+def _best_hypothesis(reference: FloatImage, other: FloatImage) -> tuple[Matrix, Mask, float, int]:
+    """The transform that explains most of a reduced pair, where it does, residual, inliers."""
+    size = (reference.shape[0], reference.shape[1])
+    smooth, other_smooth = _blur(reference, 1.0), _blur(other, 1.0)
+    starts = list(_features(_to_bytes(reference), _to_bytes(other)))
+    if reference.shape == other.shape:
+        window = cv2.createHanningWindow((size[1], size[0]), cv2.CV_32F)
+        (dx, dy), _ = cv2.phaseCorrelate(reference, other, window)
+        starts.append((np.array([[1, 0, dx], [0, 1, dy], [0, 0, 1.0]]), 0))
+    starts.append((np.eye(3), 0))
+
+    best, least, inliers = np.eye(3), _residual(smooth, other_smooth, np.eye(3)), 0
+    tried: list[Matrix] = []
+    for start, matches in starts:
+        if not _plausible(start, size) or any(_distance(start, t, size) < 1.5 for t in tried):
+            continue
+        chain = [start]
+        for _ in range(2):
+            agree = _agreement(smooth, other_smooth, chain[-1])
+            refined = _Refiner(reference, other, agree, FEW_SAMPLES)(chain[-1], iterations=8)
+            if refined is None:
+                break
+            chain.append(refined[0])
+        tried.append(chain[-1])
+        for transform in chain:
+            residual = _residual(smooth, other_smooth, transform)
+            if residual < least:
+                best, least, inliers = transform, residual, matches
+    return best, _agreement(smooth, other_smooth, best), least, inliers
 
 
 def align_frame(reference_linear: FloatImage, other_linear: FloatImage, stops: float) -> Alignment:
@@ -123,31 +457,37 @@ def align_frame(reference_linear: FloatImage, other_linear: FloatImage, stops: f
         stops: exposure of `other` relative to the reference [stops], + = brighter.
 
     Returns:
-        The alignment; the identity where the pictures do not determine one.
+        The alignment; the identity, exactly, where the frames are aligned already (to 0.1 pixel) or
+        do not determine anything (black, white, below 16 pixels a side). Deterministic.
     """
-    reference, other = equalise(reference_linear, other_linear, stops)
-    identity = np.eye(3)
-    if min(*reference.shape, *other.shape) < SMALLEST:
-        return Alignment(identity, "none", _residual(reference, other, identity), 0)
-    everywhere = np.full(reference.shape, 255, np.uint8)
-    candidates: list[tuple[Matrix, int]] = [(identity, 0)]
-    found = _features(reference, other)
-    if found is not None:
-        candidates.append(found)
-    euclidean = _ecc(reference, other, identity, cv2.MOTION_EUCLIDEAN, everywhere)
-    candidates.append((_ecc(reference, other, euclidean, cv2.MOTION_HOMOGRAPHY, everywhere), 0))
-    scores = [_residual(reference, other, matrix) for matrix, _ in candidates]
-    best = int(np.argmin(scores))
-    transform, inliers = candidates[best]
-    difference, inside = _differences(reference, other, transform)
-    agree = (inside & (cv2.GaussianBlur(difference, (0, 0), 2) < 8)).astype(np.uint8)
-    refined = _ecc(reference, other, transform, cv2.MOTION_HOMOGRAPHY, agree)
-    score = _residual(reference, other, refined)
-    if score < scores[best]:
-        transform, scores[best] = refined, score
-    if scores[best] >= scores[0] * 0.98:
-        return Alignment(identity, "none", scores[0], 0)
-    return Alignment(transform, "homography", scores[best], inliers)
+    reference, other = _equal_greys(reference_linear, other_linear, stops)
+    size = (reference.shape[0], reference.shape[1])
+    nothing = np.eye(3)
+    if min(*size, *other.shape) < SMALLEST:
+        return Alignment(nothing, "none", _residual(reference, other, nothing), 0)
+    factor = float(np.sqrt(REDUCED_PIXELS / max(reference.size, other.size)))
+    small, other_small = _reduce(reference, factor), _reduce(other, factor)
+    down = _reduction(size, small.shape)
+    other_down = _reduction(other.shape, other_small.shape)
+    found, agree, residual, inliers = _best_hypothesis(small, other_small)
+    start = np.linalg.inv(other_down) @ found @ down
+
+    refiner = _Refiner(reference, other, agree, SAMPLES)
+    refined = refiner(start)
+    transform, uncertainty = refined if refined is not None else (start / start[2, 2], 0.0)
+    if _distance(transform, nothing, size) <= max(UNTOUCHED, 2.0 * uncertainty):
+        return Alignment(nothing, "none", residual, inliers)
+    if refined is not None:
+        same = max(SAME, 2.0 * uncertainty)
+        smaller: tuple[Model, ...] = ("shift", "euclidean", "affine")
+        for model in smaller:
+            nearest = _simplify(transform, size, model)
+            if _distance(nearest, transform, size) > 2.0 * same:
+                continue
+            simple = refiner(nearest, model)
+            if simple is not None and _distance(simple[0], transform, size) <= same:
+                return Alignment(simple[0], model, residual, inliers)
+    return Alignment(transform, "homography", residual, inliers)
 
 
 def dense_flow(
@@ -175,36 +515,110 @@ def dense_flow(
     return np.asarray(flow, np.float32)
 
 
+def _source_maps(
+    transform: Matrix, size: tuple[int, int], flow: NDArray[np.float32] | None
+) -> Iterator[tuple[slice, FloatImage, FloatImage]]:
+    """Bands of rows with the frame coordinates (u, v) of their pixels: whole maps are large."""
+    height, width = size
+    band = max(1, 1_000_000 // width)
+    for top in range(0, height, band):
+        rows = slice(top, min(top + band, height))
+        x, y = np.meshgrid(
+            np.arange(width, dtype=np.float64), np.arange(rows.start, rows.stop, dtype=np.float64)
+        )
+        if flow is not None:
+            x, y = x + flow[rows, :, 0], y + flow[rows, :, 1]
+        u, v = _project(transform, x, y)
+        yield rows, u.astype(np.float32), v.astype(np.float32)
+
+
+def _covered(u: FloatImage, v: FloatImage, shape: tuple[int, ...]) -> Mask:
+    """Where the 4 x 4 pixels of the cubic kernel lie inside the frame."""
+    return (u >= 1) & (v >= 1) & (u <= shape[1] - 2) & (v <= shape[0] - 2)
+
+
+def _untouched(
+    image: FloatImage, transform: Matrix, size: tuple[int, int], flow: NDArray[np.float32] | None
+) -> bool:
+    return flow is None and image.shape[:2] == size and np.array_equal(transform, np.eye(3))
+
+
 def warp(
     image: FloatImage,
     transform: Matrix,
     size: tuple[int, int],
     flow: NDArray[np.float32] | None = None,
 ) -> tuple[FloatImage, Mask]:
-    """Bring a frame to the reference's geometry, in one single resampling.
+    """Bring a frame to the reference's geometry, in one single cubic resampling.
+
+    Meant for gamma codes: by experiment they resample better than linear values, whose highlights
+    ring into the shadows, and the cubic kernel better than the linear one or Lanczos.
 
     Args:
-        image: (h, w, 3) or (h, w) float32, gamma codes in [0, 1].
+        image: (h, w, 3) or (h, w) float32 in [0, 1].
         transform: (3, 3), reference pixel (x, y, 1) -> frame pixel.
         size: (height, width) of the reference.
-        flow: (height, width, 2) [pixels] or None; moves the reference pixel before `transform`.
+        flow: (height, width, 2) [pixels] or None: pixel x shows `transform` @ (x + flow(x)).
 
     Returns:
         warped: (height, width[, 3]) float32 in [0, 1]; repeated border pixels outside the frame.
+            The image itself, bit by bit, under the identity.
         valid: (height, width) bool, whether the whole kernel lay inside the frame.
     """
-    height, width = size
-    if flow is None and np.array_equal(transform, np.eye(3)) and image.shape[:2] == size:
+    if _untouched(image, transform, size, flow):
         return image.copy(), np.ones(size, np.bool_)
-    x, y = np.meshgrid(np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64))
-    if flow is not None:
-        x, y = x + flow[..., 0], y + flow[..., 1]
-    m = transform
-    scale = 1.0 / (m[2, 0] * x + m[2, 1] * y + m[2, 2])
-    u = ((m[0, 0] * x + m[0, 1] * y + m[0, 2]) * scale).astype(np.float32)
-    v = ((m[1, 0] * x + m[1, 1] * y + m[1, 2]) * scale).astype(np.float32)
-    warped = cv2.remap(image, u, v, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    bottom, right = image.shape[0] - 1, image.shape[1] - 1
-    margin = 1.0
-    valid = (u >= margin) & (v >= margin) & (u <= right - margin) & (v <= bottom - margin)
-    return np.clip(warped, 0.0, 1.0).astype(np.float32, copy=False), valid
+    warped = np.empty((*size, *image.shape[2:]), np.float32)
+    valid = np.empty(size, np.bool_)
+    for rows, u, v in _source_maps(transform, size, flow):
+        band = cv2.remap(image, u, v, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        np.clip(band, 0.0, 1.0, out=warped[rows])
+        valid[rows] = _covered(u, v, image.shape)
+    return warped, valid
+
+
+def warp_with_trust(
+    code: FloatImage,
+    transform: Matrix,
+    size: tuple[int, int],
+    flow: NDArray[np.float32] | None = None,
+    *,
+    is_darkest: bool = False,
+) -> tuple[FloatImage, FloatImage]:
+    """`warp`, and how far each resampled pixel can be believed in a merge.
+
+    Two things spoil a resampled pixel. A kernel that touches clipped pixels mixes in a value that
+    nobody knows: there a channel becomes 1, so that the merge takes it for clipped (not in the
+    darkest frame, whose white is the best there is). And at strong edges and thin lines the value
+    depends on the kernel: trust is 1 / (1 + (d / 0.015)**2) for the difference d between the cubic
+    and the linear kernel relative to code + 0.2, in the worst channel.
+
+    Args:
+        code: (h, w, 3) float32 gamma codes in [0, 1], 1 = the frame's white.
+        transform: (3, 3), reference pixel (x, y, 1) -> frame pixel.
+        size: (height, width) of the reference.
+        flow: as for `warp`.
+        is_darkest: whether no frame of the bracket is darker.
+
+    Returns:
+        warped: (height, width, 3) float32 in [0, 1]; the frame itself under the identity.
+        trust: (height, width) float32 in [0, 1]; 0 outside the frame, all 1 under the identity.
+    """
+    if _untouched(code, transform, size, flow):
+        return code.copy(), np.ones(size, np.float32)
+    warped = np.empty((*size, 3), np.float32)
+    trust = np.empty(size, np.float32)
+    clipped = None
+    if not is_darkest:
+        # One pixel further, since the cubic kernel reaches one further than the linear one below.
+        clipped = cv2.dilate((code >= CLIPPED_CODE).astype(np.uint8) * 255, np.ones((3, 3)))
+    border = cv2.BORDER_REPLICATE
+    for rows, u, v in _source_maps(transform, size, flow):
+        cubic = np.clip(cv2.remap(code, u, v, cv2.INTER_CUBIC, borderMode=border), 0.0, 1.0)
+        linear = cv2.remap(code, u, v, cv2.INTER_LINEAR, borderMode=border)
+        doubt = (np.abs(cubic - linear) / (linear + np.float32(0.2))).max(axis=2)
+        if clipped is not None:
+            touched = cv2.remap(clipped, u, v, cv2.INTER_LINEAR, borderMode=border)
+            cubic[touched > 2] = 1.0
+        warped[rows] = cubic
+        trust[rows] = _covered(u, v, code.shape) / (1.0 + (doubt / KERNEL_DOUBT) ** 2)
+    return warped, trust

@@ -66,28 +66,38 @@ def classic_weights(code: FloatImage, is_darkest: bool, is_brightest: bool) -> F
 
 
 def classic_merge(
-    linear: Sequence[FloatImage], valid: Sequence[Mask], stops: Sequence[float]
+    linear: Sequence[FloatImage], valid: Sequence[Mask | FloatImage], stops: Sequence[float]
 ) -> tuple[FloatImage, FloatImage]:
     """Mean of the frames' radiance under the classic weights, pixel by pixel.
 
+    Where the reference is clipped (from code 0.992 on), the scene is known to be at least that
+    bright, so the result is never darker there, whatever the other frames saw.
+
     Args:
         linear: N aligned frames (H, W, 3), linear in [0, 1], 1 = the frame's own white.
-        valid: N masks (H, W), False where a warped frame has no data.
-        stops: exposure of each frame relative to the reference [stops], + = brighter.
+        valid: N arrays (H, W), bool or float32 in [0, 1]: 0 where a warped frame has no data, and
+            how far it can be trusted elsewhere (`align.warp_with_trust`).
+        stops: exposure of each frame relative to the reference [stops], + = brighter; the
+            reference is the frame nearest to 0.
 
     Returns:
-        radiance: (H, W, 3) float32 >= 0, 1 = the white at `stops` 0; 0 where no frame is valid.
+        radiance: (H, W, 3) float32 >= 0, 1 = the reference's white; 0 where no frame is valid.
         weights: (N, H, W) float32, each frame's share, summing to 1 (or 0 where none is valid).
     """
     darkest, brightest = min(stops), max(stops)
+    codes = [encode(frame) for frame in linear]
     weights = np.stack(
         [
-            classic_weights(encode(frame), stop <= darkest, stop >= brightest) * mask
-            for frame, mask, stop in zip(linear, valid, stops, strict=True)
+            classic_weights(code, stop <= darkest, stop >= brightest) * trust
+            for code, trust, stop in zip(codes, valid, stops, strict=True)
         ]
     ).astype(np.float32, copy=False)
     weights /= np.maximum(weights.sum(axis=0), np.finfo(np.float32).tiny)
     radiance = np.zeros(linear[0].shape, np.float32)
     for frame, weight, stop in zip(linear, weights, stops, strict=True):
         radiance += (weight * np.float32(2.0**-stop))[..., None] * frame
+    reference = min(range(len(stops)), key=lambda k: abs(stops[k]))
+    white = np.float32(CLIPPED_CODE**GAMMA * 2.0 ** -stops[reference])
+    clipped = (codes[reference] >= CLIPPED_CODE) & (np.asarray(valid[reference]) > 0)[..., None]
+    np.maximum(radiance, white, out=radiance, where=clipped)
     return radiance, weights
