@@ -500,6 +500,11 @@ def _estimate(
     return fitted, report, suspicion
 
 
+def _title(frames: Sequence[Frame], index: int) -> str:
+    """What a message calls a frame: its file's name, or its number from 1."""
+    return frames[index].name if frames[index].path else f"frame {index + 1}"
+
+
 def _contradiction(
     fitted: Response, matches: _Matches, trust: Floats, frames: Sequence[Frame]
 ) -> str | None:
@@ -510,7 +515,7 @@ def _contradiction(
         here = (matches.pair == (dark, bright)).all(axis=1)
         off = _weighted_median(error[here], trust[here])
         if here.sum() >= _LEAST_IN_PAIR and off > worst:
-            worst, culprits = off, (frames[dark].name, frames[bright].name)
+            worst, culprits = off, (_title(frames, dark), _title(frames, bright))
     if culprits is None:
         return None
     return (
@@ -526,8 +531,8 @@ def _absurdity(fitted: Response) -> str | None:
     if _PLAUSIBLE[0] <= exponent <= _PLAUSIBLE[1]:
         return None
     return (
-        f"The exposures imply a response of exponent {exponent:.1f}, which no camera has: "
-        "check the exposures given."
+        f"The exposures imply a response of exponent {exponent:.1f}, which no developed picture "
+        "has: check the exposures given."
     )
 
 

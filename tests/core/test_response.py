@@ -145,8 +145,8 @@ def test_a_camera_curve_is_recovered_in_spite_of_shake_and_motion(camera):
     assert response.name == report.kind == "fitted"
     assert report.warning is None
     error = ratio_error(response, camera)
-    assert error.mean() < 0.06
-    assert error.max() < 0.3
+    assert error.mean() < 0.02
+    assert error.max() < 0.15
 
 
 @pytest.mark.parametrize("camera", CAMERAS.values(), ids=CAMERAS)
@@ -188,6 +188,7 @@ def test_a_wrong_exposure_of_one_frame_is_noticed():
     for kind in ("auto", "srgb"):
         warning = choose_response(kind, frames, [-2.0, 1.0, 2.0])[1].warning
         assert warning is not None
+        assert "frame 2" in warning
         assert "check the exposures" in warning
 
 
@@ -195,7 +196,7 @@ def test_exposures_half_as_far_apart_as_in_truth_are_noticed():
     response, report = choose_response("auto", shoot(scene(9), srgb_camera), [-1.0, 0.0, 1.0])
     assert response.name == "fitted"
     assert report.warning is not None
-    assert "no camera has" in report.warning
+    assert "no developed picture has" in report.warning
 
 
 def test_exposures_in_the_wrong_order_fall_back_to_srgb():
@@ -207,7 +208,7 @@ def test_exposures_in_the_wrong_order_fall_back_to_srgb():
 def test_a_shake_of_a_tenth_of_the_picture_does_not_matter():
     frames = shoot(scene(10), filmic_camera, shake=28)
     error = ratio_error(estimate_response(frames, STOPS)[0], filmic_camera)
-    assert error.mean() < 0.06
+    assert error.mean() < 0.02
 
 
 def test_the_order_of_the_frames_and_the_zero_of_the_stops_do_not_matter():
