@@ -41,6 +41,10 @@ RESIDUAL_CAP = 40.0
 """A pixel's share in the truncated residual [grey levels of 255]."""
 UNTOUCHED = 0.1
 """A frame that is off by less than this (RMS over the picture, pixels) is not resampled."""
+SMALL_MOTION = 0.5
+NEEDED_GAIN = 0.8
+"""Nor one off by less than `SMALL_MOTION` (RMS, pixels) where aligning leaves more than this share
+of the disagreement of textured pixels: then it has other causes. A true 0.1 pixel leaves 0.6."""
 SAME = 0.05
 """Two models that differ by less than this (RMS over the picture, pixels) explain alike."""
 KERNEL_DOUBT = 0.015
@@ -212,9 +216,9 @@ class _Refiner:
         y, x = self._pick(across, down, clipped, agree, step, samples)
         self.count = len(x)
         self._half = max(height, width) / 2.0
-        self._centre = ((width - 1) / 2.0, (height - 1) / 2.0)
-        self._x = (x - self._centre[0]) / self._half
-        self._y = (y - self._centre[1]) / self._half
+        cx, cy, scale = (width - 1) / 2.0, (height - 1) / 2.0, 1.0 / self._half
+        self._normalise = np.array([[scale, 0, -cx * scale], [0, scale, -cy * scale], [0, 0, 1]])
+        self._x, self._y = (x - cx) * scale, (y - cy) * scale
         self._template = template[y, x].astype(np.float64)
         self._gx = across[y, x].astype(np.float64) * self._half
         self._gy = down[y, x].astype(np.float64) * self._half
@@ -274,9 +278,8 @@ class _Refiner:
         """
         if self.count < FEWEST_SAMPLES:
             return None
-        half, (cx, cy) = self._half, self._centre
-        normalise = np.array([[1 / half, 0, -cx / half], [0, 1 / half, -cy / half], [0, 0, 1]])
-        motion = start @ np.linalg.inv(normalise)
+        half = self._half
+        motion = start @ np.linalg.inv(self._normalise)
         columns = _steepest_descent(self._gx, self._gy, self._x, self._y, model)
         known = columns.shape[1]
         design = np.concatenate(
@@ -307,11 +310,18 @@ class _Refiner:
             gain, offset = gain + step[known], offset + step[known + 1]
             if np.abs(step[:known]).max() * half < 2e-3:
                 break
-        transform = motion @ normalise
+        transform = motion @ self._normalise
         transform = transform / transform[2, 2]
         if not (_plausible(transform, self.size) and 0.5 < gain < 2.0):
             return None
         return transform, self._uncertainty(information, known, model)
+
+    def disagreement(self, transform: Matrix) -> float:
+        """Median absolute difference [0, 1] of the textured pixels, a common offset apart."""
+        motion = transform @ np.linalg.inv(self._normalise)
+        grey, inside = self._sample(*_project(motion, self._x, self._y))
+        error = (grey - self._template)[inside]
+        return float(np.median(np.abs(error - np.median(error)))) if error.size else np.inf
 
     def _scales(self, error: Vector, inside: Mask) -> Vector:
         """Robust standard deviation of the error at each of 16 grey levels."""
@@ -475,8 +485,13 @@ def align_frame(reference_linear: FloatImage, other_linear: FloatImage, stops: f
     refiner = _Refiner(reference, other, agree, SAMPLES)
     refined = refiner(start)
     transform, uncertainty = refined if refined is not None else (start / start[2, 2], 0.0)
-    if _distance(transform, nothing, size) <= max(UNTOUCHED, 2.0 * uncertainty):
-        return Alignment(nothing, "none", residual, inliers)
+    motion = _distance(transform, nothing, size)
+    if motion <= max(UNTOUCHED, 2.0 * uncertainty) or (
+        motion < SMALL_MOTION
+        and refiner.disagreement(transform) > NEEDED_GAIN * refiner.disagreement(nothing)
+    ):
+        still = _residual(_blur(small, 1.0), _blur(other_small, 1.0), nothing)
+        return Alignment(nothing, "none", still, 0)
     if refined is not None:
         same = max(SAME, 2.0 * uncertainty)
         smaller: tuple[Model, ...] = ("shift", "euclidean", "affine")

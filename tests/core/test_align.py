@@ -109,6 +109,14 @@ def test_an_aligned_pair_is_left_untouched(stops, patch):
     np.testing.assert_array_equal(found.transform, IDENTITY)
 
 
+def test_a_quarter_of_a_pixel_is_worth_correcting():
+    quarter = np.array([[1, 0, 0.25], [0, 1, 0.0], [0, 0, 1.0]])
+    reference, other = pair(quarter, -3.0, patch=True)
+    found = align_frame(reference, other, -3.0)
+    assert found.model != "none"
+    assert error(found.transform, quarter) < 0.05
+
+
 def test_a_small_error_of_the_exposure_does_no_harm():
     reference, other = pair(SHAKE, 2.0)
     assert error(align_frame(reference, other, 2.15).transform, SHAKE) < 0.1
