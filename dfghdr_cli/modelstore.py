@@ -10,19 +10,23 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import secrets
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import platformdirs
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from dfghdr_cli.errors import ModelError
-from dfghdr_cli.nets.golden import golden_error
+from dfghdr_cli.errors import ModelError, OutputError, OutputExistsError
+from dfghdr_cli.nets.golden import golden_case, golden_error
 from dfghdr_cli.nets.registry import Network, build, describe
 
-DEFAULT_MODEL = "dfgmerge-first"
+DEFAULT_MODEL = "dfgmerge-v1"
 """The released model that `dfghdr merge` takes unless told otherwise."""
 MODELS_DIR_VARIABLE = "DFGHDR_MODELS_DIR"
 FORMAT = 1
@@ -72,13 +76,26 @@ class Model:
     folder: Path
 
 
-def search_path() -> list[Path]:
-    """Folders of model folders, in the order they are looked through."""
-    package = Path(__file__).parent
-    places = [package / "_models", package.parent / "models"]
+def own_models_dir() -> Path:
+    """Where a user's own models go: $DFGHDR_MODELS_DIR, else `models` in the user's data folder."""
     if given := os.environ.get(MODELS_DIR_VARIABLE):
-        places.insert(0, Path(given))
-    return [place for place in places if place.is_dir()]
+        return Path(given)
+    return _user_models_dir()
+
+
+def _user_models_dir() -> Path:
+    return platformdirs.user_data_path("dfghdr", appauthor=False) / "models"
+
+
+def search_path() -> list[Path]:
+    """Folders of model folders, in the order they are looked through.
+
+    $DFGHDR_MODELS_DIR, the user's data folder, the installed package, the source checkout; those
+    that are there.
+    """
+    package = Path(__file__).parent
+    places = [own_models_dir(), _user_models_dir(), package / "_models", package.parent / "models"]
+    return [place for place in dict.fromkeys(places) if place.is_dir()]
 
 
 def find_models() -> dict[str, Path]:
@@ -101,7 +118,7 @@ def find_model(name: str) -> Path:
     if name in models:
         return models[name]
     if (Path(name) / CONFIG).is_file():
-        return Path(name)
+        return Path(name).resolve()
     known = ", ".join(models) or "none"
     raise ModelError(
         f"no model {name!r}: it is neither one of the models found ({known}) nor a folder "
@@ -117,10 +134,20 @@ def read_info(folder: Path) -> ModelInfo:
     """
     path = folder / CONFIG
     try:
-        values = json.loads(path.read_text())
+        values = json.loads(path.read_text(encoding="utf-8"))
         if values.pop("format") != FORMAT:
             raise ModelError(f"{path} has a format this version cannot read; update dfghdr")
-        return ModelInfo(name=folder.name, **values)
+        info = ModelInfo(name=folder.name, **values)
+        for value, kind in (
+            (info.architecture, str),
+            (info.hyper_parameters, dict),
+            (info.decoder, bool),
+            (info.gamma, int | float),
+            (info.training, dict),
+        ):
+            if not isinstance(value, kind):
+                raise ValueError(f"{value!r} is out of place")
+        return info
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{path} is damaged ({error}); get the model folder again") from error
 
@@ -212,3 +239,82 @@ def save_model(
         partial = folder / f".{name}.part"
         partial.write_bytes(data)
         partial.replace(folder / name)
+
+
+def ensure_installable(name: str, models_dir: Path, overwrite: bool = False) -> Path:
+    """Refuse a name or place for a new model that cannot be used, before any work is done for it.
+
+    Args:
+        name: of the new model.
+        models_dir: the folder of model folders it is to be in; need not exist yet.
+        overwrite: whether a model of that name may be replaced.
+
+    Returns:
+        The folder the model will have.
+
+    Raises:
+        OutputExistsError: if there is a model of that name and `overwrite` is false.
+        OutputError: if the name is no plain folder name, or something else has it.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise OutputError(
+            f"{name!r} cannot name a model; use letters, digits, '.', '_' and '-' only"
+        )
+    folder = models_dir / name
+    if os.path.lexists(folder):
+        if not (folder / CONFIG).is_file():
+            raise OutputError(f"{folder} exists and is no model folder; choose another name")
+        if not overwrite:
+            raise OutputExistsError(
+                f"{folder} exists already; add --overwrite or choose another name"
+            )
+    return folder
+
+
+def install_model(
+    network: Network,
+    name: str,
+    models_dir: Path,
+    *,
+    training: dict[str, Any] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write a new model folder with its golden case, whole or not at all.
+
+    Args:
+        network: what to save, in float32 on the CPU.
+        name: of the model.
+        models_dir: the folder of model folders, made if missing.
+        training: how it came about, stored in config.json.
+        overwrite: whether a model of that name may be replaced.
+
+    Returns:
+        The model folder.
+
+    Raises:
+        OutputExistsError: if there is a model of that name and `overwrite` is false.
+        OutputError: if the name cannot be used or the folder cannot be written.
+    """
+    folder = ensure_installable(name, models_dir, overwrite)
+    stem = f".{secrets.token_hex(8)}"
+    new, old = models_dir / f"{stem}.part", models_dir / f"{stem}.old"
+    try:
+        save_model(new, network, golden=golden_case(network), training=training)
+        if folder.exists():
+            folder.rename(old)
+        try:
+            new.rename(folder)
+        except BaseException:
+            if old.exists():
+                old.rename(folder)
+            raise
+    except OSError as error:
+        raise OutputError(
+            f"the model {name} cannot be written to {models_dir} ({error.strerror or error}); "
+            "choose another --models-dir or free some space"
+        ) from error
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+        if folder.exists():
+            shutil.rmtree(old, ignore_errors=True)
+    return folder

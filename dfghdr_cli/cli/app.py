@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from dfghdr_cli import __version__
-from dfghdr_cli.cli import console, merge, train
+from dfghdr_cli.cli import console, merge, models, train
 from dfghdr_cli.errors import DfghdrError
 
 EXIT_INTERNAL = 1
@@ -114,3 +114,4 @@ def main() -> None:
 
 app.command("merge")(merge.merge)
 app.command("train")(train.train)
+app.add_typer(models.app, name="models")
