@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from dfghdr_cli.core.align import Alignment, align_frame, dense_flow, warp
+from dfghdr_cli.core.align import Alignment, align_frame, dense_flow, warp_with_trust
 from dfghdr_cli.core.radiance import CLIPPED_CODE, classic_merge, encode
 from dfghdr_cli.core.tiles import tiles
 from dfghdr_cli.core.types import Bracket, FloatImage, MergeResult, RadianceImage
@@ -148,7 +148,7 @@ def run_tiled(
     rows, columns = padded.code.shape[-2:]
     images = network.images(padded).flatten(0, 1)
     statistics = image_statistics(network.disentangle, images, tile)
-    parts = list(tiles(rows, columns, tile, network.halo, network.size_multiple))
+    parts = list(tiles(rows, columns, tile, network.halo, network.stride))
     out: list[Tensor] = []
     for number, part in enumerate(parts):
         crop = padded.crop(part.rows, part.columns)
@@ -226,40 +226,52 @@ class AlignedBracket:
         """The same bracket with dense flow estimated at its present size."""
         reference = linear(self.codes[self.reference])
         flows = []
-        for index, (code, stop, alignment) in enumerate(
-            zip(self.codes, self.stops, self.alignments, strict=True)
-        ):
+        for index, stop in enumerate(self.stops):
             if index == self.reference:
                 flows.append(None)
                 continue
-            aligned, _ = warp(code, alignment.transform, self.size)
+            aligned, _ = self.warped(index, slice(None))
             flows.append(dense_flow(reference, linear(aligned), stop))
         return AlignedBracket(self.codes, self.stops, self.reference, self.alignments, tuple(flows))
 
-    def candidates(self, rows: slice, device: torch.device) -> Candidates:
-        """The candidates in a strip of the picture, flow-warped ones if there are flows."""
+    def warped(
+        self, frame: int, rows: slice, *, flow: bool = False
+    ) -> tuple[FloatImage, FloatImage]:
+        """One frame in the reference's geometry, in some rows of the picture.
+
+        Returns:
+            Gamma codes (R, W, 3) and how far each pixel can be trusted (R, W), both float32 in
+            [0, 1]; see `dfghdr_cli.core.align.warp_with_trust`.
+        """
         height, width = self.size
         start, stop, _ = rows.indices(height)
         size = (stop - start, width)
+        moved = self.flows[frame] if flow else None
+        if moved is None and self.alignments[frame].model == "none":
+            return self.codes[frame][start:stop], np.ones(size, np.float32)
         down = np.array([[1, 0, 0], [0, 1, start], [0, 0, 1.0]])
+        return warp_with_trust(
+            self.codes[frame],
+            self.alignments[frame].transform @ down,
+            size,
+            None if moved is None else _flow_strip(moved, self.size, start, stop),
+            is_darkest=frame == 0,
+        )
+
+    def candidates(self, rows: slice, device: torch.device) -> Candidates:
+        """The candidates in a strip of the picture, flow-warped ones if there are flows."""
         frames, roles, warped = candidate_layout(
             len(self.codes), self.reference, flow=any(f is not None for f in self.flows)
         )
-        codes, masks = [], []
+        codes, trusts = [], []
         for frame, moved in zip(frames, warped, strict=True):
-            flow = self.flows[frame] if moved else None
-            if frame == self.reference or (self.alignments[frame].model == "none" and flow is None):
-                code, valid = self.codes[frame][start:stop], np.ones(size, np.bool_)
-            else:
-                transform = self.alignments[frame].transform @ down
-                strip = None if flow is None else _flow_strip(flow, self.size, start, stop)
-                code, valid = warp(self.codes[frame], transform, size, strip)
+            code, trust = self.warped(frame, rows, flow=moved)
             codes.append(_tensor(code, device))
-            masks.append(torch.from_numpy(valid.astype(np.float32))[None].to(device))
+            trusts.append(torch.from_numpy(trust)[None].to(device))
         stops = torch.tensor([[self.stops[f] for f in frames]], dtype=torch.float32, device=device)
         peak = torch.tensor([self.peak], dtype=torch.float32, device=device)
         return Candidates(
-            torch.stack(codes)[None], torch.stack(masks)[None], stops, peak, frames, roles, warped
+            torch.stack(codes)[None], torch.stack(trusts)[None], stops, peak, frames, roles, warped
         )
 
 
@@ -316,14 +328,11 @@ def align_bracket(
 
 def merge_classic(aligned: AlignedBracket) -> MergeResult:
     """The classic merge of the globally aligned frames (see `core.radiance.classic_merge`)."""
-    frames, masks = [], []
-    for code, alignment in zip(aligned.codes, aligned.alignments, strict=True):
-        warped, valid = warp(code, alignment.transform, aligned.size)
-        frames.append(linear(warped))
-        masks.append(valid)
-    radiance, weights = classic_merge(frames, masks, aligned.stops)
-    white = CLIPPED_CODE**2.2
-    clipped = np.all([(f.max(2) >= white) | ~m for f, m in zip(frames, masks, strict=True)], axis=0)
+    pairs = [aligned.warped(frame, slice(None)) for frame in range(len(aligned.codes))]
+    trusts = [trust for _, trust in pairs]
+    radiance, weights = classic_merge([linear(code) for code, _ in pairs], trusts, aligned.stops)
+    white = [(code.max(2) >= CLIPPED_CODE) | (trust == 0) for code, trust in pairs]
+    clipped = np.all(white, axis=0)
     return MergeResult(RadianceImage(radiance, aligned.peak), weights, clipped, "classic")
 
 
@@ -393,7 +402,7 @@ def _merge_by_decision(
         for index, frame in enumerate(frames):
             weights[frame, rows] += shares[index]
         white = strip.code[0].amax(1) >= CLIPPED_CODE
-        outside = strip.valid[0, :, 0] < 0.5
+        outside = strip.trust[0, :, 0] == 0
         clipped[rows] = (white | outside).all(0).cpu().numpy()
         if on_progress:
             on_progress(rows.stop, height, "merge")

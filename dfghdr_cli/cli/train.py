@@ -39,6 +39,15 @@ def train(
         int | None,
         typer.Option("--width", min=4, help="Channels of dfgnet's first stage; 64 in the paper."),
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--start",
+            metavar="NAME|FOLDER",
+            help="Start from this model's weights instead of random ones.",
+            show_default=False,
+        ),
+    ] = None,
     validation: Annotated[
         Path | None,
         typer.Option(
@@ -96,6 +105,7 @@ def train(
             workers=workers,
         ),
         synth=SynthConfig(crop=crop, batch=batch),
+        start=start,
         validation=validation,
         device=device,
         resume=resume,

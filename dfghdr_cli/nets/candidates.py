@@ -77,7 +77,8 @@ class Candidates:
 
     Attributes:
         code: (B, K, 3, H, W) float32 gamma codes in [0, 1]; 1 = that frame's white.
-        valid: (B, K, 1, H, W) float32, 1 inside the warped frame and 0 outside.
+        trust: (B, K, 1, H, W) float32 in [0, 1]: 0 outside the warped frame, less than 1 where
+            the resampled value is doubtful (`dfghdr_cli.core.align.warp_with_trust`).
         stops: (B, K) exposure relative to the reference [stops], 0 at candidate 0.
         peak: (B,) white of the darkest frame as radiance (the reference's white is 1); >= 1.
         frames: for each candidate, the index of its frame, dark to bright.
@@ -86,7 +87,7 @@ class Candidates:
     """
 
     code: Tensor
-    valid: Tensor
+    trust: Tensor
     stops: Tensor
     peak: Tensor
     frames: tuple[int, ...]
@@ -101,7 +102,7 @@ class Candidates:
     def crop(self, rows: slice, columns: slice) -> Candidates:
         """The same brackets inside a rectangle."""
         return replace(
-            self, code=self.code[..., rows, columns], valid=self.valid[..., rows, columns]
+            self, code=self.code[..., rows, columns], trust=self.trust[..., rows, columns]
         )
 
     def pad(self, multiple: int) -> Candidates:
@@ -115,7 +116,7 @@ class Candidates:
             flat = F.pad(x.flatten(0, 1), (0, right, 0, below), mode="replicate")
             return flat.unflatten(0, x.shape[:2])
 
-        return replace(self, code=grow(self.code), valid=grow(self.valid))
+        return replace(self, code=grow(self.code), trust=grow(self.trust))
 
     def unwarped(self) -> Candidates:
         """Without the flow hypotheses: one candidate a frame, sorted dark to bright."""
@@ -124,7 +125,7 @@ class Candidates:
         return replace(
             self,
             code=self.code[:, keep],
-            valid=self.valid[:, keep],
+            trust=self.trust[:, keep],
             stops=self.stops[:, keep],
             frames=tuple(self.frames[k] for k in keep),
             roles=tuple(self.roles[k] for k in keep),
@@ -173,8 +174,8 @@ class Candidates:
         """Log of the classic weights, (B, K, 1, H, W): where the networks start from.
 
         A triangle over the code (its worst channel counts; the darkest frame stays at 1 above the
-        middle and the brightest below it), next to nothing where a frame is clipped or contradicts
-        a clipped reference, and nothing outside a warped frame.
+        middle and the brightest below it) times the resampling's trust, next to nothing where a
+        frame is clipped or contradicts a clipped reference, and nothing outside a warped frame.
         """
         up = 2.0 * self.code
         down = 2.0 * (1.0 - self.code)
@@ -185,9 +186,9 @@ class Candidates:
         down = torch.where(darkest, torch.ones_like(down), down)
         triangle = torch.minimum(up, down).amin(2, keepdim=True).clamp(max=1.0)
         log_weight = triangle.clamp_min(1e-9).log().clamp_min(LOG_FLOOR)
-        trust = self.usable() * (1.0 - self.contradiction())
+        trust = self.usable() * (1.0 - self.contradiction()) * self.trust
         log_weight = (log_weight + trust.clamp_min(1e-9).log()).clamp_min(LOG_UNUSABLE)
-        return torch.where(self.valid > 0.5, log_weight, torch.full_like(log_weight, LOG_INVALID))
+        return torch.where(self.trust > 0, log_weight, torch.full_like(log_weight, LOG_INVALID))
 
     def unknown(self) -> Tensor:
         """Where no frame is usable: (B, 1, H, W) in [0, 1].
@@ -197,11 +198,19 @@ class Candidates:
         """
         brightest = self.code[:, 0].amax(1, keepdim=True)
         clipped = smoothstep(brightest, CLIPPING_STARTS, CLIPPED_CODE)
-        trust = self.usable() * (1.0 - self.contradiction()) * self.valid
+        trust = self.usable() * (1.0 - self.contradiction()) * (self.trust > 0)
         own = trust[:, 0] if self.is_darkest()[0] else torch.zeros_like(clipped)
         if self.count == 1:
             return clipped * (1.0 - own)
         return clipped * (1.0 - torch.maximum(own, trust[:, 1:].amax(1)))
+
+    def floor(self) -> Tensor:
+        """The least the scene can be, (B, 3, H, W) in network space.
+
+        Where a channel of the reference is clipped, its white; elsewhere 0.
+        """
+        white = CLIPPED_CODE**GAMMA / self.peak[:, None, None, None]
+        return torch.where(self.code[:, 0] >= CLIPPED_CODE, white, torch.zeros_like(white))
 
     def equal_exposure_difference(self) -> Tensor:
         """(B, K, 3, H, W) in [-1, 1]: candidate minus reference as gamma codes at one exposure.

@@ -64,7 +64,8 @@ class Merge:
 
     Attributes:
         weights: (B, K, 1, H, W), >= 0, sum 1 over the candidates.
-        merged: (B, 3, H, W) in [0, 1], the convex combination of the candidates.
+        merged: (B, 3, H, W) in [0, 1], the convex combination of the candidates, and at least
+            the reference's white where the reference is clipped.
         radiance: (B, 3, H, W) in [0, 1], with the correction.
     """
 
@@ -76,7 +77,7 @@ class Merge:
 def compose(candidates: Candidates, decision: Decision) -> Merge:
     """Carry out a decision on candidates of the same size."""
     weights = (candidates.log_prior() + decision.logits).softmax(1)
-    merged = (weights * candidates.radiance()).sum(1)
+    merged = torch.maximum((weights * candidates.radiance()).sum(1), candidates.floor())
     added = candidates.unknown() * decision.correction
     toned = (mu_law(merged) + added).clamp(0.0, 1.0)
     # Untouched pixels bypass the curve and its inverse: there the result is the merge, exactly.
@@ -88,8 +89,11 @@ class DFGMerge(nn.Module):
     """The default architecture: 2 to 9 frames, each under any number of motion hypotheses."""
 
     size_multiple = 32
-    halo = 64
-    """Pixels an output pixel looks to each side, given the whole image's statistics."""
+    stride = 8
+    """Tiles start and end at multiples of this."""
+    halo = 56
+    """Pixels an output pixel looks to each side (55), given the whole image's statistics, rounded
+    up to a multiple of `stride`."""
     paints = False
 
     def __init__(self, config: DFGMergeConfig, *, decoder: bool = False) -> None:

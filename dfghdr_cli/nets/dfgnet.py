@@ -152,8 +152,11 @@ class DFGNet(nn.Module):
     """The paper's network. It takes any number of aligned or unaligned frames, nominally three."""
 
     size_multiple = 16
+    stride = 4
+    """Tiles start and end at multiples of this."""
     halo = 24
-    """Pixels an output pixel looks to each side, given the whole image's statistics."""
+    """Pixels an output pixel looks to each side (21), given the whole image's statistics, rounded
+    up to a multiple of `stride`."""
     paints = True
     """Its output is the picture itself, not a decision how to merge the frames."""
 

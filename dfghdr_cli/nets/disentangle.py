@@ -45,8 +45,9 @@ class ImageStatistics:
 class ExposureEncoder(nn.Module):
     """E_ex: the global exposure code of an image."""
 
-    halo = 64
-    """Input pixels a feature reaches to each side (46), rounded up to a multiple of `stride`."""
+    halo = 32
+    """Input pixels that a feature sees on each side of the `stride` x `stride` pixels it stands
+    for (18), rounded up to a multiple of `stride`."""
     stride = 16
 
     def __init__(self, width: int, code_length: int) -> None:

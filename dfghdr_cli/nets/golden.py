@@ -23,7 +23,7 @@ TOLERANCE = 1e-4
 
 HEIGHT, WIDTH = 48, 64
 STOPS = (-2.0, 0.0, 2.0)
-INPUTS = ("code", "valid", "stops", "peak", "frames", "roles", "warped")
+INPUTS = ("code", "trust", "stops", "peak", "frames", "roles", "warped")
 
 
 def golden_case(network: Network) -> dict[str, Tensor]:
@@ -38,7 +38,7 @@ def golden_case(network: Network) -> dict[str, Tensor]:
 
     Returns:
         The input (K candidates of 48 x 64 pixels; DFGNet ignores the flow hypotheses and gets
-        none): "code" (K, 3, H, W) uint8, 255 = 1.0; "valid" (K, 1, H, W) uint8; "stops" (K,)
+        none): "code" (K, 3, H, W) uint8, 255 = 1.0; "trust" (K, 1, H, W) uint8; "stops" (K,)
         float32; "peak" (1,) float32; "frames", "roles" and "warped" (K,) int64. And the outputs,
         float32: "hdr" (1, 3, H, W) of DFGNet, or "logits" (1, K, 1, H, W) and "correction"
         (1, 3, H, W) of DFGMerge; where there is a decoder also "decoded", the last candidate's
@@ -91,7 +91,7 @@ def _outputs(network: Network, candidates: Candidates) -> dict[str, Tensor]:
 def _candidates(case: Mapping[str, Tensor]) -> Candidates:
     return Candidates(
         code=case["code"][None].float() / 255.0,
-        valid=case["valid"][None].float(),
+        trust=case["trust"][None].float(),
         stops=case["stops"][None],
         peak=case["peak"],
         frames=tuple(case["frames"].tolist()),
@@ -104,7 +104,7 @@ def _scene(*, flow: bool) -> dict[str, Tensor]:
     """The inputs, computed in float64 so that rounding to 8 bits gives the same everywhere."""
     frames, roles, warped = candidate_layout(len(STOPS), STOPS.index(0.0), flow=flow)
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float64)
-    codes, valid = [], []
+    codes, trust = [], []
     for frame, is_warped in zip(frames, warped, strict=True):
         drift = (frame - STOPS.index(0.0)) * (0.4 if is_warped else 6.0)
         inside = np.ones((1, HEIGHT, WIDTH), np.uint8)
@@ -115,10 +115,10 @@ def _scene(*, flow: bool) -> dict[str, Tensor]:
         radiance = _radiance(x, y, drift)
         code = np.clip(radiance * 2.0 ** STOPS[frame], 0.0, 1.0) ** (1.0 / 2.2)
         codes.append(np.rint(code * 255.0).astype(np.uint8))
-        valid.append(inside)
+        trust.append(inside)
     return {
         "code": torch.from_numpy(np.stack(codes)),
-        "valid": torch.from_numpy(np.stack(valid)),
+        "trust": torch.from_numpy(np.stack(trust)),
         "stops": torch.tensor([STOPS[frame] for frame in frames]),
         "peak": torch.tensor([2.0 ** -min(STOPS)]),
         "frames": torch.tensor(frames),

@@ -22,11 +22,11 @@ from dfghdr_cli.engine import align_bracket, choose_device, linear, run_tiled
 from dfghdr_cli.errors import DfghdrError, InputError, ModelError, OutputError, OutputExistsError
 from dfghdr_cli.io.radiance import read_radiance
 from dfghdr_cli.io.scenes import find_scenes, read_scene
-from dfghdr_cli.modelstore import save_model
+from dfghdr_cli.modelstore import load_model, save_model
 from dfghdr_cli.nets.candidates import Candidates
 from dfghdr_cli.nets.dfgmerge import Decision, compose
 from dfghdr_cli.nets.golden import golden_case
-from dfghdr_cli.nets.registry import build
+from dfghdr_cli.nets.registry import Network, build, describe
 from dfghdr_cli.training.loop import (
     Progress,
     TrainConfig,
@@ -54,6 +54,7 @@ class TrainRequest:
         hyper_parameters: of the architecture.
         config: how to train.
         synth: what the synthesised brackets are like.
+        start: name or folder of a model to start from, or None for random weights.
         validation: folder of scenes with truth, or None to validate on synthesised brackets.
         device: see `dfghdr_cli.engine.choose_device`.
         resume: whether to go on with a run that is there.
@@ -65,6 +66,7 @@ class TrainRequest:
     hyper_parameters: dict[str, Any] = field(default_factory=dict)
     config: TrainConfig = field(default_factory=TrainConfig)
     synth: SynthConfig = field(default_factory=SynthConfig)
+    start: str | None = None
     validation: Path | None = None
     device: str = "auto"
     resume: bool = False
@@ -157,6 +159,19 @@ def _validate_on_synthesised(
     return lambda network: validate_on_batches(batches, network)
 
 
+def _first_network(request: TrainRequest) -> Network:
+    """The network to train, with random weights or those of the model to start from."""
+    if request.start is None:
+        return build(request.architecture, request.hyper_parameters)
+    model = load_model(request.start)
+    if request.hyper_parameters or model.info.architecture != request.architecture:
+        raise ModelError(
+            f"{request.start} is a {model.info.architecture} of its own size; leave out "
+            "--architecture and --width, or start from random weights"
+        )
+    return model.network
+
+
 def _prepare_run(request: TrainRequest, settings: dict[str, Any]) -> None:
     """Make the run's folder, or check that it is the run to resume."""
     try:
@@ -205,13 +220,14 @@ def train_model(
     """
     device = choose_device(request.device)
     torch.manual_seed(request.config.seed)
-    network = build(request.architecture, request.hyper_parameters)
+    network = _first_network(request)
     if request.synth.crop % 8:
         raise ModelError(f"a crop of {request.synth.crop} is not a multiple of 8")
     settings = {
         "version": __version__,
-        "architecture": request.architecture,
+        "architecture": describe(network)[0],
         "hyper_parameters": asdict(network.config),
+        "start": request.start and Path(request.start).name,
         "synth": asdict(request.synth),
         "device": str(device),
         "folders": [str(folder) for folder in request.folders],

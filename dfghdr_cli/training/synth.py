@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dfghdr_cli.core.align import dense_flow, warp
+from dfghdr_cli.core.align import dense_flow, warp_with_trust
 from dfghdr_cli.core.radiance import GAMMA, encode
 from dfghdr_cli.core.types import FloatImage
 from dfghdr_cli.nets.candidates import Candidates, candidate_layout
@@ -113,7 +113,7 @@ class TripletSynthesiser(Dataset[Sample]):
     """The samples, by index. See the module's description.
 
     Each is a dict of float32 arrays as `Candidates` has them, without the batch dimension: `code`
-    (K, 3, H, W), `valid` (K, 1, H, W), `stops` (K,), `peak` (); and `truth` (3, H, W) in network
+    (K, 3, H, W), `trust` (K, 1, H, W), `stops` (K,), `peak` (); and `truth` (3, H, W) in network
     space [0, 1].
     """
 
@@ -345,7 +345,7 @@ class TripletSynthesiser(Dataset[Sample]):
             residual = 0.0  # a tripod: the aligner leaves the frames untouched
 
         reference = self._expose(rng, clean, 0.0, camera)
-        frames = [(reference, np.ones((size, size), bool))]
+        frames = [(reference, np.ones((size, size), np.float32))]
         for stop, time in zip(stops, times, strict=True):
             shake = _shake(rng, size, hand) if hand else np.eye(3)
             # The shutter of a long exposure stays open for a part of the interval.
@@ -357,21 +357,22 @@ class TripletSynthesiser(Dataset[Sample]):
             code = self._expose(rng, radiance, stop + mistake, camera | {"curve": curve})
             # `shake` maps this frame's pixels to the world; the aligner is off by a residual.
             found = np.linalg.inv(shake) @ _shake(rng, size, residual) if residual else shake
-            aligned, valid = warp(code, found, (size, size))
+            darkest = stop < 0 and stop == stops[0]
+            aligned, trust = warp_with_trust(code, found, (size, size), is_darkest=darkest)
             flow = dense_flow(reference**GAMMA, aligned**GAMMA, stop)
-            moved, reached = warp(code, found, (size, size), flow)
-            frames.append((aligned, valid))
-            frames.append((moved, reached))
+            moved, trust = warp_with_trust(code, found, (size, size), flow, is_darkest=darkest)
+            frames.append((aligned, trust))
+            frames.append((moved, trust))
 
         inner = slice(config.margin, config.margin + config.crop)
         exposures = [0.0, *(stop for stop in stops for _ in range(2))]
         peak = 2.0 ** -min(0.0, *stops)
         truth = np.clip(clean[inner, inner] / np.float32(peak), 0.0, 1.0)
         code = np.stack([frame for frame, _ in frames])[:, inner, inner]
-        valid = np.stack([mask for _, mask in frames])[:, None, inner, inner]
+        trust = np.stack([trust for _, trust in frames])[:, None, inner, inner]
         return {
             "code": np.ascontiguousarray(code.transpose(0, 3, 1, 2)),
-            "valid": valid.astype(np.float32),
+            "trust": np.ascontiguousarray(trust),
             "stops": np.array(exposures, np.float32),
             "peak": np.array(peak, np.float32),
             "truth": np.ascontiguousarray(truth.transpose(2, 0, 1)),
@@ -383,4 +384,4 @@ def to_candidates(batch: Mapping[str, Tensor]) -> Candidates:
     stops = batch["stops"]
     others = stops[0, 1::2]
     layout = candidate_layout(1 + len(others), int((others < 0).sum()))
-    return Candidates(batch["code"], batch["valid"], stops, batch["peak"], *layout)
+    return Candidates(batch["code"], batch["trust"], stops, batch["peak"], *layout)
