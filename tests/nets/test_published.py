@@ -46,10 +46,10 @@ def differs(value, golden):
 def candidates(io):
     stops = io["ev"] - io["ev"][1]
     roles = (Role.SHORT, Role.REFERENCE, Role.LONG)
-    valid = torch.ones(1, 3, 1, *io["ldr"].shape[-2:])
+    trust = torch.ones(1, 3, 1, *io["ldr"].shape[-2:])
     peak = torch.exp2(-stops.min())[None]
     return Candidates(
-        io["ldr"][None], valid, stops[None], peak, (0, 1, 2), roles, (False, False, False)
+        io["ldr"][None], trust, stops[None], peak, (0, 1, 2), roles, (False, False, False)
     )
 
 

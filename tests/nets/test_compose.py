@@ -1,0 +1,125 @@
+"""`compose`: a convex combination of what the camera saw, and the truth where it saw it."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from dfghdr_cli.core.radiance import CLIPPED_CODE
+from dfghdr_cli.nets.candidates import Candidates, candidate_layout, code_from_linear
+from dfghdr_cli.nets.dfgmerge import Decision, compose
+
+
+def static_bracket(truth, stops, reference):
+    """Noise-free, still frames of a radiance (3, H, W) whose unit is the reference's white."""
+    frames, roles, warped = candidate_layout(len(stops), reference)
+    relative = torch.tensor([[stops[frame] - stops[reference] for frame in frames]])
+    code = code_from_linear(truth[None, None] * torch.exp2(relative)[..., None, None, None])
+    trust = torch.ones(1, len(frames), 1, *truth.shape[-2:])
+    peak = torch.exp2(-relative.min())[None]
+    return Candidates(code, trust, relative, peak, frames, roles, warped)
+
+
+def nothing(candidates):
+    batch, count, _, height, width = candidates.code.shape
+    return Decision(
+        torch.zeros(batch, count, 1, height, width), torch.zeros(batch, 3, height, width)
+    )
+
+
+def anything(candidates, size=5.0, seed=3):
+    random = torch.Generator().manual_seed(seed)
+    zero = nothing(candidates)
+    return Decision(
+        size * torch.randn(zero.logits.shape, generator=random),
+        0.3 * torch.tanh(torch.randn(zero.correction.shape, generator=random)),
+    )
+
+
+@pytest.mark.parametrize("size", [0.0, 5.0, 100.0])
+def test_weights_sum_to_1(candidates, size):
+    bracket = candidates(4, 32, 40, batch=2)
+    weights = compose(bracket, anything(bracket, size)).weights
+    assert weights.min() >= 0.0
+    assert (weights.sum(1) - 1.0).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("reference", [0, 1, 2])
+def test_the_result_lies_between_the_candidates(candidates, reference):
+    bracket = candidates(3, 48, 64, reference)
+    merge = compose(bracket, anything(bracket))
+    known = (bracket.unknown() == 0).expand_as(merge.radiance)
+    assert known.float().mean() > 0.2
+    assert torch.equal(merge.radiance[known], merge.merged[known])
+    radiance, floor = bracket.radiance(), bracket.floor()
+    lowest = torch.maximum(radiance.amin(1), floor)
+    highest = torch.maximum(radiance.amax(1), floor)
+    assert (merge.radiance - lowest)[known].min() > -1e-6
+    assert (highest - merge.radiance)[known].min() > -1e-6
+
+
+def test_the_unusable_is_next_to_nothing(candidates):
+    bracket = candidates(3, 48, 64)
+    prior = bracket.log_prior()
+    unusable = prior <= -12.0
+    good = prior.amax(1, keepdim=True) > -2.3
+    assert (unusable & good).float().mean() > 0.01
+    weights = compose(bracket, nothing(bracket)).weights
+    assert weights[unusable & good].max() < 1e-4
+
+
+@pytest.mark.parametrize("stops", [(-2.0, 0.0, 2.0), (0.0, 3.0), (-1.5, -0.5, 0.0, 1.0, 3.0)])
+def test_a_static_bracket_gives_the_truth(stops):
+    for reference in range(len(stops)):
+        white = 2.0 ** (stops[reference] - stops[0])
+        ramp = torch.linspace(-14.0, 0.0, 32 * 40).view(32, 40)
+        truth = torch.stack([torch.exp2(ramp), torch.exp2(ramp - 0.5), torch.exp2(ramp - 2.0)])
+        truth = truth * white * 0.98 * CLIPPED_CODE**2.2
+        bracket = static_bracket(truth, stops, reference)
+        result = compose(bracket, nothing(bracket)).radiance[0] * bracket.peak
+        assert ((result - truth).abs() / truth).max() < 1e-4, reference
+
+
+def test_moved_content_does_not_matter_where_the_weights_say_so():
+    truth = torch.full((3, 8, 8), 0.2)
+    bracket = static_bracket(truth, (-2.0, 0.0, 2.0), 1)
+    code = bracket.code.clone()
+    code[:, 1:] = 0.5
+    bracket = replace(bracket, code=code)
+    decision = nothing(bracket)
+    decision.logits[:, 0] = 40.0
+    result = compose(bracket, decision).radiance * bracket.peak
+    assert (result - 0.2).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("reference", [0, 1, 2])
+def test_all_clipped_is_white(reference):
+    truth = torch.full((3, 16, 16), 100.0)
+    bracket = static_bracket(truth, (-2.0, 0.0, 2.0), reference)
+    merge = compose(bracket, nothing(bracket))
+    assert (merge.radiance - 1.0).abs().max() < 1e-3
+    assert merge.weights[:, [k for k, f in enumerate(bracket.frames) if f == 0]].sum() > 255.9
+
+
+def test_only_where_nothing_is_known_is_something_added(candidates):
+    bracket = candidates(3, 32, 40)
+    decision = replace(nothing(bracket), correction=torch.full((1, 3, 32, 40), 0.2))
+    plain = compose(bracket, nothing(bracket)).radiance
+    unknown = bracket.unknown().expand_as(plain) > 0
+    assert not unknown.all()
+    changed = compose(bracket, decision).radiance != plain
+    assert not changed[~unknown].any()
+    bracket.code[:, 0] = 1.0
+    bracket.trust[:, 1:] = 0.0
+    assert (bracket.unknown() == 1.0).all()
+    low = replace(decision, correction=-decision.correction)
+    before, after = (compose(bracket, d).radiance for d in (nothing(bracket), low))
+    assert (after < before).all()
+
+
+def test_nothing_outside_a_warped_frame(candidates):
+    bracket = candidates(3, 32, 40)
+    weights = compose(bracket, nothing(bracket)).weights
+    outside = bracket.trust < 0.5
+    assert outside.any()
+    assert weights[outside].max() < 1e-12

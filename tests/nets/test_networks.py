@@ -1,0 +1,167 @@
+"""Per architecture: shapes, gradients, parameter counts, ablations, and brackets of every kind."""
+
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+
+from dfghdr_cli.errors import ModelError
+from dfghdr_cli.nets.candidates import Candidates
+from dfghdr_cli.nets.dfg import Role, role_sum
+from dfghdr_cli.nets.registry import build, describe
+
+KINDS = ("dfgmerge", "dfgnet")
+ABLATIONS = ({}, {"eau": False}, {"sau": False})
+READS = {"eau": "exposure.", "sau": "spatial."}
+"""The encoder that only this attention unit reads."""
+
+
+def outputs(net, candidates):
+    """Everything a network says, as a list of tensors."""
+    if net.paints:
+        return [net(candidates)]
+    merge = net(candidates)
+    return [merge.radiance, merge.merged, merge.weights]
+
+
+@pytest.mark.parametrize(
+    ("kind", "hyper_parameters", "decoder", "count"),
+    [
+        ("dfgnet", {}, False, 13_250_115),  # the live part of the published network
+        ("dfgnet", {}, True, 37_289_606),
+        ("dfgnet", {"eau": False}, False, 11_180_291),
+        ("dfgnet", {"sau": False}, False, 7_050_627),
+        ("dfgmerge", {}, False, 891_352),
+        ("dfgmerge", {}, True, 1_715_047),
+    ],
+)
+def test_parameter_count(kind, hyper_parameters, decoder, count):
+    with torch.device("meta"):
+        net = build(kind, hyper_parameters, decoder=decoder)
+    assert sum(parameter.numel() for parameter in net.parameters()) == count
+
+
+@pytest.mark.parametrize("ablation", ABLATIONS, ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+def test_shapes_and_gradients(network, candidates, kind, ablation):
+    config = asdict(network(kind).config) | ablation
+    net = network(kind, config).train()
+    bracket = candidates(3, 48, 64, batch=2)
+    # In every frame white, so that the correction has something to do.
+    bracket.code[..., :16, :16] = 1.0
+    results = outputs(net, bracket)
+    assert results[0].shape == (2, 3, 48, 64)
+    assert all(x.min() >= 0.0 and x.max() <= 1.0 + 1e-6 for x in results)
+    if kind == "dfgmerge":
+        assert results[2].shape == (2, bracket.count, 1, 48, 64)
+    torch.manual_seed(1)
+    (results[0] * torch.randn_like(results[0])).sum().backward()
+    dead = tuple(f"disentangle.{READS[unit]}" for unit in ablation)
+    for name, parameter in net.named_parameters():
+        if name.startswith(dead):
+            assert parameter.grad is None, name
+            continue
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.any(), name
+    names = [name for name, _ in net.named_parameters()]
+    assert any(".merge.0.exposure." in name for name in names) == ablation.get("eau", True)
+    assert any(".merge.0.spatial." in name for name in names) == ablation.get("sau", True)
+
+
+def test_the_decoder_learns_too(network):
+    disentangle = network("dfgmerge", decoder=True).disentangle
+    images = torch.rand(2, 3, 32, 48) * 2.0 - 1.0
+    decoded = disentangle(images[:1], images[1:])
+    assert decoded.shape == (1, 3, 32, 48)
+    (decoded * torch.randn_like(decoded)).sum().backward()
+    for name, parameter in disentangle.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.any(), name
+
+
+def test_no_network_without_attention():
+    for kind in KINDS:
+        with pytest.raises(ModelError, match="attention"):
+            build(kind, {"eau": False, "sau": False})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_describe_is_the_inverse_of_build(network, kind):
+    net = network(kind, {"code_length": 24, "sau": False})
+    name, hyper_parameters = describe(net)
+    assert name == kind
+    again = build(name, hyper_parameters)
+    assert again.config == net.config
+    assert [p.shape for p in again.parameters()] == [p.shape for p in net.parameters()]
+
+
+@pytest.mark.parametrize("count", range(2, 10))
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_number_of_frames_and_any_reference(network, candidates, kind, count):
+    net = network(kind)
+    for reference in {0, count // 2, count - 1}:
+        bracket = candidates(count, 32, 40, reference, step=1.0)
+        assert bracket.count == 2 * count - 1
+        with torch.inference_mode():
+            results = outputs(net, bracket)
+        for result in results:
+            assert result.isfinite().all()
+            assert result.min() >= 0.0
+            assert result.max() <= 1.0 + 1e-6
+        assert results[0].std() > 1e-3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_frames_of_one_role_may_come_in_any_order(network, candidates, kind):
+    net = network(kind)
+    bracket = candidates(5, 32, 40, 2, flow=False)
+    order = [0, 2, 1, 4, 3]
+    swapped = Candidates(
+        bracket.code[:, order],
+        bracket.trust[:, order],
+        bracket.stops[:, order],
+        bracket.peak,
+        tuple(bracket.frames[k] for k in order),
+        tuple(bracket.roles[k] for k in order),
+        tuple(bracket.warped[k] for k in order),
+    )
+    assert swapped.frames != bracket.frames
+    with torch.inference_mode():
+        before, after = outputs(net, bracket), outputs(net, swapped)
+    assert (before[0] - after[0]).abs().max() < 1e-6
+    if kind == "dfgmerge":
+        assert (before[2][:, order] - after[2]).abs().max() < 1e-6
+
+
+def test_dfgnet_ignores_the_flow(network, candidates):
+    net = network("dfgnet")
+    bracket = candidates(3, 32, 40)
+    code = bracket.code.clone()
+    code[:, list(bracket.warped)] = 0.5
+    with torch.inference_mode():
+        assert torch.equal(net(bracket), net(replace(bracket, code=code)))
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0])
+@pytest.mark.parametrize("kind", KINDS)
+def test_black_and_white_brackets_give_numbers(network, candidates, kind, level):
+    bracket = candidates(3, 32, 40)
+    bracket.code[:] = level
+    for net in (network(kind), build(kind, describe(network(kind))[1])):
+        code = bracket.code.clone().requires_grad_(True)
+        results = outputs(net, replace(bracket, code=code))
+        for result in results:
+            assert result.isfinite().all()
+        results[0].sum().backward()
+        assert code.grad.isfinite().all()
+        assert all(p.grad is None or p.grad.isfinite().all() for p in net.parameters())
+
+
+def test_the_sum_over_roles():
+    x = torch.tensor([1.0, 10.0, 100.0])[None, :, None]
+    S, R, L = Role.SHORT, Role.REFERENCE, Role.LONG
+    assert role_sum(x, (S, R, L)).item() == 111.0
+    assert role_sum(x, (S, S, R)).item() == 5.5 + 2 * 100.0  # the reference plays LONG
+    assert role_sum(x, (R, L, L)).item() == 2 * 1.0 + 55.0
+    assert role_sum(x[:, :1], (R,)).item() == 3.0
