@@ -207,6 +207,8 @@ def train(
             num_workers=config.workers,
             pin_memory=device.type == "cuda",
             prefetch_factor=4 if config.workers else None,
+            # A forked worker would inherit OpenCV's thread pool without its threads, and hang.
+            multiprocessing_context="spawn" if config.workers else None,
         )
     )
     started = time.monotonic()

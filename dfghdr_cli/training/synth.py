@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -121,10 +122,19 @@ class TripletSynthesiser(Dataset[Sample]):
         self, images: Sequence[NDArray[np.float16]], config: SynthConfig, seed: int, length: int
     ) -> None:
         """Images are (H, W, 3) linear, any scale; `length` is the number of samples."""
-        self.images = images
+        # One tensor in shared memory, which every worker process sees without a copy.
+        self.shapes = [image.shape for image in images]
+        self.pixels = torch.from_numpy(np.concatenate([image.ravel() for image in images]))
+        self.pixels.share_memory_()
+        self.ends = np.cumsum([image.size for image in images])
         self.config = config
         self.seed = seed
         self.length = length
+
+    def _image(self, number: int) -> NDArray[np.float16]:
+        """HDR image (H, W, 3)."""
+        shape, end = self.shapes[number], int(self.ends[number])
+        return self.pixels[end - shape[0] * shape[1] * 3 : end].numpy().reshape(shape)
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -164,7 +174,7 @@ class TripletSynthesiser(Dataset[Sample]):
     def _view(self, rng: np.random.Generator) -> Callable[[Matrix], FloatImage]:
         """A random camera on a random image: a function from patch motion to what it then sees."""
         size = self.config.size
-        image = self.images[int(rng.integers(len(self.images)))]
+        image = self._image(int(rng.integers(len(self.shapes))))
         height, width = image.shape[:2]
         # Panoramas are stretched towards the poles: keep to the middle band.
         band = (0.17, 0.83) if width == 2 * height else (0.0, 1.0)
