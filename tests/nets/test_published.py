@@ -16,7 +16,8 @@ from dfghdr_cli.nets.published import DECODER, EXPOSURE, MERGER, SPATIAL, networ
 FOLDER = Path(__file__).parents[1] / "fixtures" / "published-width8"
 PARTS = (MERGER, EXPOSURE, SPATIAL, DECODER)
 STEP = 11
-TOLERANCE = 2e-5
+TOLERANCE = 1e-5
+PICTURE_TOLERANCE = 2e-6  # tight, since swapping two channels of some tensors changes it by 8e-6
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def test_the_picture(parts, io, decoder):
         del parts[DECODER]
     network = network_from_published(parts)
     assert (network.disentangle.decoder is not None) == decoder
-    assert differs(network(candidates(io)), io["hdr"]) < TOLERANCE
+    assert differs(network(candidates(io)), io["hdr"]) < PICTURE_TOLERANCE
 
 
 def test_exposure_codes(parts, io):
