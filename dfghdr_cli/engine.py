@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dfghdr_cli.core.align import Alignment, align_frame, dense_flow, warp_with_trust
-from dfghdr_cli.core.radiance import CLIPPED_CODE, classic_merge, encode
+from dfghdr_cli.core.radiance import CLIPPED_CODE, classic_merge, decode, encode
 from dfghdr_cli.core.tiles import tiles
 from dfghdr_cli.core.types import Bracket, FloatImage, MergeResult, RadianceImage
 from dfghdr_cli.errors import DeviceError
@@ -224,14 +224,14 @@ class AlignedBracket:
 
     def with_flows(self) -> AlignedBracket:
         """The same bracket with dense flow estimated at its present size."""
-        reference = linear(self.codes[self.reference])
+        reference = decode(self.codes[self.reference])
         flows = []
         for index, stop in enumerate(self.stops):
             if index == self.reference:
                 flows.append(None)
                 continue
             aligned, _ = self.warped(index, slice(None))
-            flows.append(dense_flow(reference, linear(aligned), stop))
+            flows.append(dense_flow(reference, decode(aligned), stop))
         return AlignedBracket(self.codes, self.stops, self.reference, self.alignments, tuple(flows))
 
     def warped(
@@ -290,11 +290,6 @@ def _flow_strip(
     return (strip / np.array([sx, sy], np.float32)).astype(np.float32)
 
 
-def linear(code: FloatImage) -> FloatImage:
-    """Gamma codes to linear, 1 = the frame's own white."""
-    return np.power(code, np.float32(2.2))
-
-
 def align_bracket(
     linears: Sequence[FloatImage],
     stops: Sequence[float],
@@ -330,7 +325,7 @@ def merge_classic(aligned: AlignedBracket) -> MergeResult:
     """The classic merge of the globally aligned frames (see `core.radiance.classic_merge`)."""
     pairs = [aligned.warped(frame, slice(None)) for frame in range(len(aligned.codes))]
     trusts = [trust for _, trust in pairs]
-    radiance, weights = classic_merge([linear(code) for code, _ in pairs], trusts, aligned.stops)
+    radiance, weights = classic_merge([decode(code) for code, _ in pairs], trusts, aligned.stops)
     white = [(code.max(2) >= CLIPPED_CODE) | (trust == 0) for code, trust in pairs]
     clipped = np.all(white, axis=0)
     return MergeResult(RadianceImage(radiance, aligned.peak), weights, clipped, "classic")

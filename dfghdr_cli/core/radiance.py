@@ -39,6 +39,18 @@ def encode(linear: NDArray[np.floating]) -> FloatImage:
     return np.power(clipped, np.float32(1.0 / GAMMA))
 
 
+def decode(code: FloatImage) -> FloatImage:
+    """Eq. (7) at the frame's own exposure: code ** 2.2, the inverse of `encode`.
+
+    Args:
+        code: any shape, gamma codes in [0, 1].
+
+    Returns:
+        Linear values, float32 in [0, 1], 1 = the frame's white.
+    """
+    return np.power(code, np.float32(GAMMA))
+
+
 def classic_weights(code: FloatImage, is_darkest: bool, is_brightest: bool) -> FloatImage:
     """How much each pixel of one frame counts in the classic merge.
 

@@ -17,8 +17,9 @@ from torch import nn
 from torch.utils.data import default_collate
 
 from dfghdr_cli import __version__
+from dfghdr_cli.core.radiance import decode
 from dfghdr_cli.core.types import Bracket
-from dfghdr_cli.engine import align_bracket, choose_device, linear, run_tiled
+from dfghdr_cli.engine import align_bracket, choose_device, run_tiled
 from dfghdr_cli.errors import DfghdrError, InputError, ModelError, OutputError, OutputExistsError
 from dfghdr_cli.io.radiance import read_radiance
 from dfghdr_cli.io.scenes import find_scenes, read_scene
@@ -127,7 +128,7 @@ def validate_on_scenes(folder: Path, device: torch.device) -> Validation:
     for path in find_scenes(folder):
         scene = read_scene(path)
         bracket: Bracket = scene.bracket
-        linears = [linear(frame.encoded()) for frame in bracket.frames]
+        linears = [decode(frame.encoded()) for frame in bracket.frames]
         aligned = align_bracket(linears, bracket.stops, bracket.reference).with_flows()
         truth = torch.from_numpy(np.ascontiguousarray(scene.truth.transpose(2, 0, 1)))[None]
         cases.append((aligned.candidates(slice(None), device), truth.to(device)))

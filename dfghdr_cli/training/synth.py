@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dfghdr_cli.core.align import dense_flow, warp_with_trust
-from dfghdr_cli.core.radiance import GAMMA, encode
+from dfghdr_cli.core.radiance import decode, encode
 from dfghdr_cli.core.types import FloatImage
 from dfghdr_cli.nets.candidates import Candidates, candidate_layout
 
@@ -369,7 +369,7 @@ class TripletSynthesiser(Dataset[Sample]):
             found = np.linalg.inv(shake) @ _shake(rng, size, residual) if residual else shake
             darkest = stop < 0 and stop == stops[0]
             aligned, trust = warp_with_trust(code, found, (size, size), is_darkest=darkest)
-            flow = dense_flow(reference**GAMMA, aligned**GAMMA, stop)
+            flow = dense_flow(decode(reference), decode(aligned), stop)
             moved, trust = warp_with_trust(code, found, (size, size), flow, is_darkest=darkest)
             frames.append((aligned, trust))
             frames.append((moved, trust))
