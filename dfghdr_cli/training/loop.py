@@ -132,10 +132,13 @@ def load_checkpoint(path: Path) -> dict[str, object]:
     """
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
-        raise ModelError(
-            f"cannot read the checkpoint {path}: {error}; delete it to start afresh"
-        ) from error
+    except Exception as error:  # torch's unpickler raises many types at damaged files
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> ModelError:
+    reason = str(error).strip().partition("\n")[0]
+    return ModelError(f"cannot resume from {path} ({reason}); delete it to start afresh")
 
 
 def train(
@@ -168,7 +171,7 @@ def train(
 
     Raises:
         InputError: if the loss stops being finite; names the batch.
-        ModelError: if the checkpoint cannot be read.
+        ModelError: if the checkpoint is damaged or of another network.
     """
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.average))
     optimiser = torch.optim.AdamW(
@@ -179,11 +182,14 @@ def train(
     checkpoint = folder / "checkpoint.pt"
     if checkpoint.exists():
         state = load_checkpoint(checkpoint)
-        network.load_state_dict(state["network"])  # pyright: ignore
-        average.load_state_dict(state["average"])  # pyright: ignore
-        optimiser.load_state_dict(state["optimiser"])  # pyright: ignore
-        norms.extend(state["norms"])  # pyright: ignore
-        first, spent = int(state["step"]), float(state["seconds"])  # pyright: ignore
+        try:
+            network.load_state_dict(state["network"])  # pyright: ignore
+            average.load_state_dict(state["average"])  # pyright: ignore
+            optimiser.load_state_dict(state["optimiser"])  # pyright: ignore
+            norms.extend(state["norms"])  # pyright: ignore
+            first, spent = int(state["step"]), float(state["seconds"])  # pyright: ignore
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise _damaged(checkpoint, error) from error
         log.info("resuming after step %d", first)
 
     def save(step: int, seconds: float) -> None:
@@ -214,17 +220,14 @@ def train(
     started = time.monotonic()
     limit = math.inf if config.minutes is None else config.minutes * 60.0
     network.train()
-    step, waited, fraction = first, 0.0, 0.0
+    step, seconds, waited = first, spent, 0.0
     losses: deque[float] = deque(maxlen=100)
     with (folder / "log.csv").open("a", newline="") as file:
         table = csv.writer(file)
         if file.tell() == 0:
             table.writerow(["step", "seconds", "loss", "learning_rate", "samples_per_s", "psnr_mu"])
-        while step < config.steps:
-            seconds = spent + time.monotonic() - started
+        while step < config.steps and seconds < limit:
             fraction = max(step / config.steps, seconds / limit)
-            if fraction >= 1.0:
-                break
             before = time.monotonic()
             batch = {k: v.to(device, non_blocking=True) for k, v in next(batches).items()}
             waited += time.monotonic() - before

@@ -368,11 +368,10 @@ class TripletSynthesiser(Dataset[Sample]):
             # `shake` maps this frame's pixels to the world; the aligner is off by a residual.
             found = np.linalg.inv(shake) @ _shake(rng, size, residual) if residual else shake
             darkest = stop < 0 and stop == stops[0]
-            aligned, trust = warp_with_trust(code, found, (size, size), is_darkest=darkest)
-            flow = dense_flow(decode(reference), decode(aligned), stop)
-            moved, trust = warp_with_trust(code, found, (size, size), flow, is_darkest=darkest)
-            frames.append((aligned, trust))
-            frames.append((moved, trust))
+            aligned = warp_with_trust(code, found, (size, size), is_darkest=darkest)
+            flow = dense_flow(decode(reference), decode(aligned[0]), stop)
+            moved = warp_with_trust(code, found, (size, size), flow, is_darkest=darkest)
+            frames += [aligned, moved]
 
         inner = slice(config.margin, config.margin + config.crop)
         exposures = [0.0, *(stop for stop in stops for _ in range(2))]
