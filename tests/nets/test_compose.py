@@ -7,7 +7,8 @@ import torch
 
 from dfghdr_cli.core.radiance import CLIPPED_CODE
 from dfghdr_cli.nets.candidates import Candidates, candidate_layout, code_from_linear
-from dfghdr_cli.nets.dfgmerge import Decision, compose
+from dfghdr_cli.nets.dfg import Role
+from dfghdr_cli.nets.dfgmerge import Decision, DFGMerge, DFGMergeConfig, compose
 
 
 def static_bracket(truth, stops, reference):
@@ -123,3 +124,23 @@ def test_nothing_outside_a_warped_frame(candidates):
     outside = bracket.trust < 0.5
     assert outside.any()
     assert weights[outside].max() < 1e-12
+
+
+def test_the_correction_can_start_to_learn():
+    """At its zero start, a pixel that no frame knows must already pull at the correction's head."""
+    network = DFGMerge(DFGMergeConfig(width=(8, 8, 8), disentangle_width=4, code_length=8))
+    code = torch.rand(1, 3, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 0.5
+    code[:, 0] = 1.0  # the reference is clipped, and the darker frame shows something dark
+    candidates = Candidates(
+        code,
+        torch.ones(1, 3, 1, 32, 32),
+        torch.tensor([[0.0, -2.0, -2.0]]),
+        torch.tensor([4.0]),
+        (1, 0, 0),
+        (Role.REFERENCE, Role.SHORT, Role.SHORT),
+        (False, False, True),
+    )
+    assert candidates.unknown().mean() > 0.9
+    network(candidates).radiance.mean().backward()
+    assert network.correct2.weight.grad is not None
+    assert network.correct2.weight.grad.abs().max() > 0
