@@ -167,38 +167,45 @@ def _first_network(request: TrainRequest) -> Network:
     model = load_model(request.start)
     if request.hyper_parameters or model.info.architecture != request.architecture:
         raise ModelError(
-            f"{request.start} is a {model.info.architecture} of its own size; leave out "
-            "--architecture and --width, or start from random weights"
+            f"{request.start} is a {model.info.architecture} of its own size; start from it with "
+            f"--architecture {model.info.architecture} and without --width"
         )
     return model.network
 
 
 def _prepare_run(request: TrainRequest, settings: dict[str, Any]) -> None:
-    """Make the run's folder, or check that it is the run to resume."""
+    """Make the run's folder, or check that it holds the run to resume; writes no file yet."""
+    config = request.run / CONFIG
     try:
-        request.run.mkdir(parents=True, exist_ok=True)
-        there = (request.run / CONFIG).exists()
+        there = config.exists()
         if there and not request.resume:
             raise OutputExistsError(
                 f"{request.run} holds a run already; add --resume or choose another folder"
             )
         if not there and request.resume:
             raise InputError(f"{request.run} holds no run to resume; leave out --resume")
-        if there:
-            before = json.loads((request.run / CONFIG).read_text())
-            for key in ("architecture", "hyper_parameters", "synth", "seed", "batch"):
-                now = json.loads(json.dumps(settings[key]))
-                if before.get(key) != now:
-                    raise InputError(
-                        f"{request.run} was started with {key} = {before.get(key)}, not {now}; "
-                        "resume with the same settings"
-                    )
-        text = json.dumps(settings, indent=2)
-        (request.run / CONFIG).write_text(text + "\n")
-    except ValueError as error:
-        raise InputError(f"{request.run / CONFIG} is damaged ({error}); start afresh") from error
+        if not there:
+            request.run.mkdir(parents=True, exist_ok=True)
+            return
+        before = json.loads(config.read_text())
+        for key in ("architecture", "hyper_parameters", "synth", "seed", "batch"):
+            now = json.loads(json.dumps(settings[key]))
+            if before.get(key) != now:
+                raise InputError(
+                    f"{request.run} was started with {key} = {before.get(key)}, not {now}; "
+                    "resume with the same settings"
+                )
+    except (ValueError, AttributeError) as error:
+        raise InputError(f"{config} is damaged ({error}); start afresh") from error
     except OSError as error:
         raise OutputError(f"cannot write to {request.run}: {error}") from error
+
+
+def _write_settings(run: Path, settings: dict[str, Any]) -> None:
+    try:
+        (run / CONFIG).write_text(json.dumps(settings, indent=2) + "\n")
+    except OSError as error:
+        raise OutputError(f"cannot write to {run}: {error}") from error
 
 
 def train_model(
@@ -240,6 +247,7 @@ def train_model(
         validation = validate_on_scenes(request.validation, device)
     else:
         validation = _validate_on_synthesised(images, request.synth, device)
+    _write_settings(request.run, settings)  # only now: a run is there once its input is sound
     length = request.config.steps * request.config.batch
     data = TripletSynthesiser(images, request.synth, request.config.seed, length)
     network = network.to(device, memory_format=torch.channels_last)  # pyright: ignore

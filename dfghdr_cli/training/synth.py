@@ -25,6 +25,7 @@ from torch.utils.data import Dataset
 from dfghdr_cli.core.align import dense_flow, warp_with_trust
 from dfghdr_cli.core.radiance import decode, encode
 from dfghdr_cli.core.types import FloatImage
+from dfghdr_cli.errors import InputError
 from dfghdr_cli.nets.candidates import Candidates, candidate_layout
 
 Sample = dict[str, NDArray[np.float32]]
@@ -150,7 +151,9 @@ class TripletSynthesiser(Dataset[Sample]):
             sample = self._attempt(rng, signs)
             if sample is not None:
                 return sample
-        raise ValueError("the HDR images are too dark or too uniform to make brackets from")
+        raise InputError(
+            "the HDR images are too dark or too uniform to make brackets from; give other ones"
+        )
 
     @staticmethod
     def _composition(rng: np.random.Generator) -> tuple[int, ...]:

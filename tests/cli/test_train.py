@@ -1,0 +1,82 @@
+"""`dfghdr train`: what it prints and how it ends."""
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from dfghdr_cli import modelstore
+from dfghdr_cli.cli.app import app
+from dfghdr_cli.core.types import RadianceImage
+from dfghdr_cli.io.radiance import write_radiance
+from dfghdr_cli.modelstore import load_model
+
+OPTIONS = ["--crop", "64", "--batch", "1", "--workers", "0", "--device", "cpu"]
+OPTIONS += ["--architecture", "dfgnet", "--width", "4"]
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    """A folder of its own with one HDR picture, and no models."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setattr(modelstore, "__file__", str(tmp_path / "package" / "modelstore.py"))
+    monkeypatch.chdir(tmp_path)
+    y, x = (axis[..., None] / 24.0 for axis in np.mgrid[0:96, 0:112])
+    pixels = np.exp(2.0 * np.sin(x + np.arange(3)) * np.cos(y)).astype(np.float32)
+    (tmp_path / "pictures").mkdir()
+    write_radiance(tmp_path / "pictures" / "one.exr", RadianceImage(pixels, 1.0))
+    return tmp_path
+
+
+def train(*arguments, code=0):
+    result = CliRunner().invoke(app, ["train", *OPTIONS, *map(str, arguments)])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def test_train_and_go_on(place):
+    done = train("pictures", "--run", "mine", "--steps", 1, "--seed", 3)
+    assert done.stdout == "mine/mine\n"
+    assert "PSNR-mu" in done.stderr
+    model = load_model("mine/mine")
+    assert model.info.hyper_parameters["width"] == 4
+    assert model.info.training["seed"] == 3
+
+    refused = train("pictures", "--run", "mine", "--steps", 2, "--seed", 3, code=3)
+    assert refused.stdout == ""
+    assert "--resume" in refused.stderr
+    assert load_model("mine/mine").digest == model.digest
+
+    again = train("pictures", "--run", "mine", "--steps", 2, "--seed", 3, "--resume")
+    assert again.stdout == "mine/mine\n"
+    assert load_model("mine/mine").digest != model.digest
+    other = train("pictures", "--run", "mine", "--steps", 2, "--seed", 4, "--resume", code=4)
+    assert "seed = 3, not 4" in other.stderr
+
+
+def test_quiet_says_nothing_but_the_result(place):
+    arguments = ["-q", "train", "pictures", "--run", "mine", "--steps", "1", *OPTIONS]
+    result = CliRunner().invoke(app, arguments)
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "mine/mine\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "word"),
+    [
+        (["nowhere", "--run", "mine"], 4, "nowhere"),
+        ([".", "--run", "mine", "--resume"], 4, "--resume"),
+        (["pictures", "--run", "mine", "--start", "nothing"], 5, "nothing"),
+        (["pictures", "--run", "mine", "--crop", "68"], 5, "68"),
+        (["pictures", "--run", "mine", "--device", "cuda:77"], 6, "cuda:77"),
+        (["pictures", "--run", "pictures/one.exr"], 7, "one.exr"),
+        (["pictures"], 2, "--run"),
+        (["--run", "mine"], 2, "FOLDERS"),
+        (["pictures", "--run", "mine", "--steps", "0"], 2, "--steps"),
+        (["pictures", "--run", "mine", "--architecture", "dfgmerge"], 2, "--width"),
+    ],
+)
+def test_exit_codes(arguments, code, word, place):
+    result = train(*arguments, "--steps" if "--steps" not in arguments else "--seed", 1, code=code)
+    assert word in result.stderr
+    assert result.stdout == ""
+    assert list(place.rglob("mine/*")) == []
+    assert list(place.rglob("*.part")) == []
