@@ -172,6 +172,7 @@ def merge_files(
         )
     with watch.stage("response"):
         response, response_report = choose_response(request.response, bracket.frames, bracket.stops)
+        log.info(response_report.text)
         linears = [response.linearise(frame.pixels) for frame in bracket.frames]
     with watch.stage("merge"):
         network = merger.model.network if merger.model else None
