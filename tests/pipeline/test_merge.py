@@ -1,0 +1,277 @@
+"""The laws of a merge, from photographs on disk or in memory to the radiance."""
+
+import logging
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dfghdr_cli.core.response import Response
+from dfghdr_cli.core.types import Bracket, Exposure, Frame
+from dfghdr_cli.engine import MergeConfig, choose_device, merge_bracket
+from dfghdr_cli.errors import DeviceError, ModelError
+from dfghdr_cli.io.bracket import read_bracket
+from dfghdr_cli.io.radiance import read_radiance
+from dfghdr_cli.modelstore import DEFAULT_MODEL, install_model
+from dfghdr_cli.nets.registry import build
+from dfghdr_cli.pipeline.merge import MergeRequest, load_merger, merge_files
+
+TINY = {"width": (8, 8, 8), "disentangle_width": 4, "code_length": 8}
+CPU = torch.device("cpu")
+GAMMA = Response.named("gamma")
+
+few = settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+seeds = st.integers(0, 1000)
+brackets = st.sampled_from([(-2, 0, 2), (-1, 0), (0, 3), (-3, -1.5, 0), (-2, -1, 0, 1, 2)])
+
+
+def make_network(kind):
+    """No network, an untrained one, one that decides at random, or one that paints at random."""
+    torch.manual_seed(0)
+    if kind == "classic":
+        return None
+    if kind == "dfgnet":
+        hyper_parameters = {"width": 4, "disentangle_width": 4, "code_length": 8}
+        return build("dfgnet", hyper_parameters).eval()
+    network = build("dfgmerge", TINY).eval()
+    if kind == "random":
+        for head in (network.head2, network.correct2):
+            torch.nn.init.normal_(head.weight, std=0.3)
+    return network
+
+
+NETWORKS = {kind: make_network(kind) for kind in ("classic", "untrained", "random", "dfgnet")}
+MERGING = [kind for kind in NETWORKS if kind != "dfgnet"]
+
+
+def scene(seed, height=40, width=56):
+    """(H, W, 3) radiance from 0.01 to 3.5: smooth colours and a good deal of grain."""
+    random = np.random.default_rng(seed)
+    coarse = random.normal(0, 1, (height // 8 + 2, width // 8 + 2, 3)).astype(np.float32)
+    level = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    level = level + random.uniform(0, 0.4) * random.normal(0, 1, (height, width, 3))
+    level = (level - level.min()) / (level.max() - level.min())
+    return (0.01 * 350**level).astype(np.float32)
+
+
+def expose(radiance, stops):
+    """Noise-free frames, linear, clipped at their own white."""
+    return [np.clip(radiance * np.float32(2.0**stop), 0, 1) for stop in stops]
+
+
+def merge(kind, linears, stops, config=MergeConfig(align="none"), reference=None):  # noqa: B008
+    frames = tuple(Frame(p, Exposure(s)) for p, s in zip(linears, stops, strict=True))
+    bracket = Bracket(frames, stops.index(0) if reference is None else reference)
+    return merge_bracket(NETWORKS[kind], kind, bracket, linears, config, CPU)[0]
+
+
+def write_frames(folder, linears):
+    """16-bit TIFFs of gamma 2.2, named so that their order is not that of the exposures."""
+    paths = []
+    for number, frame in enumerate(linears):
+        path = folder / f"{(number * 7 + 3) % 10}.tif"
+        tifffile.imwrite(path, np.rint(frame ** (1 / 2.2) * 65535).astype(np.uint16))
+        paths.append(path)
+    return paths
+
+
+def merge_read(kind, paths, **exposures):
+    bracket = read_bracket(paths, **exposures)
+    linears = [GAMMA.linearise(frame.pixels) for frame in bracket.frames]
+    return merge_bracket(NETWORKS[kind], kind, bracket, linears, MergeConfig(), CPU)[0]
+
+
+@few
+@given(seeds, brackets, st.randoms(use_true_random=False), st.sampled_from(list(NETWORKS)))
+def test_the_order_of_the_files_is_irrelevant(seed, stops, random, kind):
+    with tempfile.TemporaryDirectory() as folder:
+        paths = write_frames(Path(folder), expose(scene(seed), stops))
+        order = random.sample(range(len(stops)), len(stops))
+        first = merge_read(kind, paths, stops=stops)
+        second = merge_read(kind, [paths[i] for i in order], stops=[stops[i] for i in order])
+    assert np.array_equal(first.radiance.pixels, second.radiance.pixels)
+    assert first.radiance.peak == second.radiance.peak
+
+
+@few
+@given(seeds, brackets, st.floats(1e-3, 1e3), st.sampled_from(list(NETWORKS)))
+def test_scaling_all_times_changes_nothing(seed, stops, factor, kind):
+    times = [2.0**stop / 60 for stop in stops]
+    with tempfile.TemporaryDirectory() as folder:
+        paths = write_frames(Path(folder), expose(scene(seed), stops))
+        first = merge_read(kind, paths, times=times)
+        second = merge_read(kind, paths, times=[time * factor for time in times])
+    np.testing.assert_allclose(first.radiance.pixels, second.radiance.pixels, rtol=1e-4, atol=1e-5)
+
+
+@few
+@given(
+    seeds,
+    brackets,
+    st.sampled_from(["auto", "none"]),
+    st.sampled_from([(40, 56), (97, 131), (16, 20), (33, 48)]),
+)
+@pytest.mark.parametrize("kind", MERGING)
+def test_a_static_bracket_merges_to_the_truth(kind, seed, stops, align, size):
+    truth = scene(seed, *size)
+    linears = expose(truth, stops)
+    known = linears[0].max(axis=2) < 0.95  # else no frame has it
+    for reference in range(len(stops)):
+        relative = [stop - stops[reference] for stop in stops]
+        result = merge(kind, linears, relative, MergeConfig(align=align), reference)
+        merged = result.radiance.pixels * 2.0 ** -stops[reference]
+        np.testing.assert_allclose(merged[known], truth[known], rtol=1e-3)
+        np.testing.assert_allclose(result.weights.sum(axis=0), 1, rtol=1e-5)
+        assert result.clipped.sum() == np.count_nonzero(
+            linears[0].max(axis=2) ** (1 / 2.2) >= 0.992
+        )
+
+
+@pytest.mark.parametrize("kind", MERGING)
+@pytest.mark.parametrize("stops", [(0, 2), tuple(range(-4, 5))])
+def test_two_and_nine_frames_from_disk(kind, stops, tmp_path):
+    truth = scene(5)
+    linears = expose(truth, stops)
+    known = linears[0].max(axis=2) < 0.95
+    paths = write_frames(tmp_path, linears)
+    result = merge_read(kind, paths, stops=stops)
+    reference = result.radiance.peak / 2.0 ** -min(stops)  # its white, in units of the scene's
+    np.testing.assert_allclose(result.radiance.pixels[known] / reference, truth[known], rtol=2e-3)
+
+
+PATTERNS = {
+    "black": lambda shape: np.zeros(shape),
+    "white": lambda shape: np.ones(shape),
+    "halves": lambda shape: np.indices(shape)[1] < shape[1] // 2,
+    "noise": lambda shape: np.random.default_rng(0).uniform(0, 1, shape),
+    "sparks": lambda shape: np.random.default_rng(0).uniform(0, 1, shape) > 0.97,
+}
+
+
+@pytest.mark.parametrize("kind", list(NETWORKS))
+@pytest.mark.parametrize("pattern", list(PATTERNS))
+@pytest.mark.parametrize("align", ["auto", "none"])
+def test_the_result_is_always_a_picture(kind, pattern, align):
+    frame = PATTERNS[pattern]((40, 56, 3)).astype(np.float32)
+    frames = [frame, frame[::-1].copy(), frame]
+    result = merge(kind, frames, (-2, 0, 2), MergeConfig(align=align))
+    pixels = result.radiance.pixels
+    assert pixels.shape == (40, 56, 3)
+    assert pixels.dtype == np.float32
+    assert np.isfinite(pixels).all()
+    assert pixels.min() >= 0
+    assert pixels.max() <= 4 * 1.001
+    assert result.clipped.all() == (pattern == "white")
+    if pattern == "white" and kind in ("classic", "untrained"):
+        # It is at least as bright as the shortest exposure could tell.
+        np.testing.assert_allclose(pixels, 4, rtol=0.02)
+    if pattern == "black" and kind != "dfgnet":
+        assert pixels.max() == 0
+
+
+@pytest.mark.parametrize("kind", ["classic", "untrained", "dfgnet"])
+def test_equal_exposures_are_averaged(kind, tmp_path):
+    random = np.random.default_rng(0)
+    truth = 0.2 * scene(2, 8, 8).repeat(6, axis=0).repeat(6, axis=1)
+    noisy = [np.clip(truth + random.normal(0, 0.01, truth.shape), 0, 1) for _ in range(4)]
+    paths = write_frames(tmp_path, noisy)
+    result = merge_read(kind, paths, times=[0.01] * 4)
+    assert result.radiance.peak == 1
+    if kind == "dfgnet":
+        return
+    errors = [np.abs(picture - truth).mean() for picture in (result.radiance.pixels, noisy[0])]
+    assert errors[0] < 0.7 * errors[1]
+    if kind == "classic":
+        np.testing.assert_allclose(result.radiance.pixels, np.mean(noisy, axis=0), atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(97, 131), (64, 96), (16, 20)])
+@pytest.mark.parametrize("kind", ["untrained", "random"])
+def test_a_reduced_picture_decides_for_the_full_one(kind, size):
+    truth = scene(3, *size)
+    linears = expose(truth, (-2, 0, 2))
+    direct = merge(kind, linears, (-2, 0, 2))
+    proxy = MergeConfig(align="none", proxy_pixels=size[0] * size[1] // 6)
+    calls = []
+    bracket = Bracket(
+        tuple(Frame(p, Exposure(s)) for p, s in zip(linears, (-2, 0, 2), strict=True)), 1
+    )
+    result, _ = merge_bracket(
+        NETWORKS[kind], kind, bracket, linears, proxy, CPU, lambda *call: calls.append(call)
+    )
+    assert result.radiance.pixels.shape == (*size, 3)
+    assert result.weights.shape == (3, *size)
+    if kind == "random":
+        assert not np.array_equal(result.weights, direct.weights)
+    known = linears[0].max(axis=2) < 0.95
+    ratio = result.radiance.pixels[known] / direct.radiance.pixels[known]
+    assert np.median(np.abs(ratio - 1)) < 1e-3
+    assert np.abs(ratio - 1).max() < 0.05  # every pixel still comes from the full-size frames
+    np.testing.assert_allclose(result.weights.sum(axis=0), 1, rtol=1e-5)
+    assert calls[-1] == (size[0], size[0], "merge")
+    full = merge(kind, linears, (-2, 0, 2), replace(proxy, resolution="full"))
+    assert np.array_equal(full.radiance.pixels, direct.radiance.pixels)
+
+
+def test_a_moved_frame_is_aligned_or_taken_as_it_is():
+    truth = cv2.GaussianBlur(scene(8, 120, 160), (0, 0), 1.5)
+    views = [truth[4:-4, 4:-4], truth[8:, 8:], truth[:-8, :-8]]
+    stops = (-2, 0, 2)
+    linears = [expose(view, [stop])[0] for view, stop in zip(views, stops, strict=True)]
+    linears = [np.ascontiguousarray(frame) for frame in linears]
+    inner = np.s_[12:-12, 12:-12]
+    error = {}
+    for align in ("auto", "none"):
+        pixels = merge("classic", linears, stops, MergeConfig(align=align)).radiance.pixels
+        error[align] = np.median(np.abs(pixels / views[1] - 1)[inner])
+    assert error["auto"] < 0.005
+    assert error["none"] > 0.05
+
+
+def test_choose_device():
+    assert choose_device("cpu") == CPU
+    assert choose_device("auto").type in ("cpu", "cuda", "mps")
+    for name in ("cuda:77", "nonsense", ""):
+        with pytest.raises(DeviceError, match="--device cpu") as caught:
+            choose_device(name)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA here")
+def test_cuda_without_cuda():
+    with pytest.raises(DeviceError, match="'cuda' cannot be used"):
+        choose_device("cuda")
+    with pytest.raises(DeviceError, match="'cuda' cannot be used"):
+        load_merger("classic", device="cuda")
+
+
+def test_load_merger(models_dir):
+    assert load_merger("classic", device="cpu").name == "classic"
+    with pytest.raises(ModelError, match=DEFAULT_MODEL):
+        load_merger(device="cpu")
+    install_model(NETWORKS["random"], DEFAULT_MODEL, models_dir)
+    assert load_merger(device="cpu").name == DEFAULT_MODEL
+
+
+@pytest.mark.parametrize("level", [0, 65535])
+@pytest.mark.parametrize("method", ["dfgnet", "classic"])
+def test_files_that_show_nothing(level, method, models_dir, tmp_path, caplog):
+    install_model(NETWORKS["random"], DEFAULT_MODEL, models_dir)
+    paths = [tmp_path / f"{number}.tif" for number in range(3)]
+    for path in paths:
+        tifffile.imwrite(path, np.full((20, 24, 3), level, np.uint16))
+    merger = load_merger(method, device="cpu")
+    with caplog.at_level(logging.ERROR):
+        report = merge_files(merger, MergeRequest(paths, tmp_path / "out.exr", stops=(-2, 0, 2)))
+    assert [path.name for path in report.outputs] == ["out.exr", "out.preview.jpg"]
+    pixels, _ = read_radiance(tmp_path / "out.exr")
+    assert (pixels.max() > 0) == (level > 0)
+    assert report.values["clipped_share"] == (level > 0)
+    assert caplog.text == ""
