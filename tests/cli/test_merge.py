@@ -1,0 +1,320 @@
+"""`dfghdr merge`: results, headers, options, exit codes, clean stdout, and nothing left behind."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import OpenEXR
+import pytest
+import tifffile
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from dfghdr_cli import __version__, modelstore
+from dfghdr_cli.cli.app import app
+from dfghdr_cli.io.radiance import read_radiance
+from dfghdr_cli.modelstore import DEFAULT_MODEL, WEIGHTS, install_model, load_model
+from dfghdr_cli.nets.registry import build
+
+STOPS = (-2, 0, 2)
+NAMES = ("dark.tif", "middle.tif", "bright.tif")
+EV = ("--ev", "-2,0,2")
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory):
+    """Small random models of both architectures; the default one is a DFGMerge."""
+    folder = tmp_path_factory.mktemp("models")
+    torch.manual_seed(0)
+    merging = build("dfgmerge", {"width": (8, 8, 8), "disentangle_width": 4, "code_length": 8})
+    for head in (merging.head2, merging.correct2):
+        torch.nn.init.normal_(head.weight, std=0.3)
+    install_model(merging, DEFAULT_MODEL, folder)
+    painting = build("dfgnet", {"width": 4, "disentangle_width": 4, "code_length": 8})
+    install_model(painting, "painter", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def truth():
+    """(40, 56, 3) radiance, 1 = the white of the frame at 0 stops."""
+    coarse = np.random.default_rng(4).uniform(0, 1, (7, 9, 3)).astype(np.float32)
+    return 0.01 * 130 ** cv2.resize(coarse, (56, 40), interpolation=cv2.INTER_LINEAR)
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch, models, truth):
+    """A folder of its own with a bracket, and only the models above."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv(modelstore.MODELS_DIR_VARIABLE, str(models))
+    monkeypatch.setattr(modelstore, "__file__", str(tmp_path / "package" / "modelstore.py"))
+    monkeypatch.chdir(tmp_path)
+    for name, stops in zip(NAMES, STOPS, strict=True):
+        code = np.clip(truth * 2.0**stops, 0, 1) ** (1 / 2.2)
+        tifffile.imwrite(name, np.rint(code * 65535).astype(np.uint16))
+    return tmp_path
+
+
+def merge(*arguments, code=0):
+    result = CliRunner().invoke(app, ["merge", "--device", "cpu", *map(str, arguments)])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def files(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def scale(path, truth):
+    """Median of the result over the truth where the reference is exposed well."""
+    pixels, _ = read_radiance(Path(path))
+    known = (truth > 0.05) & (truth < 0.8)
+    return np.median(pixels[known] / truth[known])
+
+
+@pytest.mark.parametrize("method", [(), ("--method", "dfgnet"), ("--method", "classic")])
+@pytest.mark.parametrize("name", ["out.exr", "out.hdr"])
+def test_a_result_and_its_preview(name, method, truth, place):
+    done = merge(*NAMES, "-o", name, *EV, *method)
+    assert done.stdout == f"{name}\nout.preview.jpg\n"
+    who = "classic" if "classic" in method else DEFAULT_MODEL
+    assert f"{who} on cpu\n" in done.stderr
+    assert files(place) == sorted([*NAMES, name, "out.preview.jpg"])
+    pixels, _ = read_radiance(place / name)
+    assert pixels.shape == truth.shape
+    assert scale(name, truth) == pytest.approx(1, rel=0.01)
+    with Image.open("out.preview.jpg") as preview:
+        assert (preview.size, preview.mode) == ((56, 40), "RGB")
+        shown = np.asarray(preview, np.float32)
+    toned = 255 * np.log1p(5000 * truth / 4) / np.log(5001)
+    assert np.median(np.abs(shown - toned)) < 4
+
+
+@pytest.mark.parametrize(("kind", "dtype"), [((), "half"), (("--exr-type", "float"), "float")])
+def test_bits_and_no_preview(kind, dtype, place):
+    done = merge(*NAMES, "-o", "out.exr", *EV, "--no-preview", *kind)
+    assert done.stdout == "out.exr\n"
+    assert files(place) == sorted([*NAMES, "out.exr"])
+    with OpenEXR.File("out.exr") as file:
+        pixels = file.channels()["RGB"].pixels
+    assert pixels.dtype == {"half": np.float16, "float": np.float32}[dtype]
+
+
+def test_json_is_one_object(models, place):
+    done = merge(
+        *reversed(NAMES), "-o", "out.exr", "--ev", "2,0,-2", "--json", "--resolution", "full"
+    )
+    report = json.loads(done.stdout)
+    assert done.stdout.count("\n") == 1
+    assert report["outputs"] == ["out.exr", "out.preview.jpg"]
+    assert [frame["file"] for frame in report["frames"]] == list(NAMES)
+    assert [frame["stops"] for frame in report["frames"]] == list(STOPS)
+    assert report["reference"] == "middle.tif"
+    assert report["peak"] == 4
+    assert report["size"] == [56, 40]
+    assert report["model"] == DEFAULT_MODEL
+    assert report["model_digest"] == load_model(DEFAULT_MODEL).digest
+    assert report["device"] == "cpu"
+    assert report["exposures_from"] == "--ev"
+    assert 0 <= report["clipped_share"] < 1
+    assert {"read", "response", "merge", "write"} == set(report["seconds"])
+
+
+def test_the_header_says_how_it_came_about(place):
+    merge(*NAMES, "-o", "out.exr", "--times", "1/400,1/100,1/25", "--response", "gamma")
+    _, header = read_radiance(place / "out.exr")
+    own = {name: value for name, value in header.items() if name.startswith("dfghdr:")}
+    assert own == {
+        "dfghdr:version": __version__,
+        "dfghdr:model": DEFAULT_MODEL,
+        "dfghdr:modelDigest": load_model(DEFAULT_MODEL).digest,
+        "dfghdr:frames": ", ".join(NAMES),
+        "dfghdr:stops": "-2, +0, +2",
+        "dfghdr:alignment": "none, none, none",
+        "dfghdr:reference": "middle.tif",
+        "dfghdr:response": "gamma",
+        "dfghdr:scale": "1.0 is the white of the reference frame",
+        "dfghdr:peak": 4.0,
+        "dfghdr:clippedShare": own["dfghdr:clippedShare"],
+    }
+    assert header["expTime"] == pytest.approx(0.01)
+
+
+def test_exposures_may_come_from_the_photographs(truth, place):
+    for number, stops in enumerate(STOPS):
+        code = np.clip(truth * 2.0**stops, 0, 1) ** (1 / 2.2)
+        image = Image.fromarray(np.rint(code * 255).astype(np.uint8))
+        exif = Image.Exif()
+        exif.get_ifd(0x8769)[33434] = 2.0**stops / 100
+        image.save(f"{9 - number}.jpg", quality=98, exif=exif)
+    done = merge("7.jpg", "9.jpg", "8.jpg", "-o", "out.exr", "--json")
+    report = json.loads(done.stdout)
+    assert [frame["file"] for frame in report["frames"]] == ["9.jpg", "8.jpg", "7.jpg"]
+    assert [frame["stops"] for frame in report["frames"]] == pytest.approx(STOPS, abs=1e-3)
+    assert report["exposures_from"] == "EXIF"
+    assert scale("out.exr", truth) == pytest.approx(1, rel=0.02)
+
+
+def test_ways_to_give_the_exposures_agree(place):
+    merge(*NAMES, "-o", "ev.exr", "--ev=-2,0,2")
+    merge(*NAMES, "-o", "times.exr", "--times", "1/400,0.01,1/25")
+    merge(*NAMES, "-o", "step.exr", "--ev-step", 2)
+    first, *others = (read_radiance(place / f"{n}.exr")[0] for n in ("ev", "times", "step"))
+    for other in others:
+        np.testing.assert_allclose(other, first, rtol=2e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(("number", "stops"), [(1, -2), (2, 0), (3, 2)])
+@pytest.mark.parametrize("method", ["dfgnet", "classic"])
+def test_the_reference_sets_the_scale(number, stops, method, truth, place):
+    done = merge(*NAMES, "-o", "out.exr", *EV, "--reference", number, "--method", method, "--json")
+    report = json.loads(done.stdout)
+    assert report["reference"] == NAMES[number - 1]
+    assert report["peak"] == 2.0 ** (stops + 2)
+    assert scale("out.exr", truth) == pytest.approx(2.0**stops, rel=0.01)
+
+
+@pytest.mark.parametrize("response", ["srgb", "gamma"])
+def test_the_response_is_taken_at_its_word(response, truth):
+    done = merge(*NAMES, "-o", "out.exr", *EV, "--response", response, "--json")
+    report = json.loads(done.stdout)
+    assert report["response"]["kind"] == response
+    if response == "gamma":
+        assert scale("out.exr", truth) == pytest.approx(1, rel=0.01)
+
+
+def test_a_model_by_name_and_by_folder(models, place):
+    by_name = json.loads(merge(*NAMES, "-o", "name.exr", *EV, "-m", "painter", "--json").stdout)
+    by_path = json.loads(
+        merge(*NAMES, "-o", "path.exr", *EV, "--model", models / "painter", "--json").stdout
+    )
+    assert by_name["model"] == by_path["model"] == "painter"
+    assert by_name["model_digest"] == by_path["model_digest"]
+    assert np.array_equal(
+        read_radiance(place / "name.exr")[0], read_radiance(place / "path.exr")[0]
+    )
+
+
+def test_alignment_may_be_left_out(truth, place):
+    code = np.clip(truth, 0, 1) ** (1 / 2.2)
+    moved = np.rint(np.roll(code, 6, axis=1) * 65535).astype(np.uint16)
+    large = [np.kron(a, np.ones((4, 4, 1), np.uint16)) for a in (moved, tifffile.imread(NAMES[0]))]
+    for name, pixels in zip(("b.tif", "a.tif"), large, strict=True):
+        tifffile.imwrite(name, pixels)
+    models = {}
+    for align in ("auto", "none"):
+        done = merge(
+            "a.tif",
+            "b.tif",
+            "-o",
+            f"{align}.exr",
+            "--ev-step",
+            2,
+            "--method",
+            "classic",
+            "--align",
+            align,
+            "--json",
+        )
+        models[align] = [frame["alignment"] for frame in json.loads(done.stdout)["frames"]]
+    assert models["none"] == ["none", "none"]
+    assert models["auto"] != ["none", "none"]
+
+
+def test_existing_results_are_kept_unless_told_otherwise(place):
+    (place / "out.exr").write_bytes(b"precious")
+    refused = merge(*NAMES, "-o", "out.exr", *EV, code=3)
+    assert "--overwrite" in refused.stderr
+    assert refused.stdout == ""
+    assert (place / "out.exr").read_bytes() == b"precious"
+    (place / "out.preview.jpg").write_bytes(b"precious, too")
+    merge(*NAMES, "-o", "other/../out.hdr", *EV, code=7)
+    merge(*NAMES, "-o", "out.hdr", *EV, code=3)
+    assert (place / "out.preview.jpg").read_bytes() == b"precious, too"
+    assert not (place / "out.hdr").exists()
+    merge(*NAMES, "-o", "out.exr", *EV, "--overwrite")
+    assert read_radiance(place / "out.exr")[0].shape == (40, 56, 3)
+    with Image.open("out.preview.jpg") as preview:
+        assert preview.size == (56, 40)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "word"),
+    [
+        ([*NAMES, *EV], 2, "--output"),
+        (["-o", "out.exr"], 2, "FILES"),
+        ([*NAMES, "-o", "out.exr", *EV, "--ev-step", "2"], 2, "only one"),
+        ([*NAMES, "-o", "out.exr", *EV, "--reference", "0"], 2, "--reference"),
+        ([*NAMES, "-o", "out.exr", *EV, "--reference", "first"], 2, "--reference"),
+        ([*NAMES, "-o", "out.exr", *EV, "--method", "best"], 2, "--method"),
+        ([*NAMES, "-o", "out.exr", *EV, "--method", "classic", "-m", "painter"], 2, "--model"),
+        ([*NAMES, "-o", "out.exr"], 4, "--ev"),
+        ([*NAMES, "-o", "out.exr", "--ev", "-2,0"], 4, "2 values for 3"),
+        ([*NAMES, "-o", "out.exr", "--ev", "a,b,c"], 4, "'a'"),
+        ([*NAMES, "-o", "out.exr", "--times", "1,0,2"], 4, "'0'"),
+        ([*NAMES, "-o", "out.exr", "--ev-step", "-1"], 4, "--ev-step"),
+        ([*NAMES, "-o", "out.exr", *EV, "--reference", "4"], 4, "no frame 4"),
+        (["dark.tif", "-o", "out.exr", "--ev", "0"], 4, "dark.tif"),
+        (["dark.tif", "dark.tif", "-o", "out.exr", "--ev", "0,1"], 4, "twice"),
+        (["dark.tif", "nowhere.tif", "-o", "out.exr", "--ev", "0,1"], 4, "nowhere.tif"),
+        ([*NAMES, "-o", "out.exr", *EV, "-m", "nothing"], 5, "nothing"),
+        ([*NAMES, "-o", "out.exr", *EV, "--device", "cuda:77"], 6, "cuda:77"),
+        ([*NAMES, "-o", "out.png", *EV], 7, "out.png"),
+        ([*NAMES, "-o", "missing/out.exr", *EV], 7, "missing"),
+        ([*NAMES, "-o", ".", *EV], 7, "end it in .exr or .hdr"),
+    ],
+)
+def test_exit_codes(arguments, code, word, place):
+    result = merge(*arguments, code=code)
+    assert word in result.stderr
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    assert files(place) == sorted(NAMES)
+
+
+def test_a_damaged_photograph_or_model(place, tmp_path, models):
+    data = (place / "bright.tif").read_bytes()
+    (place / "cut.tif").write_bytes(data[: len(data) // 2])
+    result = merge("dark.tif", "middle.tif", "cut.tif", "-o", "out.exr", *EV, code=4)
+    assert "cut.tif" in result.stderr
+    tifffile.imwrite("small.tif", np.zeros((20, 56, 3), np.uint16))
+    result = merge("dark.tif", "middle.tif", "small.tif", "-o", "out.exr", *EV, code=4)
+    assert "small.tif (56x20)" in result.stderr
+    (place / "bad").mkdir()
+    for path in (models / "painter").iterdir():
+        (place / "bad" / path.name).write_bytes(path.read_bytes())
+    (place / "bad" / WEIGHTS).write_bytes(b"none")
+    result = merge(*NAMES, "-o", "out.exr", *EV, "-m", "./bad", code=5)
+    assert WEIGHTS in result.stderr
+    assert files(place) == sorted([*NAMES, "cut.tif", "small.tif", "bad"])
+
+
+def test_a_full_disk_leaves_nothing(place, monkeypatch):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    result = merge(*NAMES, "-o", "out.exr", *EV, code=7)
+    assert "No space left" in result.stderr
+    assert result.stdout == ""
+    assert files(place) == sorted(NAMES)
+
+
+def test_the_program_itself(place):
+    """Once in a process of its own: streams, and a leading minus after --ev."""
+    command = [sys.executable, "-m", "dfghdr_cli", "merge", *NAMES, "-o", "out.exr"]
+    done = subprocess.run(
+        [*command, "--ev", "-2,0,2", "--method", "classic"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "out.exr\nout.preview.jpg\n")
+    assert done.stderr.startswith("classic on ")
+    assert done.stderr.count("\n") == 1
