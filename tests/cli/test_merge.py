@@ -15,11 +15,12 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from dfghdr_cli import __version__, modelstore
+from dfghdr_cli import __version__, engine, modelstore
 from dfghdr_cli.cli.app import app
 from dfghdr_cli.io.radiance import read_radiance
 from dfghdr_cli.modelstore import DEFAULT_MODEL, WEIGHTS, install_model, load_model
 from dfghdr_cli.nets.registry import build
+from dfghdr_cli.pipeline import merge as pipeline
 
 STOPS = (-2, 0, 2)
 NAMES = ("dark.tif", "middle.tif", "bright.tif")
@@ -167,6 +168,20 @@ def test_ways_to_give_the_exposures_agree(place):
     first, *others = (read_radiance(place / f"{n}.exr")[0] for n in ("ev", "times", "step"))
     for other in others:
         np.testing.assert_allclose(other, first, rtol=2e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("resolution", ["auto", "full"])
+def test_how_large_a_picture_the_network_sees(resolution, monkeypatch):
+    """No proxy is made of a picture as small as these, so look at what the merge is asked for."""
+    asked = []
+
+    def merge_bracket(network, name, bracket, linears, config, *rest):
+        asked.append(config.resolution)
+        return engine.merge_bracket(network, name, bracket, linears, config, *rest)
+
+    monkeypatch.setattr(pipeline, "merge_bracket", merge_bracket)
+    merge(*NAMES, "-o", "out.exr", *EV, "--resolution", resolution)
+    assert asked == [resolution]
 
 
 @pytest.mark.parametrize(("number", "stops"), [(1, -2), (2, 0), (3, 2)])

@@ -58,9 +58,9 @@ class Listed(Dataset):
 
 @pytest.fixture(scope="session")
 def samples(pictures):
-    """Two batches of two samples."""
-    data = TripletSynthesiser(pictures, SynthConfig(crop=64, margin=8, batch=2), 0, 4)
-    return Listed([data[index] for index in range(4)])
+    """Five batches of two samples, so that no checkpoint falls on the start of the list again."""
+    data = TripletSynthesiser(pictures, SynthConfig(crop=64, margin=8, batch=2), 0, 10)
+    return Listed([data[index] for index in range(10)])
 
 
 @pytest.fixture
