@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dfghdr_cli.core.radiance import GAMMA
 from dfghdr_cli.core.types import FloatImage
 from dfghdr_cli.errors import InputError
 
@@ -16,7 +17,6 @@ _CLIPPED = 0.98
 _NOISE_FLOOR = 0.04
 # A frame with at least this part of the best frame's usable share is good enough to lead.
 _GOOD_ENOUGH = 2 / 3
-_GAMMA = 2.2
 
 
 def parse_time(text: str) -> float:
@@ -140,4 +140,4 @@ def looks_brighter_by(first: FloatImage, second: FloatImage) -> float:
     levels = [
         max(float(np.median(image.mean(axis=2)[usable])), darkest) for image in (first, second)
     ]
-    return _GAMMA * math.log2(levels[1] / levels[0])
+    return GAMMA * math.log2(levels[1] / levels[0])

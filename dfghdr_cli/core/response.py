@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dfghdr_cli.core.radiance import GAMMA
 from dfghdr_cli.core.types import FloatImage, Frame
 from dfghdr_cli.errors import InputError
 
@@ -28,9 +29,6 @@ Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 Kind: TypeAlias = Literal["auto", "srgb", "gamma"]
 Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16] | FloatImage
-
-GAMMA = 2.2
-"""Exponent of eq. (7): linear = code ** 2.2."""
 
 _NAMED = ("srgb", "gamma", "linear")
 _TABLE_SIZE = 4097
