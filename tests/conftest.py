@@ -4,7 +4,9 @@ import logging
 import os
 from importlib import metadata
 
+import numpy as np
 import pytest
+import tifffile
 
 PACKAGES = ("dfghdr", "torch", "numpy", "opencv-python-headless", "OpenEXR", "typer", "rich")
 
@@ -33,3 +35,34 @@ def clean_logging():
     for logger, (handlers, level) in zip(loggers, before, strict=True):
         logger.handlers[:] = handlers
         logger.setLevel(level)
+
+
+@pytest.fixture
+def make_scene():
+    """A function that writes a scene with truth exactly as Kalantari's data set has them."""
+
+    def make(folder, stops=(-2.0, 0.0, 2.0), size=(80, 112), seed=0, motion=3, truth="HDRImg.hdr"):
+        """16-bit frames of waves and a disc; frame i saw the disc `motion` pixels further on."""
+        from dfghdr_cli.core.types import RadianceImage
+        from dfghdr_cli.io.radiance import write_radiance
+
+        folder.mkdir(parents=True)
+        y, x = np.mgrid[0 : size[0], 0 : size[1]] / 16.0
+        waves = np.sin((1.0 + seed) * x + np.arange(3)[:, None, None]) * np.cos(y + seed)
+        grain = np.random.default_rng(seed).uniform(0.8, 1.25, size)
+        background = (np.exp(1.5 * waves - 3.0) * grain).transpose(1, 2, 0)
+        reference = len(stops) // 2
+        for number, stop in enumerate(stops):
+            middle = size[1] / 2 + motion * (number - reference)
+            disc = np.hypot(x * 16 - middle, y * 16 - size[0] / 2) < 12
+            radiance = np.where(disc[..., None], (0.02, 0.08, 0.3), background)
+            code = np.clip(radiance * 2.0 ** (stop - min(stops)), 0, 1) ** (1 / 2.2)
+            pixels = np.rint(code * 65535).astype(np.uint16)
+            tifffile.imwrite(folder / f"262A{898 + number:04}.tif", pixels, photometric="rgb")
+            if number == reference:
+                image = RadianceImage(np.minimum(radiance, 1.0).astype(np.float32), 1.0)
+                write_radiance(folder / truth, image, exr_type="float")
+        (folder / "exposure.txt").write_text("".join(f"{stop:.2f}\r\n" for stop in stops))
+        return folder
+
+    return make

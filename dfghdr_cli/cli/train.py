@@ -18,7 +18,7 @@ def train(
         list[Path],
         typer.Argument(
             metavar="FOLDERS...",
-            help="Folders of .exr or .hdr images to synthesise moving brackets from.",
+            help="Folders of .exr or .hdr images, of scenes with truth, or of both.",
             show_default=False,
         ),
     ],
@@ -53,7 +53,7 @@ def train(
         typer.Option(
             "--validation",
             metavar="FOLDER",
-            help="Scenes with truth to validate on; else on synthesised ones.",
+            help="Scenes with truth to validate on; else samples like the training's.",
             show_default=False,
         ),
     ] = None,
@@ -78,7 +78,7 @@ def train(
         bool, typer.Option("--resume", help="Go on with the run in --run, exactly.")
     ] = False,
 ) -> None:
-    """Train a network on moving brackets synthesised from HDR images (eq. 10 and 11).
+    """Train a network on brackets with truth, photographed or synthesised (eq. 10 and 11).
 
     Prints the folder of the trained model. Stopped by Ctrl-C or a crash, it goes on from the last
     checkpoint with --resume.

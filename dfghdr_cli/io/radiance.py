@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Mapping
-from io import BytesIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -199,7 +200,11 @@ def _decode_exr(path: Path) -> tuple[FloatImage, dict[str, Any]]:
 
     try:
         # Separate channels: the package cannot join R, G and B of different types.
-        with OpenEXR.File(str(path), separate_channels=True) as file:
+        # At a damaged file it prints a warning to stdout, which belongs to results.
+        with (
+            contextlib.redirect_stdout(StringIO()),
+            OpenEXR.File(str(path), separate_channels=True) as file,
+        ):
             header = dict(file.header())
             channels = {name: channel.pixels for name, channel in file.channels().items()}
     except (RuntimeError, ValueError, TypeError, MemoryError) as error:
@@ -249,10 +254,13 @@ def _decode_hdr(path: Path) -> tuple[FloatImage, dict[str, Any]]:
     import cv2
 
     # IMREAD_UNCHANGED: without it OpenCV cuts the picture down to clipped 8 bits.
+    before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     except cv2.error:
         pixels = None
+    finally:
+        cv2.utils.logging.setLogLevel(before)
     if pixels is None or pixels.dtype != np.float32 or pixels.ndim != 3:
         raise InputError(
             f"{path} is damaged or an unusual kind of Radiance file "

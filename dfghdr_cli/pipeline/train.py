@@ -1,10 +1,12 @@
-"""From folders of HDR images to a model folder."""
+"""From folders of HDR images and scenes to a model folder."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,22 +14,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
-from torch.utils.data import default_collate
+from torch.utils.data import Dataset, default_collate
 
 from dfghdr_cli import __version__
 from dfghdr_cli.core.radiance import decode
 from dfghdr_cli.core.types import Bracket
 from dfghdr_cli.engine import align_bracket, choose_device, run_tiled
-from dfghdr_cli.errors import DfghdrError, InputError, ModelError, OutputError, OutputExistsError
-from dfghdr_cli.io.radiance import read_radiance
+from dfghdr_cli.errors import InputError, ModelError, OutputError, OutputExistsError
 from dfghdr_cli.io.scenes import find_scenes, read_scene
 from dfghdr_cli.modelstore import load_model, save_model
 from dfghdr_cli.nets.candidates import Candidates
 from dfghdr_cli.nets.dfgmerge import Decision, compose
 from dfghdr_cli.nets.golden import golden_case
 from dfghdr_cli.nets.registry import Network, build, describe
+from dfghdr_cli.pipeline.training_data import CropConfig, load_training_data
 from dfghdr_cli.training.loop import (
     Progress,
     TrainConfig,
@@ -36,12 +37,13 @@ from dfghdr_cli.training.loop import (
     validate_on_batches,
 )
 from dfghdr_cli.training.losses import psnr_mu
-from dfghdr_cli.training.synth import SynthConfig, TripletSynthesiser
+from dfghdr_cli.training.synth import Sample, SynthConfig
 
 log = logging.getLogger(__name__)
 
 CONFIG = "config.json"
 CHECKPOINT = "checkpoint.pt"
+ALIGNED = "aligned"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +51,16 @@ class TrainRequest:
     """What to train, on what, and where to.
 
     Attributes:
-        folders: of HDR images (.exr, .hdr), searched recursively.
+        folders: of HDR images (.exr, .hdr) and scenes with truth, searched recursively.
         run: the folder of the run: configuration, log, checkpoint and, at the end, the model.
         architecture: "dfgmerge" or "dfgnet".
         hyper_parameters: of the architecture.
         config: how to train.
-        synth: what the synthesised brackets are like.
+        synth: what the synthesised brackets are like, and the side and batch of all samples.
+        crops: how samples are cut from scenes.
         start: name or folder of a model to start from, or None for random weights.
-        validation: folder of scenes with truth, or None to validate on synthesised brackets.
+        validation: folder of scenes with truth, or None to validate on samples like those
+            of the training.
         device: see `dfghdr_cli.engine.choose_device`.
         resume: whether to go on with a run that is there.
     """
@@ -67,53 +71,11 @@ class TrainRequest:
     hyper_parameters: dict[str, Any] = field(default_factory=dict)
     config: TrainConfig = field(default_factory=TrainConfig)
     synth: SynthConfig = field(default_factory=SynthConfig)
+    crops: CropConfig = field(default_factory=CropConfig)
     start: str | None = None
     validation: Path | None = None
     device: str = "auto"
     resume: bool = False
-
-
-def load_images(folders: Sequence[Path], smallest: int) -> list[NDArray[np.float16]]:
-    """Read every .exr and .hdr image under some folders.
-
-    Each is scaled so that its 99.9th percentile is 16 and stored in half precision: synthesis
-    chooses the exposure itself, and values stay far from half's limits.
-
-    Args:
-        folders: searched recursively.
-        smallest: images with a side under this many pixels are skipped with a warning.
-
-    Returns:
-        Images (H, W, 3), in the order of their paths.
-
-    Raises:
-        InputError: if a folder is missing or there is no usable image.
-    """
-    images, skipped = [], 0
-    for folder in folders:
-        if not folder.is_dir():
-            raise InputError(f"{folder} is not a folder; give folders of .exr or .hdr images")
-        for path in sorted(p for e in ("*.exr", "*.hdr") for p in folder.rglob(e)):
-            try:
-                pixels, _ = read_radiance(path)
-            except DfghdrError as error:
-                log.warning("skipped %s: %s", path, error)
-                skipped += 1
-                continue
-            top = float(np.percentile(pixels, 99.9))
-            if min(pixels.shape[:2]) < smallest or top <= 0:
-                log.warning("skipped %s: too small or black", path)
-                skipped += 1
-                continue
-            images.append(np.clip(pixels * (16.0 / top), 0, 60000).astype(np.float16))
-    if not images:
-        names = ", ".join(str(folder) for folder in folders)
-        raise InputError(
-            f"no usable .exr or .hdr image in {names}; training needs at least one of "
-            f"{smallest} pixels a side"
-        )
-    log.info("%d HDR images, %d skipped", len(images), skipped)
-    return images
 
 
 def validate_on_scenes(folder: Path, device: torch.device) -> Validation:
@@ -148,15 +110,14 @@ def validate_on_scenes(folder: Path, device: torch.device) -> Validation:
     return validate
 
 
-def _validate_on_synthesised(
-    images: Sequence[NDArray[np.float16]], synth: SynthConfig, device: torch.device
+def _validate_on_samples(
+    data: Dataset[Sample], count: int, batch: int, device: torch.device
 ) -> Validation:
-    data = TripletSynthesiser(images, synth, seed=2**31 - 1, length=8 * synth.batch)
-    samples = [data[index] for index in range(len(data))]
+    samples = [data[index] for index in range(count)]
     batches = []
-    for start in range(0, len(samples), synth.batch):
-        batch = default_collate(samples[start : start + synth.batch])
-        batches.append({key: value.to(device) for key, value in batch.items()})
+    for start in range(0, count, batch):
+        collated = default_collate(samples[start : start + batch])
+        batches.append({key: value.to(device) for key, value in collated.items()})
     return lambda network: validate_on_batches(batches, network)
 
 
@@ -174,7 +135,7 @@ def _first_network(request: TrainRequest) -> Network:
 
 
 def _prepare_run(request: TrainRequest, settings: dict[str, Any]) -> None:
-    """Make the run's folder, or check that it holds the run to resume; writes no file yet."""
+    """Check that the run's folder is free, or holds the run to resume; writes nothing."""
     config = request.run / CONFIG
     try:
         there = config.exists()
@@ -185,10 +146,11 @@ def _prepare_run(request: TrainRequest, settings: dict[str, Any]) -> None:
         if not there and request.resume:
             raise InputError(f"{request.run} holds no run to resume; leave out --resume")
         if not there:
-            request.run.mkdir(parents=True, exist_ok=True)
+            if request.run.exists() and not request.run.is_dir():
+                raise OutputError(f"{request.run} is a file; choose another folder for the run")
             return
         before = json.loads(config.read_text())
-        for key in ("architecture", "hyper_parameters", "synth", "seed", "batch"):
+        for key in ("architecture", "hyper_parameters", "synth", "crops", "seed", "batch"):
             now = json.loads(json.dumps(settings[key]))
             if before.get(key) != now:
                 raise InputError(
@@ -203,9 +165,17 @@ def _prepare_run(request: TrainRequest, settings: dict[str, Any]) -> None:
 
 def _write_settings(run: Path, settings: dict[str, Any]) -> None:
     try:
+        run.mkdir(parents=True, exist_ok=True)
         (run / CONFIG).write_text(json.dumps(settings, indent=2) + "\n")
     except OSError as error:
         raise OutputError(f"cannot write to {run}: {error}") from error
+
+
+def _remove_aligned(run: Path) -> None:
+    """Delete what the training data stored in the run's folder, and the folder if it is empty."""
+    shutil.rmtree(run / ALIGNED, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        run.rmdir()
 
 
 def train_model(
@@ -221,7 +191,7 @@ def train_model(
         The model folder.
 
     Raises:
-        InputError: the images or scenes cannot be used, or the run to resume is another one.
+        InputError: no image or scene can be used, or the run to resume is another one.
         ModelError: impossible hyper-parameters, or a damaged checkpoint.
         OutputExistsError: the run is there and `resume` was not asked for.
         OutputError: the run's folder cannot be written.
@@ -237,19 +207,35 @@ def train_model(
         "hyper_parameters": asdict(network.config),
         "start": request.start and Path(request.start).name,
         "synth": asdict(request.synth),
+        "crops": asdict(request.crops),
         "device": str(device),
         "folders": [str(folder) for folder in request.folders],
         **asdict(request.config),
     }
     _prepare_run(request, settings)
-    images = load_images(request.folders, smallest=request.synth.crop)
-    if request.validation is not None:
-        validation = validate_on_scenes(request.validation, device)
-    else:
-        validation = _validate_on_synthesised(images, request.synth, device)
+    found = load_training_data(request.folders, smallest=request.synth.crop)
+    settings |= {
+        "images": len(found.images),
+        "scenes": found.scene_count,
+        "skipped": found.skipped,
+    }
+    aligned = request.run / ALIGNED
+
+    def samples(seed: int, length: int) -> Dataset[Sample]:
+        return found.samples(request.synth, request.crops, seed, length, aligned)
+
+    try:
+        if request.validation is not None:
+            validation = validate_on_scenes(request.validation, device)
+        else:
+            batch = request.synth.batch
+            fixed = samples(2**31 - 1, 8 * batch)
+            validation = _validate_on_samples(fixed, 8 * batch, batch, device)
+    except InputError:
+        _remove_aligned(request.run)
+        raise
     _write_settings(request.run, settings)  # only now: a run is there once its input is sound
-    length = request.config.steps * request.config.batch
-    data = TripletSynthesiser(images, request.synth, request.config.seed, length)
+    data = samples(request.config.seed, request.config.steps * request.config.batch)
     network = network.to(device, memory_format=torch.channels_last)  # pyright: ignore
     trained = train(
         network,
@@ -264,9 +250,9 @@ def train_model(
     folder = request.run / request.run.resolve().name
     facts = {k: v for k, v in settings.items() if k not in ("architecture", "hyper_parameters")}
     facts["folders"] = [os.path.basename(f) for f in settings["folders"]]  # noqa: PTH119
-    facts["images"] = len(images)
     try:
         save_model(folder, trained, golden=golden_case(trained), training=facts)  # pyright: ignore
     except OSError as error:
         raise OutputError(f"cannot write the model to {folder}: {error}") from error
+    _remove_aligned(request.run)
     return folder

@@ -221,3 +221,17 @@ def test_each_bad_file_is_named(tmp_path):
         with pytest.raises(InputError) as caught:
             read_radiance(path)
         assert path.name in str(caught.value)
+
+
+def test_damaged_files_are_refused_in_silence(tmp_path, capfd):
+    """The libraries' own remarks must not get between results on stdout or sentences on stderr."""
+    write_radiance(tmp_path / "half.exr", RadianceImage(np.ones((64, 64, 3), np.float32), 1.0))
+    whole = (tmp_path / "half.exr").read_bytes()
+    (tmp_path / "half.exr").write_bytes(whole[:-40])
+    (tmp_path / "head.hdr").write_bytes(b"#?RADIANCE\n")
+    with pytest.raises(InputError, match=r"half\.exr"):
+        read_radiance(tmp_path / "half.exr")
+    assert capfd.readouterr().out == ""
+    with pytest.raises(InputError, match=r"head\.hdr"):
+        read_radiance(tmp_path / "head.hdr")
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,380 @@
+"""What a training learns from: folders of HDR images, of scenes with truth, or of both.
+
+A scene is a folder in the layout of Kalantari's data set (`dfghdr_cli.io.scenes`). Its frames are
+aligned and flow-warped exactly as in a merge, once: the result is stored in a cache folder, from
+which crops are read. Every other .exr or .hdr file is an HDR image, from which moving brackets are
+synthesised (`dfghdr_cli.training.synth`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.numpy import save
+from torch.utils.data import Dataset
+
+from dfghdr_cli import __version__
+from dfghdr_cli.core.radiance import decode, encode
+from dfghdr_cli.core.types import FloatImage
+from dfghdr_cli.engine import MergeConfig, align_bracket
+from dfghdr_cli.errors import InputError, OutputError
+from dfghdr_cli.io.atomic import atomic_write
+from dfghdr_cli.io.radiance import read_radiance
+from dfghdr_cli.io.scenes import read_scene
+from dfghdr_cli.training.synth import Sample, SynthConfig, TripletSynthesiser
+
+log = logging.getLogger(__name__)
+
+GOLDEN_RATIO = 0.6180339887498949
+"""Multiples of it modulo 1 fill [0, 1) evenly, however many there are."""
+EXPOSURE_TOLERANCE = 0.5
+"""How far a frame of a scene may be from what its truth and exposure.txt say [stops]."""
+_WHITE = np.float32(65535)
+
+
+@dataclass(frozen=True, slots=True)
+class CropConfig:
+    """How samples are cut from scenes; their side is that of the synthesised ones.
+
+    Attributes:
+        stride: corners lie at multiples of this [pixels]; 1 = anywhere, 64 in the paper.
+        permute_channels: whether red, green and blue may change places.
+    """
+
+    stride: int = 1
+    permute_channels: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """What was found.
+
+    Attributes:
+        images: (H, W, 3) float16 linear, of any scale.
+        scenes: usable scene folders by composition: the signs of the stops of their frames
+            relative to the reference, dark to bright.
+        skipped: number of images and scenes that cannot be used.
+    """
+
+    images: list[NDArray[np.float16]]
+    scenes: dict[tuple[int, ...], list[Path]]
+    skipped: int
+
+    @property
+    def scene_count(self) -> int:
+        """Number of scenes."""
+        return sum(len(folders) for folders in self.scenes.values())
+
+    def samples(
+        self, synth: SynthConfig, crops: CropConfig, seed: int, length: int, cache: Path
+    ) -> Dataset[Sample]:
+        """The samples of a training; each is a pure function of data, settings, seed and index.
+
+        Args:
+            synth: side and batch of all samples, and what the synthesised ones are like.
+            crops: how the others are cut from scenes.
+            seed: start of all random choices.
+            length: number of samples.
+            cache: folder for the aligned scenes; made when first needed.
+        """
+        sources: list[tuple[int, Dataset[Sample]]] = []
+        if self.images:
+            sources.append((len(self.images), TripletSynthesiser(self.images, synth, seed, length)))
+        for composition in sorted(self.scenes):
+            folders = self.scenes[composition]
+            sources.append((len(folders), SceneCrops(folders, synth.crop, crops, seed, cache)))
+        return MixedSamples(sources, synth.batch, length)
+
+
+def load_training_data(folders: Sequence[Path], smallest: int) -> TrainingData:
+    """Find and check everything a training can use below some folders.
+
+    A folder with an exposure.txt, or with TIFF files beside an HDRImg, is a scene; every other
+    .exr or .hdr file is an HDR image. Images are scaled so that their 99.9th percentile is 16 and
+    kept in half precision: synthesis chooses the exposure itself, and values stay far from half's
+    limits. Scenes are only checked; their frames are read again when they are aligned.
+
+    Args:
+        folders: searched recursively; what is found twice counts once.
+        smallest: what has a side under this many pixels cannot be used.
+
+    Returns:
+        Images and scenes in the order of their paths. What cannot be used is named in the log and
+        counted.
+
+    Raises:
+        InputError: a folder is missing, unreadable or holds neither images nor scenes, or nothing
+            in all of them can be used.
+    """
+    found: dict[Path, Path] = {}
+    for folder in folders:
+        for path in _find(folder):
+            found.setdefault(path.resolve(), path)
+    images: list[NDArray[np.float16]] = []
+    scenes: dict[tuple[int, ...], list[Path]] = {}
+    errors: list[InputError] = []
+    for path in sorted(found.values()):
+        try:
+            if path.is_dir():
+                scenes.setdefault(_check_scene(path, smallest), []).append(path)
+            else:
+                images.append(_read_image(path, smallest))
+        except InputError as error:
+            errors.append(error)
+    if not images and not scenes:
+        if len(errors) == 1:
+            raise errors[0]
+        names = ", ".join(str(folder) for folder in folders)
+        raise InputError(
+            f"none of the {len(errors)} images and scenes in {names} can be used; the first: "
+            f"{errors[0]}"
+        ) from errors[0]
+    for error in errors:
+        log.warning("skipped: %s", error)
+    data = TrainingData(images, scenes, len(errors))
+    log.log(
+        logging.WARNING if errors else logging.INFO,
+        "HDR images: %d, scenes: %d, skipped: %d",
+        len(images),
+        data.scene_count,
+        len(errors),
+    )
+    return data
+
+
+def _find(folder: Path) -> list[Path]:
+    """The scenes (folders) and HDR images (files) at or below a folder."""
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder; give folders of .exr or .hdr images or scenes")
+
+    def refuse(error: OSError) -> NoReturn:
+        raise InputError(
+            f"{error.filename} cannot be read ({error.strerror}); change its permissions"
+        ) from error
+
+    found: list[Path] = []
+    for place, _, names in os.walk(folder, onerror=refuse):
+        files = [Path(place, name) for name in names if not name.startswith(".")]
+        radiance = [path for path in files if path.suffix.lower() in (".exr", ".hdr")]
+        frames = any(path.suffix.lower() in (".tif", ".tiff") for path in files)
+        truth = any(path.stem == "HDRImg" for path in radiance)
+        if "exposure.txt" in names or (frames and truth):
+            found.append(Path(place))
+        else:
+            found += radiance
+    if not found:
+        raise InputError(
+            f"{folder} holds no .exr or .hdr image and no scene (TIFF frames, exposure.txt and "
+            "HDRImg.hdr in one folder); give a folder that does"
+        )
+    return found
+
+
+def _read_image(path: Path, smallest: int) -> NDArray[np.float16]:
+    pixels, _ = read_radiance(path)
+    _check_size(path, (pixels.shape[0], pixels.shape[1]), smallest)
+    top = float(np.percentile(pixels, 99.9))
+    if top <= 0:
+        raise InputError(f"{path} is black; give a picture with something in it")
+    return np.clip(pixels * (16.0 / top), 0, 60000).astype(np.float16)
+
+
+def _check_size(path: Path, size: tuple[int, int], smallest: int) -> None:
+    if min(size) < smallest:
+        raise InputError(
+            f"{path} has {size[1]}x{size[0]} pixels, less than a sample of {smallest}; "
+            "lower --crop or give larger pictures"
+        )
+
+
+def _check_scene(folder: Path, smallest: int) -> tuple[int, ...]:
+    """The composition of a scene that can be trained on."""
+    scene = read_scene(folder)
+    factor = _reduction(scene.bracket.size)
+    size = (round(scene.bracket.size[0] * factor), round(scene.bracket.size[1] * factor))
+    _check_size(folder, size, smallest)
+    if scene.truth.max() <= 0:
+        raise InputError(f"the truth of {folder} is black; leave this scene out")
+    for frame in scene.bracket.frames:
+        off = _exposure_error(frame.encoded(), frame.exposure.stops, scene.truth)
+        if abs(off) > EXPOSURE_TOLERANCE:
+            raise InputError(
+                f"{folder / 'exposure.txt'} and the truth do not fit {frame.name}, which is "
+                f"{abs(off):.1f} stops {'brighter' if off > 0 else 'darker'} than they say; "
+                "correct them"
+            )
+    return tuple(int(np.sign(stop)) for stop in scene.bracket.stops)
+
+
+def _exposure_error(code: FloatImage, stops: float, truth: FloatImage) -> float:
+    """How much brighter a frame is than a scene says [stops]; 0 where that cannot be told.
+
+    The median over the pixels that should be well exposed and are: few of them if things moved,
+    but as many brighter as darker.
+    """
+    code, truth = code[::4, ::4], truth[::4, ::4]
+    expected = np.maximum(truth, 0) * np.float32(2.0**stops)
+    seen = (code > 0.1) & (code < 0.9) & (expected > 0)
+    if seen.mean() < 0.01:
+        return 0.0
+    should = encode(expected)
+    both = seen & (should > 0.1) & (should < 0.9)
+    use = both if both.mean() >= 0.01 else seen
+    return float(np.median(np.log2(decode(code[use]) / expected[use])))
+
+
+def _reduction(size: tuple[int, int]) -> float:
+    """By how much a merge reduces a picture of this size for the network, which sees the result."""
+    return min(1.0, (MergeConfig().proxy_pixels / (size[0] * size[1])) ** 0.5)
+
+
+def _align(folder: Path) -> dict[str, NDArray[np.generic]]:
+    """A scene as its samples are cut from it.
+
+    Returns:
+        `code` (H, W, K, 3) and `trust` (H, W, K) uint16, 65535 = 1; `truth` (H, W, 3) float16 in
+        [0, 1]; `stops` (K,) and `peak` (1,) float32. All as `Candidates` has them.
+    """
+    scene = read_scene(folder)
+    bracket, truth = scene.bracket, scene.truth
+    linears = [decode(frame.encoded()) for frame in bracket.frames]
+    aligned = align_bracket(linears, bracket.stops, bracket.reference)
+    aligned = aligned.reduced(_reduction(bracket.size)).with_flows()
+    if aligned.size != bracket.size:
+        # As the frames are reduced: gamma codes are averaged.
+        code = cv2.resize(encode(truth), aligned.size[::-1], interpolation=cv2.INTER_AREA)
+        truth = decode(np.asarray(code, np.float32))
+    candidates = aligned.candidates(slice(None), torch.device("cpu"))
+    code = (candidates.code[0].permute(2, 3, 0, 1).numpy() * _WHITE).round()
+    # Upwards, so that no trust at all is the only 0.
+    trust = np.ceil(candidates.trust[0, :, 0].permute(1, 2, 0).numpy() * _WHITE)
+    return {
+        "code": np.ascontiguousarray(code, np.uint16),
+        "trust": np.ascontiguousarray(trust, np.uint16),
+        "truth": np.ascontiguousarray(np.clip(truth, 0.0, 1.0), np.float16),
+        "stops": candidates.stops[0].numpy(),
+        "peak": candidates.peak.numpy(),
+    }
+
+
+def aligned_scene(folder: Path, cache: Path) -> Path:
+    """The file with a scene's aligned frames, which is written if it is not there.
+
+    Processes may share a cache. Its files are named by what they were made from: a scene whose
+    files have changed is aligned again.
+
+    Args:
+        folder: the scene.
+        cache: where the file lies.
+
+    Raises:
+        InputError: the scene cannot be read.
+        OutputError: the cache cannot be written.
+    """
+    try:
+        files = sorted(
+            (file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in folder.iterdir()
+        )
+    except OSError as error:
+        raise InputError(f"{folder} cannot be read ({error.strerror}); put it back") from error
+    made_from = json.dumps([__version__, str(folder.resolve()), files])
+    path = cache / f"{hashlib.sha256(made_from.encode()).hexdigest()[:24]}.safetensors"
+    if not path.exists():
+        log.info("aligning %s", folder)
+        content = save(_align(folder))
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{cache} cannot be made ({error.strerror})") from error
+        with atomic_write(path, overwrite=True) as file:
+            file.write(content)
+    return path
+
+
+class SceneCrops(Dataset[Sample]):
+    """Random crops of scenes of one composition, turned, mirrored and recoloured.
+
+    A sample is what `TripletSynthesiser` gives; sample i is a pure function of scenes, settings,
+    seed and i. Scenes are drawn evenly, with replacement.
+    """
+
+    def __init__(
+        self, folders: Sequence[Path], crop: int, config: CropConfig, seed: int, cache: Path
+    ) -> None:
+        """Scenes have at least `crop` pixels a side; see `aligned_scene` for `cache`."""
+        self.folders = list(folders)
+        self.crop = crop
+        self.config = config
+        self.seed = seed
+        self.cache = cache
+
+    def __getitem__(self, index: int) -> Sample:
+        """Sample number `index`, however large."""
+        cv2.setNumThreads(1)
+        rng = np.random.default_rng((self.seed, 2, index))
+        path = aligned_scene(self.folders[int(rng.integers(len(self.folders)))], self.cache)
+        stride = self.config.stride
+        with safe_open(path, "numpy") as file:  # maps the file: only the crop is read
+            size = file.get_slice("trust").get_shape()[:2]
+            corner = [int(rng.integers((side - self.crop) // stride + 1)) * stride for side in size]
+            rows, columns = (slice(start, start + self.crop) for start in corner)
+            code, trust, truth = (
+                file.get_slice(name)[rows, columns].astype(np.float32)
+                for name in ("code", "trust", "truth")
+            )
+            stops, peak = file.get_tensor("stops"), file.get_tensor("peak")
+        turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
+        order = rng.permutation(3) if self.config.permute_channels else np.arange(3)
+
+        def seen(image: FloatImage) -> FloatImage:
+            image = np.rot90(image, turns)
+            return image[:, ::-1] if mirror else image
+
+        return {
+            "code": np.ascontiguousarray(seen(code)[..., order].transpose(2, 3, 0, 1)) / _WHITE,
+            "trust": np.ascontiguousarray(seen(trust).transpose(2, 0, 1))[:, None] / _WHITE,
+            "stops": stops,
+            "peak": np.array(peak[0], np.float32),
+            "truth": np.ascontiguousarray(seen(truth)[..., order].transpose(2, 0, 1)),
+        }
+
+
+class MixedSamples(Dataset[Sample]):
+    """Batches of several sources in turn, each in proportion to its weight.
+
+    All samples of batch b come from one source, so that they have the same frames. Sources take
+    as long a part of [0, 1) as their weight, and the fractional part of b times the golden ratio
+    tells whose turn it is: any stretch of batches has the sources in nearly their proportions.
+    """
+
+    def __init__(
+        self, sources: Sequence[tuple[int, Dataset[Sample]]], batch: int, length: int
+    ) -> None:
+        """Sources are (weight, samples), where sample i exists for each i below `length`."""
+        weights = np.array([weight for weight, _ in sources], np.float64)
+        self.ends = np.cumsum(weights) / weights.sum()
+        self.sources = [samples for _, samples in sources]
+        self.batch = batch
+        self.length = length
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return self.length
+
+    def __getitem__(self, index: int) -> Sample:
+        """Sample number `index`."""
+        turn = (index // self.batch) * GOLDEN_RATIO % 1.0
+        source = int(np.searchsorted(self.ends[:-1], turn, side="right"))
+        return self.sources[source][index]
