@@ -86,11 +86,7 @@ def test_samples_are_what_a_merge_sees(truth, make_scene, tmp_path):
     for index in range(40):
         sample = data[index]
         batch = to_candidates(default_collate([sample]))
-        assert (batch.frames, batch.roles, batch.warped) == (
-            merge.frames,
-            merge.roles,
-            merge.warped,
-        )
+        assert (batch.count, batch.frames, batch.roles) == (merge.count, merge.frames, merge.roles)
         assert torch.equal(batch.stops, merge.stops)
         assert torch.equal(batch.peak, merge.peak)
         fits = []
