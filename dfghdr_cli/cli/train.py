@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -11,6 +11,8 @@ from dfghdr_cli.cli import console, options
 
 if TYPE_CHECKING:
     from dfghdr_cli.training.loop import Progress
+
+PAPER_WIDTH, PAPER_CODE_LENGTH = 64, 1024
 
 
 def train(
@@ -31,20 +33,75 @@ def train(
             show_default=False,
         ),
     ],
+    preset: Annotated[
+        Literal["default", "paper"],
+        typer.Option("--preset", help="Our recipe, or the paper's; other options change it."),
+    ] = "default",
+    stage: Annotated[
+        Literal["all", "disentangle", "merge"],
+        typer.Option(
+            "--stage", help="Train the encoders (eq. 1 to 6), the merge (eq. 10, 11), or both."
+        ),
+    ] = "all",
     architecture: Annotated[
-        Literal["dfgmerge", "dfgnet"],
-        typer.Option("--architecture", help="dfgmerge merges real frames, dfgnet paints (paper)."),
-    ] = "dfgmerge",
+        Literal["dfgmerge", "dfgnet"] | None,
+        typer.Option(
+            "--architecture",
+            help="dfgmerge merges real frames (default); dfgnet paints (with --preset paper).",
+            show_default=False,
+        ),
+    ] = None,
     width: Annotated[
         int | None,
-        typer.Option("--width", min=4, help="Channels of dfgnet's first stage; 64 in the paper."),
+        typer.Option(
+            "--width",
+            min=4,
+            help="Channels of dfgnet's first stages; 64 in the paper.",
+            show_default=False,
+        ),
     ] = None,
+    code_length: Annotated[
+        int | None,
+        typer.Option(
+            "--code-length",
+            min=1,
+            help="Length of the exposure code; dfgnet: 16 a channel of --width.",
+            show_default=False,
+        ),
+    ] = None,
+    eau: Annotated[
+        bool, typer.Option("--eau/--no-eau", help="With exposure attention units (eq. 9).")
+    ] = True,
+    sau: Annotated[
+        bool, typer.Option("--sau/--no-sau", help="With spatial attention units (eq. 8).")
+    ] = True,
     start: Annotated[
         str | None,
         typer.Option(
             "--start",
             metavar="NAME|FOLDER",
             help="Start from this model's weights instead of random ones.",
+            show_default=False,
+        ),
+    ] = None,
+    vgg: Annotated[
+        Path | None,
+        typer.Option(
+            "--vgg",
+            metavar="FILE",
+            help="VGG-19 for the perceptual terms: .npz, or torchvision's .pth.",
+            show_default=False,
+        ),
+    ] = None,
+    perceptual: Annotated[
+        bool,
+        typer.Option("--perceptual/--no-perceptual", help="With perceptual terms (eq. 2, 5)."),
+    ] = True,
+    encoders: Annotated[
+        Literal["auto", "frozen", "trained"] | None,
+        typer.Option(
+            "--encoders",
+            help="In stage merge; auto freezes those that stage disentangle trained.",
             show_default=False,
         ),
     ] = None,
@@ -57,18 +114,45 @@ def train(
             show_default=False,
         ),
     ] = None,
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Batches to train for.")] = 20_000,
+    disentangle_steps: Annotated[
+        int, typer.Option("--disentangle-steps", min=1, help="Batches of stage disentangle.")
+    ] = 5_000,
+    disentangle_minutes: Annotated[
+        float | None,
+        typer.Option(
+            "--disentangle-minutes",
+            min=0.0,
+            help="End stage disentangle after this long.",
+            show_default=False,
+        ),
+    ] = None,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Batches of stage merge.")] = 20_000,
     minutes: Annotated[
         float | None,
-        typer.Option("--minutes", min=0.0, help="Stop after this long.", show_default=False),
+        typer.Option(
+            "--minutes", min=0.0, help="End stage merge after this long.", show_default=False
+        ),
     ] = None,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Samples a batch.")] = 4,
     crop: Annotated[
-        int, typer.Option("--crop", min=64, help="Side of a sample in pixels, a multiple of 8.")
-    ] = 144,
+        int | None,
+        typer.Option(
+            "--crop",
+            min=64,
+            help="Side of a sample in pixels, a multiple of 8.",
+            show_default=False,
+        ),
+    ] = None,
     learning_rate: Annotated[
-        float, typer.Option("--learning-rate", min=0.0, help="The highest learning rate.")
-    ] = 5e-4,
+        float | None,
+        typer.Option(
+            "--learning-rate", min=0.0, help="The highest learning rate.", show_default=False
+        ),
+    ] = None,
+    precision: Annotated[
+        Literal["auto", "float32", "bf16"],
+        typer.Option("--precision", help="Of the convolutions; auto: bf16 on CUDA devices."),
+    ] = "auto",
     workers: Annotated[
         int, typer.Option("--workers", min=0, help="Processes that synthesise samples.")
     ] = 1,
@@ -78,48 +162,76 @@ def train(
         bool, typer.Option("--resume", help="Go on with the run in --run, exactly.")
     ] = False,
 ) -> None:
-    """Train a network on brackets with truth, photographed or synthesised (eq. 10 and 11).
+    """Train a network on brackets with truth, photographed or synthesised.
 
     Prints the folder of the trained model. Stopped by Ctrl-C or a crash, it goes on from the last
     checkpoint with --resume.
     """
+    architecture = architecture or ("dfgnet" if preset == "paper" else "dfgmerge")
     if width is not None and architecture != "dfgnet":
         raise typer.BadParameter("--width belongs to --architecture dfgnet.")
+    if minutes is not None and stage == "disentangle":
+        raise typer.BadParameter("--minutes belongs to stage merge; give --disentangle-minutes.")
+    if disentangle_minutes is not None and stage == "merge":
+        raise typer.BadParameter("--disentangle-minutes belongs to stage disentangle.")
 
-    from dfghdr_cli.pipeline.train import TrainRequest, train_model
-    from dfghdr_cli.training.loop import TrainConfig
-    from dfghdr_cli.training.synth import SynthConfig
+    from dataclasses import replace
 
-    hyper_parameters = {} if width is None else {"width": width, "disentangle_width": width}
+    from dfghdr_cli.pipeline.train import PRESETS, TrainRequest, train_model
+
+    hyper_parameters: dict[str, Any] = {}
+    if width is not None:
+        hyper_parameters = {
+            "width": width,
+            "disentangle_width": width,
+            "code_length": PAPER_CODE_LENGTH * width // PAPER_WIDTH,
+        }
+    if code_length is not None:
+        hyper_parameters["code_length"] = code_length
+    hyper_parameters |= {name: False for name, unit in (("eau", eau), ("sau", sau)) if not unit}
+    recipe = PRESETS[preset]
     request = TrainRequest(
         folders,
         run,
         architecture=architecture,
         hyper_parameters=hyper_parameters,
-        config=TrainConfig(
+        config=replace(
+            recipe.config,
+            stage=stage,
+            disentangle_steps=disentangle_steps,
+            disentangle_minutes=disentangle_minutes,
             steps=steps,
             minutes=minutes,
+            encoders=encoders or recipe.config.encoders,
             batch=batch,
-            learning_rate=learning_rate,
+            learning_rate=recipe.config.learning_rate if learning_rate is None else learning_rate,
+            perceptual=recipe.config.perceptual if perceptual else 0.0,
+            precision=precision,
             seed=seed,
             workers=workers,
         ),
-        synth=SynthConfig(crop=crop, batch=batch),
+        synth=replace(recipe.synth, crop=crop or recipe.synth.crop, batch=batch),
         start=start,
+        vgg=vgg,
         validation=validation,
         device=device,
         resume=resume,
     )
     with console.progress() as bar:
+        quality = ""
 
         def on_progress(now: Progress) -> None:
+            nonlocal quality
+            if now.psnr is not None:
+                kind = "PSNR" if now.stage == "disentangle" else "PSNR-mu"
+                quality = f"  {kind} {now.psnr:.2f} dB"
+                console.print_status(f"{now.stage}, step {now.step}:{quality}")
             bar(
                 round(now.fraction * 10_000),
                 10_000,
-                f"step {now.step}  loss {now.loss:.4f}  {now.samples_per_second:.1f} samples/s",
+                f"{now.stage}, step {now.step}  {now.samples_per_second:.1f} samples/s  "
+                f"loss {now.loss:.4f}{quality}",
             )
-            if now.psnr_mu is not None:
-                console.print_status(f"step {now.step}: PSNR-mu {now.psnr_mu:.2f} dB")
 
         folder = train_model(request, on_progress)
     typer.echo(folder)

@@ -8,42 +8,76 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
 import torch
-from torch import nn
-from torch.utils.data import Dataset, default_collate
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import Dataset
 
 from dfghdr_cli import __version__
-from dfghdr_cli.core.radiance import decode
-from dfghdr_cli.core.types import Bracket
-from dfghdr_cli.engine import align_bracket, choose_device, run_tiled
-from dfghdr_cli.errors import InputError, ModelError, OutputError, OutputExistsError
-from dfghdr_cli.io.scenes import find_scenes, read_scene
+from dfghdr_cli.engine import choose_device
+from dfghdr_cli.errors import (
+    DeviceError,
+    InputError,
+    ModelError,
+    OutputError,
+    OutputExistsError,
+)
 from dfghdr_cli.modelstore import load_model, save_model
-from dfghdr_cli.nets.candidates import Candidates
-from dfghdr_cli.nets.dfgmerge import Decision, compose
 from dfghdr_cli.nets.golden import golden_case
 from dfghdr_cli.nets.registry import Network, build, describe
 from dfghdr_cli.pipeline.training_data import CropConfig, load_training_data
-from dfghdr_cli.training.loop import (
-    Progress,
-    TrainConfig,
-    Validation,
-    train,
-    validate_on_batches,
+from dfghdr_cli.pipeline.validation import (
+    fixed_batches,
+    validate_decoding,
+    validate_on_samples,
+    validate_on_scenes,
 )
-from dfghdr_cli.training.losses import psnr_mu
+from dfghdr_cli.training.checkpoint import GOOD_CHECKPOINT, load_checkpoint
+from dfghdr_cli.training.config import DEFAULT, PAPER, Stage, TrainConfig
+from dfghdr_cli.training.guard import DivergedError
+from dfghdr_cli.training.loop import Progress, Validation, train
+from dfghdr_cli.training.perceptual import PerceptualDistance, cached_vgg, read_vgg
 from dfghdr_cli.training.synth import Sample, SynthConfig
 
 log = logging.getLogger(__name__)
 
 CONFIG = "config.json"
-CHECKPOINT = "checkpoint.pt"
 ALIGNED = "aligned"
+PICTURES = "validation"
+VALIDATION_BATCHES = 8
+# What may change when a run is resumed: how long it lasts, and what makes no difference.
+_FREE = frozenset(
+    {
+        "version",
+        "device",
+        "steps",
+        "minutes",
+        "disentangle_steps",
+        "disentangle_minutes",
+        "workers",
+        "checkpoint_every",
+        "validate_every",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to train, and on samples of which kind."""
+
+    config: TrainConfig
+    synth: SynthConfig
+    crops: CropConfig
+
+
+PRESETS = {
+    "default": Recipe(DEFAULT, SynthConfig(), CropConfig()),
+    "paper": Recipe(PAPER, SynthConfig(crop=256), CropConfig(stride=64, permute_channels=False)),
+}
+"""Recipes by name; samples are always mirrored and turned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +93,7 @@ class TrainRequest:
         synth: what the synthesised brackets are like, and the side and batch of all samples.
         crops: how samples are cut from scenes.
         start: name or folder of a model to start from, or None for random weights.
+        vgg: weights of VGG-19 for the perceptual terms, or None for those in torch's cache.
         validation: folder of scenes with truth, or None to validate on samples like those
             of the training.
         device: see `dfghdr_cli.engine.choose_device`.
@@ -73,69 +108,53 @@ class TrainRequest:
     synth: SynthConfig = field(default_factory=SynthConfig)
     crops: CropConfig = field(default_factory=CropConfig)
     start: str | None = None
+    vgg: Path | None = None
     validation: Path | None = None
     device: str = "auto"
     resume: bool = False
 
 
-def validate_on_scenes(folder: Path, device: torch.device) -> Validation:
-    """Mean PSNR-mu over scenes with truth, exactly as the merge computes them.
-
-    The frames are aligned once; only the network runs at each validation.
-
-    Raises:
-        InputError: if there is no scene or one of them cannot be read.
-    """
-    cases: list[tuple[Candidates, torch.Tensor]] = []
-    for path in find_scenes(folder):
-        scene = read_scene(path)
-        bracket: Bracket = scene.bracket
-        linears = [decode(frame.encoded()) for frame in bracket.frames]
-        aligned = align_bracket(linears, bracket.stops, bracket.reference).with_flows()
-        truth = torch.from_numpy(np.ascontiguousarray(scene.truth.transpose(2, 0, 1)))[None]
-        cases.append((aligned.candidates(slice(None), device), truth.to(device)))
-    if not cases:
-        raise InputError(f"no scene with frames, exposure.txt and HDRImg in {folder}")
-
-    def validate(network: nn.Module) -> float:
-        values = []
-        with torch.inference_mode():
-            for candidates, truth in cases:
-                out = run_tiled(network, candidates)  # pyright: ignore[reportArgumentType]
-                if isinstance(out, Decision):
-                    out = compose(candidates, out).radiance
-                values.append(float(psnr_mu(out, truth)))
-        return float(np.mean(values))
-
-    return validate
-
-
-def _validate_on_samples(
-    data: Dataset[Sample], count: int, batch: int, device: torch.device
-) -> Validation:
-    samples = [data[index] for index in range(count)]
-    batches = []
-    for start in range(0, count, batch):
-        collated = default_collate(samples[start : start + batch])
-        batches.append({key: value.to(device) for key, value in collated.items()})
-    return lambda network: validate_on_batches(batches, network)
-
-
 def _first_network(request: TrainRequest) -> Network:
-    """The network to train, with random weights or those of the model to start from."""
+    """The network to train, with random weights or those of the model to start from.
+
+    It has a decoder if it is to go through stage disentangle, or has been.
+    """
+    decoder = "disentangle" in request.config.stages
     if request.start is None:
-        return build(request.architecture, request.hyper_parameters)
+        return build(request.architecture, request.hyper_parameters, decoder=decoder)
     model = load_model(request.start)
     if request.hyper_parameters or model.info.architecture != request.architecture:
         raise ModelError(
             f"{request.start} is a {model.info.architecture} of its own size; start from it with "
-            f"--architecture {model.info.architecture} and without --width"
+            f"--architecture {model.info.architecture} and without --width, --code-length, "
+            "--no-eau and --no-sau"
         )
-    return model.network
+    if not decoder or model.info.decoder:
+        return model.network
+    network = build(model.info.architecture, model.info.hyper_parameters, decoder=True)
+    network.load_state_dict(model.network.state_dict(), strict=False)
+    return network
 
 
-def _prepare_run(request: TrainRequest, settings: dict[str, Any]) -> None:
-    """Check that the run's folder is free, or holds the run to resume; writes nothing."""
+def _perceptual(request: TrainRequest) -> PerceptualDistance | None:
+    """What eq. (2) and (5) measure with, or None if they are not wanted."""
+    if "disentangle" not in request.config.stages or not request.config.perceptual:
+        return None
+    path = request.vgg or cached_vgg()
+    if path is None:
+        raise InputError(
+            "the perceptual terms of stage disentangle need weights of VGG-19; give them by "
+            "--vgg FILE, or leave these terms out by --no-perceptual"
+        )
+    return PerceptualDistance(read_vgg(path))
+
+
+def _prepare_run(request: TrainRequest) -> dict[str, Any]:
+    """Check that the run's folder is free, or holds the run to resume; writes nothing.
+
+    Returns:
+        The settings of the run to resume; empty for a new one.
+    """
     config = request.run / CONFIG
     try:
         there = config.exists()
@@ -148,19 +167,25 @@ def _prepare_run(request: TrainRequest, settings: dict[str, Any]) -> None:
         if not there:
             if request.run.exists() and not request.run.is_dir():
                 raise OutputError(f"{request.run} is a file; choose another folder for the run")
-            return
+            return {}
         before = json.loads(config.read_text())
-        for key in ("architecture", "hyper_parameters", "synth", "crops", "seed", "batch"):
-            now = json.loads(json.dumps(settings[key]))
-            if before.get(key) != now:
-                raise InputError(
-                    f"{request.run} was started with {key} = {before.get(key)}, not {now}; "
-                    "resume with the same settings"
-                )
-    except (ValueError, AttributeError) as error:
+        if not isinstance(before, dict):
+            raise ValueError("it holds something else")
+        return before
+    except ValueError as error:
         raise InputError(f"{config} is damaged ({error}); start afresh") from error
     except OSError as error:
         raise OutputError(f"cannot write to {request.run}: {error}") from error
+
+
+def _ensure_same(run: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Refuse to resume a run with other settings than it had, if any."""
+    for key, value in json.loads(json.dumps(now)).items():
+        if before and key not in _FREE and before.get(key) != value:
+            raise InputError(
+                f"{run} was started with {key} = {before.get(key)}, not {value}; resume with the "
+                "same settings"
+            )
 
 
 def _write_settings(run: Path, settings: dict[str, Any]) -> None:
@@ -191,68 +216,147 @@ def train_model(
         The model folder.
 
     Raises:
-        InputError: no image or scene can be used, or the run to resume is another one.
+        InputError: no image or scene or the weights of VGG-19 cannot be used, the run to
+            resume is another one, or the training diverged.
+        DeviceError: the device is not there, or cannot compute in the wanted precision.
         ModelError: impossible hyper-parameters, or a damaged checkpoint.
         OutputExistsError: the run is there and `resume` was not asked for.
         OutputError: the run's folder cannot be written.
     """
     device = choose_device(request.device)
-    torch.manual_seed(request.config.seed)
-    network = _first_network(request)
+    precision = _precision(request.config, device)
     if request.synth.crop % 8:
         raise ModelError(f"a crop of {request.synth.crop} is not a multiple of 8")
+    torch.manual_seed(request.config.seed)
+    network = _first_network(request)
+    config = replace(request.config, precision=precision, encoders=_encoders(request, network))
+    perceptual = _perceptual(request)
     settings = {
         "version": __version__,
         "architecture": describe(network)[0],
         "hyper_parameters": asdict(network.config),
         "start": request.start and Path(request.start).name,
+        "vgg": perceptual and perceptual.source,
         "synth": asdict(request.synth),
         "crops": asdict(request.crops),
         "device": str(device),
-        "folders": [str(folder) for folder in request.folders],
-        **asdict(request.config),
+        "folders": [str(folder.resolve()) for folder in request.folders],
+        **asdict(config),
     }
-    _prepare_run(request, settings)
+    before = _prepare_run(request)
+    _ensure_same(request.run, before, settings)
     found = load_training_data(request.folders, smallest=request.synth.crop)
-    settings |= {
-        "images": len(found.images),
-        "scenes": found.scene_count,
-        "skipped": found.skipped,
-    }
+    counts = {"images": len(found.images), "scenes": found.scene_count, "skipped": found.skipped}
+    settings |= counts
+    _ensure_same(request.run, before, counts)
     aligned = request.run / ALIGNED
 
     def samples(seed: int, length: int) -> Dataset[Sample]:
         return found.samples(request.synth, request.crops, seed, length, aligned)
 
     try:
-        if request.validation is not None:
-            validation = validate_on_scenes(request.validation, device)
-        else:
-            batch = request.synth.batch
-            fixed = samples(2**31 - 1, 8 * batch)
-            validation = _validate_on_samples(fixed, 8 * batch, batch, device)
+        validations = _validations(request, samples, device)
     except InputError:
         _remove_aligned(request.run)
         raise
     _write_settings(request.run, settings)  # only now: a run is there once its input is sound
-    data = samples(request.config.seed, request.config.steps * request.config.batch)
-    network = network.to(device, memory_format=torch.channels_last)  # pyright: ignore
-    trained = train(
-        network,
-        data,
-        request.config,
-        request.run,
-        device,
-        validation=validation,
-        on_progress=on_progress,
-    )
-    trained = trained.to("cpu", memory_format=torch.contiguous_format)  # pyright: ignore
-    folder = request.run / request.run.resolve().name
+    length = max(config.steps_of(stage) for stage in config.stages) * config.batch
+    data = samples(config.seed, length)
+    network = _to(network, device, torch.channels_last)
     facts = {k: v for k, v in settings.items() if k not in ("architecture", "hyper_parameters")}
     facts["folders"] = [os.path.basename(f) for f in settings["folders"]]  # noqa: PTH119
     try:
-        save_model(folder, trained, golden=golden_case(trained), training=facts)  # pyright: ignore
-    except OSError as error:
-        raise OutputError(f"cannot write the model to {folder}: {error}") from error
+        trained = train(
+            network,
+            data,
+            config,
+            request.run,
+            device,
+            perceptual=perceptual and perceptual.to(device),
+            validations=validations,
+            on_progress=on_progress,
+        )
+    except DivergedError as error:
+        raise _with_way_out(error, network, request.run, facts) from error
+    trained = _to(trained, torch.device("cpu"), torch.contiguous_format)
+    if "merge" in config.stages and config.encoders == "trained":
+        # The encoders have moved on: what was their decoder no longer fits.
+        trained.disentangle.tail = trained.disentangle.decoder = None
+    folder = request.run / request.run.resolve().name
+    _save(folder, trained, facts)
     _remove_aligned(request.run)
     return folder
+
+
+def _validations(
+    request: TrainRequest, samples: Callable[[int, int], Dataset[Sample]], device: torch.device
+) -> dict[Stage, Validation]:
+    """How each stage is validated: on given scenes, or on samples that it does not train on."""
+    config, pictures = request.config, request.run / PICTURES
+    found: dict[Stage, Validation] = {}
+    if "merge" in config.stages and request.validation is not None:
+        found["merge"] = validate_on_scenes(request.validation, device, pictures)
+    if set(config.stages) - set(found):
+        held_out = samples(2**31 - 1, VALIDATION_BATCHES * config.batch)
+        batches = fixed_batches(held_out, VALIDATION_BATCHES, config.batch, device)
+        found.setdefault("merge", validate_on_samples(batches, pictures))
+        found["disentangle"] = validate_decoding(batches, pictures)
+    return found
+
+
+def _precision(config: TrainConfig, device: torch.device) -> Literal["float32", "bf16"]:
+    able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    if config.precision == "auto":
+        return "bf16" if able else "float32"
+    if config.precision == "bf16" and not able:
+        raise DeviceError(
+            f"{device} does not train in bfloat16; take a newer CUDA device or --precision float32"
+        )
+    return config.precision
+
+
+def _encoders(request: TrainRequest, network: Network) -> Literal["frozen", "trained"]:
+    """Whether stage merge trains the encoders, or those of stage disentangle stay as they are."""
+    config = request.config
+    if "merge" not in config.stages:
+        return "trained"
+    disentangled = network.disentangle.decoder is not None
+    if config.encoders == "frozen" and request.start is None and not disentangled:
+        raise ModelError(
+            "--stage merge with frozen encoders needs trained ones; give a model by --start, or "
+            "--encoders trained"
+        )
+    if config.encoders != "auto":
+        return config.encoders
+    return "frozen" if disentangled else "trained"
+
+
+def _to(network: Network, device: torch.device, memory_format: torch.memory_format) -> Network:
+    return network.to(device, memory_format=memory_format)  # pyright: ignore
+
+
+def _save(folder: Path, network: Network, facts: dict[str, Any]) -> None:
+    try:
+        save_model(folder, network, golden=golden_case(network), training=facts)
+    except OSError as error:
+        raise OutputError(f"cannot write the model to {folder}: {error}") from error
+
+
+def _with_way_out(
+    error: DivergedError, network: Network, run: Path, facts: dict[str, Any]
+) -> InputError:
+    """Save the last good checkpoint as a model, and tell what to do with it."""
+    checkpoint = run / GOOD_CHECKPOINT
+    if not checkpoint.exists():
+        return InputError(f"{error}, before the first checkpoint; lower --learning-rate")
+    state = load_checkpoint(checkpoint)
+    average = AveragedModel(network)
+    average.load_state_dict(state["average"])
+    good = _to(average.module, torch.device("cpu"), torch.contiguous_format)  # pyright: ignore
+    folder = run / f"{run.resolve().name}-good"
+    _save(folder, good.eval(), facts)
+    return InputError(
+        f"{error}; the last good checkpoint, of step {state['step']} of stage {state['stage']}, is "
+        f"now the model {folder}: begin another run with --start {folder} and a lower "
+        "--learning-rate"
+    )

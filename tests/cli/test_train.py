@@ -11,13 +11,15 @@ from dfghdr_cli.io.radiance import write_radiance
 from dfghdr_cli.modelstore import load_model
 
 OPTIONS = ["--crop", "64", "--batch", "1", "--workers", "0", "--device", "cpu"]
-OPTIONS += ["--architecture", "dfgnet", "--width", "4"]
+OPTIONS += ["--architecture", "dfgnet", "--width", "4", "--no-perceptual"]
+OPTIONS += ["--disentangle-steps", "1"]
 
 
 @pytest.fixture(autouse=True)
 def place(tmp_path, monkeypatch):
     """A folder of its own with one HDR picture, and no models."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setattr(modelstore, "__file__", str(tmp_path / "package" / "modelstore.py"))
     monkeypatch.chdir(tmp_path)
     y, x = (axis[..., None] / 24.0 for axis in np.mgrid[0:96, 0:112])
@@ -36,9 +38,12 @@ def train(*arguments, code=0):
 def test_train_and_go_on(place):
     done = train("pictures", "--run", "mine", "--steps", 1, "--seed", 3)
     assert done.stdout == "mine/mine\n"
-    assert "PSNR-mu" in done.stderr
+    assert "disentangle, step 1:  PSNR " in done.stderr
+    assert "merge, step 1:  PSNR-mu " in done.stderr
     model = load_model("mine/mine")
-    assert model.info.hyper_parameters["width"] == 4
+    assert model.info.decoder
+    sizes = {"width": 4, "disentangle_width": 4, "code_length": 64}
+    assert model.info.hyper_parameters == {**sizes, "eau": True, "sau": True}
     assert model.info.training["seed"] == 3
 
     refused = train("pictures", "--run", "mine", "--steps", 2, "--seed", 3, code=3)
@@ -51,6 +56,19 @@ def test_train_and_go_on(place):
     assert load_model("mine/mine").digest != model.digest
     other = train("pictures", "--run", "mine", "--steps", 2, "--seed", 4, "--resume", code=4)
     assert "seed = 3, not 4" in other.stderr
+
+
+def test_the_papers_preset_and_ablation(place):
+    options = ["--preset", "paper", "--stage", "merge", "--encoders", "trained", "--no-eau"]
+    train("pictures", "--run", "mine", "--steps", 1, "--code-length", 5, *options)
+    info = load_model("mine/mine").info
+    assert info.hyper_parameters["code_length"] == 5
+    assert (info.hyper_parameters["eau"], info.hyper_parameters["sau"]) == (False, True)
+    facts = info.training
+    assert (facts["stage"], facts["encoders"]) == ("merge", "trained")
+    assert (facts["learning_rate"], facts["schedule"], facts["average"]) == (1e-4, "drop", 0.0)
+    assert facts["loss"] == {"squared": 0.0, "logarithm": 0.0, "merged": 0.0}
+    assert facts["synth"]["crop"] == 64  # said in OPTIONS
 
 
 def test_quiet_says_nothing_but_the_result(place):
@@ -72,6 +90,18 @@ def test_quiet_says_nothing_but_the_result(place):
         (["--run", "mine"], 2, "FOLDERS"),
         (["pictures", "--run", "mine", "--steps", "0"], 2, "--steps"),
         (["pictures", "--run", "mine", "--architecture", "dfgmerge"], 2, "--width"),
+        (["pictures", "--run", "mine", "--perceptual"], 4, "--vgg"),
+        (["pictures", "--run", "mine", "--perceptual", "--vgg", "nowhere"], 4, "nowhere"),
+        (["pictures", "--run", "mine", "--perceptual", "--vgg", "pictures/one.exr"], 4, "one.exr"),
+        (["pictures", "--run", "mine", "--no-eau", "--no-sau"], 5, "attention"),
+        (["pictures", "--run", "mine", "--stage", "merge", "--encoders", "frozen"], 5, "--start"),
+        (["pictures", "--run", "mine", "--precision", "bf16"], 6, "--precision"),
+        (["pictures", "--run", "mine", "--stage", "disentangle", "--minutes", "1"], 2, "--minutes"),
+        (
+            ["pictures", "--run", "mine", "--stage", "merge", "--disentangle-minutes", 1],
+            2,
+            "belongs",
+        ),
     ],
 )
 def test_exit_codes(arguments, code, word, place):

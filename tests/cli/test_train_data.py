@@ -13,7 +13,7 @@ from dfghdr_cli.core.types import RadianceImage
 from dfghdr_cli.io.radiance import write_radiance
 
 OPTIONS = ["--crop", "64", "--batch", "1", "--workers", "0", "--device", "cpu", "--steps", "1"]
-OPTIONS += ["--architecture", "dfgnet", "--width", "4", "--run", "runs/mine"]
+OPTIONS += ["--architecture", "dfgnet", "--width", "4", "--run", "runs/mine", "--stage", "merge"]
 
 
 @pytest.fixture(autouse=True)

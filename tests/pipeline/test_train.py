@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -23,10 +24,18 @@ from dfghdr_cli.nets.golden import TOLERANCE
 from dfghdr_cli.nets.registry import build
 from dfghdr_cli.pipeline.train import TrainRequest, train_model
 from dfghdr_cli.pipeline.training_data import load_training_data
-from dfghdr_cli.training.loop import TrainConfig
+from dfghdr_cli.training import guard
+from dfghdr_cli.training.config import TrainConfig
+from dfghdr_cli.training.losses import PAPER_MERGE_LOSS
 from dfghdr_cli.training.synth import SynthConfig
 
 TINY = {"width": (8, 8, 8), "disentangle_width": 4, "code_length": 8}
+
+
+THREE = TrainConfig(
+    stage="merge", steps=3, batch=1, workers=0, warm_up=1, checkpoint_every=1, seed=7
+)
+BOTH = replace(THREE, stage="all", disentangle_steps=2, perceptual=0.0)
 
 
 @pytest.fixture
@@ -36,7 +45,7 @@ def request_(pictures, tmp_path):
         [pictures],
         tmp_path / "runs" / "mine",
         hyper_parameters=TINY,
-        config=TrainConfig(steps=3, batch=1, workers=0, warm_up=1, checkpoint_every=1, seed=7),
+        config=THREE,
         synth=SynthConfig(crop=64, margin=8, batch=1),
         device="cpu",
     )
@@ -68,7 +77,7 @@ def test_a_model_comes_out(architecture, hyper_parameters, request_):
     folder = train_model(request, seen.append)
     assert folder == request.run / "mine"
     assert [now.step for now in seen] == [1, 2, 3]
-    assert seen[-1].psnr_mu > 0
+    assert seen[-1].psnr > 0
     model = load_model(str(folder))
     assert verify(model) <= TOLERANCE
     assert model.info.architecture == architecture
@@ -107,17 +116,117 @@ def test_resumed_is_uninterrupted_and_another_seed_is_not(request_):
         ("hyper_parameters", {"hyper_parameters": {**TINY, "code_length": 4}}),
         ("architecture", {"architecture": "dfgnet", "hyper_parameters": {"width": 4}}),
         ("synth", {"synth": SynthConfig(crop=72, margin=8, batch=1)}),
-        ("seed", {"config": TrainConfig(steps=3, batch=1, workers=0, seed=8)}),
-        ("batch", {"config": TrainConfig(steps=3, batch=2, workers=0, seed=7)}),
+        ("seed", {"config": replace(THREE, seed=8)}),
+        ("batch", {"config": replace(THREE, batch=2)}),
+        ("learning_rate", {"config": replace(THREE, learning_rate=1e-3)}),
+        ("loss", {"config": replace(THREE, loss=PAPER_MERGE_LOSS)}),
+        ("start", {"start": "other", "hyper_parameters": {}}),
+        ("folders", {"folders": [Path()]}),
     ],
 )
-def test_a_run_is_resumed_with_its_own_settings_only(name, change, request_):
+def test_a_run_is_resumed_with_its_own_settings_only(name, change, request_, models_dir):
+    install_model(build("dfgmerge", TINY), "other", models_dir)
+    if change.get("start"):
+        change = {"hyper_parameters": {}, **change}
     with pytest.raises(Killed):
         train_model(request_, killed_after(2))
     before = (request_.run / "config.json").read_bytes()
     with pytest.raises(InputError, match=f"started with {name} = .*the same settings"):
         train_model(replace(request_, resume=True, **change))
     assert (request_.run / "config.json").read_bytes() == before
+
+
+def disentangled(network):
+    """The parts that stage disentangle trains."""
+    return network.disentangle.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("architecture", "hyper_parameters"),
+    [("dfgmerge", TINY), ("dfgnet", {"width": 4, "disentangle_width": 4, "code_length": 8})],
+)
+def test_both_stages_and_what_they_leave(architecture, hyper_parameters, request_):
+    request = replace(
+        request_, architecture=architecture, hyper_parameters=hyper_parameters, config=BOTH
+    )
+    seen = []
+    both = load_model(str(train_model(request, seen.append)))
+    assert [(now.stage, now.step) for now in seen][1:3] == [("disentangle", 2), ("merge", 1)]
+    pictures = sorted(path.name for path in (request.run / "validation").iterdir())
+    assert pictures == ["disentangle-000002.png", "merge-000003.png"]
+    assert both.info.decoder
+    assert verify(both) <= TOLERANCE
+    assert both.info.training["encoders"] == "frozen"
+
+    # One after the other is the same: the second stage takes the encoders as they are.
+    apart = replace(request, run=request.run.with_name("first"))
+    first = train_model(replace(apart, config=replace(BOTH, stage="disentangle")))
+    encoders = disentangled(load_model(str(first)).network)
+    for key, value in disentangled(both.network).items():
+        assert torch.equal(value, encoders[key])
+    second = replace(apart, run=request.run.with_name("second"), start=str(first))
+    second = replace(second, hyper_parameters={}, config=THREE)
+    later = load_model(str(train_model(second)))
+    assert later.info.decoder
+    assert later.info.training["encoders"] == "frozen"
+    for key, value in disentangled(later.network).items():
+        assert torch.equal(value, encoders[key])
+
+    # Trained on, they leave their decoder behind.
+    third = replace(second, run=request.run.with_name("third"))
+    third = load_model(str(train_model(replace(third, config=replace(THREE, encoders="trained")))))
+    assert not third.info.decoder
+    assert verify(third) <= TOLERANCE
+    moved = disentangled(third.network)
+    assert any(not torch.equal(value, encoders[key]) for key, value in moved.items())
+
+
+def test_a_model_without_decoder_can_be_disentangled(request_, models_dir):
+    first = build("dfgmerge", TINY)
+    install_model(first, "first", models_dir)
+    still = replace(BOTH, stage="disentangle", learning_rate=0.0)
+    request = replace(request_, start="first", hyper_parameters={}, config=still)
+    model = load_model(str(train_model(request)))
+    assert model.info.decoder
+    own = model.network.state_dict()
+    assert all(torch.equal(value, own[key]) for key, value in first.state_dict().items())
+
+
+def test_frozen_encoders_must_have_been_trained(request_):
+    with pytest.raises(ModelError, match="--start"):
+        train_model(replace(request_, config=replace(THREE, encoders="frozen")))
+
+
+def test_perceptual_terms_need_weights(request_, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "nothing"))
+    request = replace(request_, config=replace(BOTH, perceptual=0.3))
+    with pytest.raises(InputError, match=r"--vgg FILE.*--no-perceptual"):
+        train_model(request)
+    assert not request.run.exists()
+
+
+def test_bfloat16_needs_a_device_that_can(request_):
+    with pytest.raises(DeviceError, match="--precision float32"):
+        train_model(replace(request_, config=replace(THREE, precision="bf16")))
+
+
+def test_a_diverged_run_leaves_its_last_good_model(request_, monkeypatch):
+    monkeypatch.setattr(guard, "ERRORS", 2)
+    check, steps = guard.Guard.check_loss, []
+
+    def worse(self, loss, error, batch):
+        steps.append(batch)
+        check(self, loss, error * (10.0 if len(steps) > 4 else 1.0), batch)
+
+    monkeypatch.setattr(guard.Guard, "check_loss", worse)
+    config = replace(THREE, steps=8, checkpoint_every=3)
+    with pytest.raises(
+        InputError, match=r"step [456] .*samples [456].*of step 3 .*--start"
+    ) as info:
+        train_model(replace(request_, config=config))
+    good = request_.run / "mine-good"
+    assert str(good) in str(info.value)
+    assert verify(load_model(str(good))) <= TOLERANCE
 
 
 def test_more_steps_are_no_other_run(request_):
@@ -164,6 +273,7 @@ def test_pictures_too_dark_to_expose_are_a_sentence(request_, tmp_path):
 
 def test_other_refusals_leave_nothing(request_):
     for change, error in (
+        ({"hyper_parameters": {"eau": False, "sau": False}}, ModelError),
         ({"synth": SynthConfig(crop=68, margin=8, batch=1)}, ModelError),
         ({"hyper_parameters": {"depth": 3}}, ModelError),
         ({"architecture": "resnet"}, ModelError),
@@ -208,7 +318,7 @@ def test_scenes_with_truth_can_validate(request_, pictures, tmp_path):
     assert cv2.imwrite(str(scene / "HDRImg.hdr"), truth[..., ::-1])
     seen = []
     train_model(replace(request_, validation=tmp_path / "scenes"), seen.append)
-    assert seen[-1].psnr_mu > 40  # nothing moves, and the network is hardly trained
+    assert seen[-1].psnr > 40  # nothing moves, and the network is hardly trained
     with pytest.raises(InputError, match="no scene"):
         train_model(replace(request_, run=tmp_path / "other", validation=pictures))
     assert not (tmp_path / "other").exists()

@@ -26,8 +26,8 @@ from dfghdr_cli.pipeline.training_data import (
     aligned_scene,
     load_training_data,
 )
-from dfghdr_cli.training.loop import TrainConfig, step_loss
-from dfghdr_cli.training.losses import MergeLossConfig
+from dfghdr_cli.training.config import TrainConfig
+from dfghdr_cli.training.objectives import MergeObjective
 from dfghdr_cli.training.synth import SynthConfig, to_candidates
 
 SYNTH = SynthConfig(crop=64, margin=8, batch=2)
@@ -264,14 +264,21 @@ def test_training_on_scenes_lowers_the_loss(kalantari, pictures, tmp_path):
         architecture="dfgnet",
         hyper_parameters={"width": 4, "disentangle_width": 4, "code_length": 8},
         config=TrainConfig(
-            steps=30, batch=2, workers=0, warm_up=1, seed=7, learning_rate=3e-3, average=0.5
+            stage="merge",
+            steps=30,
+            batch=2,
+            workers=0,
+            warm_up=1,
+            seed=7,
+            learning_rate=3e-3,
+            average=0.5,
         ),
         synth=SYNTH,
         device="cpu",
     )
     seen = []
     train_model(request, seen.append)
-    assert seen[-1].psnr_mu > 0
+    assert seen[-1].psnr > 0
     torch.manual_seed(7)
     first = build("dfgnet", request.hyper_parameters)
     model = request.run / "mine"
@@ -280,7 +287,7 @@ def test_training_on_scenes_lowers_the_loss(kalantari, pictures, tmp_path):
     batch = default_collate([data[index] for index in range(8)])
     with torch.no_grad():
         before, after = (
-            float(step_loss(network, batch, MergeLossConfig())) for network in (first, trained)
+            float(MergeObjective(network, TrainConfig())(batch)[0]) for network in (first, trained)
         )
     assert after < 0.7 * before
     facts = load_model(str(model)).info.training
@@ -298,7 +305,9 @@ def test_a_mixed_training_resumes_exactly(kalantari, pictures, tmp_path):
         [kalantari, pictures],
         tmp_path / "mine",
         hyper_parameters={"width": (8, 8, 8), "disentangle_width": 4, "code_length": 8},
-        config=TrainConfig(steps=4, batch=1, workers=0, warm_up=1, checkpoint_every=1, seed=7),
+        config=TrainConfig(
+            stage="merge", steps=4, batch=1, workers=0, warm_up=1, checkpoint_every=1, seed=7
+        ),
         synth=replace(SYNTH, batch=1),
         device="cpu",
     )

@@ -67,10 +67,11 @@ def samples(pictures):
 def network():
     """A function of the architecture: always the same small random network."""
 
-    def make(architecture="dfgmerge"):
+    def make(architecture="dfgmerge", *, decoder=False):
         torch.manual_seed(0)
         if architecture == "dfgnet":
-            return build("dfgnet", {"width": 4, "disentangle_width": 4, "code_length": 8})
-        return build("dfgmerge", TINY)
+            sizes = {"width": 4, "disentangle_width": 4, "code_length": 8}
+            return build("dfgnet", sizes, decoder=decoder)
+        return build("dfgmerge", TINY, decoder=decoder)
 
     return make

@@ -3,29 +3,29 @@
 import csv
 import logging
 import math
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 from collections import namedtuple
+from dataclasses import replace
 
 import pytest
 import torch
 from torch.utils.data import default_collate
 
-from dfghdr_cli.errors import InputError, ModelError
-from dfghdr_cli.training.loop import (
-    TrainConfig,
-    learning_rate,
-    save_checkpoint,
-    train,
-    validate_on_batches,
-)
+from dfghdr_cli.errors import ModelError
+from dfghdr_cli.training.checkpoint import save_checkpoint
+from dfghdr_cli.training.config import TrainConfig, learning_rate
+from dfghdr_cli.training.guard import DivergedError
+from dfghdr_cli.training.loop import train
+from dfghdr_cli.training.losses import psnr_mu
+from dfghdr_cli.training.objectives import restore
+from dfghdr_cli.training.synth import to_candidates
 
 CPU = torch.device("cpu")
-SIX = TrainConfig(
-    steps=6, batch=2, warm_up=2, workers=0, checkpoint_every=2, validate_every=3, average=0.5
-)
+MERGE = TrainConfig(stage="merge", batch=2, workers=0)
+SIX = replace(MERGE, steps=6, warm_up=2, checkpoint_every=2, validate_every=3, average=0.5)
+BOTH = replace(SIX, stage="all", disentangle_steps=5, perceptual=0.0)
 
 Run = namedtuple("Run", "network average folder")
 
@@ -47,11 +47,14 @@ def run(network, samples, tmp_path):
         data=samples,
         **options,
     ):
-        trained = network(architecture)
+        trained = network(architecture, decoder=config.stage != "merge")
         (tmp_path / folder).mkdir(exist_ok=True)
 
+        seen = []
+
         def on_progress(now):
-            if now.step == killed_after:
+            seen.append(now)
+            if len(seen) == killed_after:
                 raise Killed
 
         options.setdefault("on_progress", on_progress)
@@ -81,19 +84,26 @@ def test_learning_rate():
     assert learning_rate(TrainConfig(learning_rate=1.0, warm_up=0), 0, 0.0) == 1.0
 
 
+def quality(network, batches):
+    """Mean PSNR-mu [dB]."""
+    with torch.no_grad():
+        pairs = [(restore(network, to_candidates(batch))[0], batch["truth"]) for batch in batches]
+    return float(torch.cat([psnr_mu(*pair) for pair in pairs]).mean())
+
+
 @pytest.mark.parametrize("architecture", ["dfgmerge", "dfgnet"])
 def test_it_learns(architecture, network, samples, run):
-    config = TrainConfig(steps=25, batch=2, learning_rate=1e-2, warm_up=5, workers=0, average=0.9)
+    config = replace(MERGE, steps=25, learning_rate=1e-2, warm_up=5, average=0.9)
     batches = [default_collate([samples[n], samples[n + 1]]) for n in (0, 2)]
-    before = validate_on_batches(batches, network(architecture))
+    before = quality(network(architecture), batches)
     trained = run(config, architecture=architecture)
-    assert validate_on_batches(batches, trained.network) > before + 2
-    assert validate_on_batches(batches, trained.average) > before + 2
+    assert quality(trained.network, batches) > before + 2
+    assert quality(trained.average, batches) > before + 2
 
 
 def test_the_average_follows_the_weights(run):
     """It starts as the first step's weights, then moves (1 - decay) of the way to the latest."""
-    config = TrainConfig(batch=2, workers=0, average=0.75, learning_rate=1e-2, warm_up=0, steps=2)
+    config = replace(MERGE, average=0.75, learning_rate=1e-2, warm_up=0, steps=2)
     done = run(config)
     first = run(config, folder="first", killed_after=1).network.state_dict()
     for key, value in done.average.state_dict().items():
@@ -112,6 +122,16 @@ def test_resumed_is_uninterrupted(killed_after, architecture, run):
     assert same(whole.average, parts.average)
 
 
+@pytest.mark.parametrize("killed_after", [1, 3, 5, 6, 8])
+def test_both_stages_resumed_are_uninterrupted(killed_after, run):
+    """The first stage ends at 5, the second at 11; checkpoints lie at 2, 4, 5, 7, 9, 11."""
+    whole = run(BOTH, folder="whole", architecture="dfgnet")
+    run(BOTH, folder="parts", architecture="dfgnet", killed_after=killed_after)
+    parts = run(BOTH, folder="parts", architecture="dfgnet")
+    assert same(whole.network, parts.network)
+    assert same(whole.average, parts.average)
+
+
 def test_resuming_a_finished_run_changes_nothing(run):
     first, again = run(), run()
     assert same(first.network, again.network)
@@ -121,12 +141,8 @@ def test_resuming_a_finished_run_changes_nothing(run):
 def test_the_number_of_workers_changes_nothing(run, synthesiser):
     data = synthesiser(length=12)
     alone = run(folder="alone", data=data)
-    helped = run(TrainConfig(**{**_fields(SIX), "workers": 1}), folder="helped", data=data)
+    helped = run(replace(SIX, workers=1), folder="helped", data=data)
     assert same(alone.network, helped.network)
-
-
-def _fields(config):
-    return {name: getattr(config, name) for name in config.__slots__}
 
 
 def test_an_interrupted_checkpoint_leaves_the_previous_one(run):
@@ -194,7 +210,7 @@ def test_a_loss_that_is_not_finite_names_the_samples(run, samples):
                 return sample
             return {**sample, "truth": sample["truth"] * float("nan")}
 
-    with pytest.raises(InputError, match=r"step 2 \(samples 4 to 5\)"):
+    with pytest.raises(DivergedError, match=r"step 2 of stage merge \(samples 4 to 5\)"):
         run(data=Spoilt(samples.samples))
 
 
@@ -202,13 +218,13 @@ def test_a_gradient_that_is_not_finite_is_skipped(network, samples, tmp_path, ca
     trained, before = network(), network()
     trained.head2.weight.register_hook(lambda gradient: gradient * math.inf)
     with caplog.at_level(logging.WARNING, "dfghdr_cli"):
-        train(trained, samples, TrainConfig(steps=1, batch=2, workers=0), tmp_path, CPU)
+        train(trained, samples, replace(MERGE, steps=1), tmp_path, CPU)
     assert same(trained, before)
-    assert "skipped samples 0 to 1" in caplog.text
+    assert "skipped step 0 of stage merge (samples 0 to 1)" in caplog.text
 
 
 def test_a_run_may_be_limited_by_time(run):
-    config = TrainConfig(steps=100_000, minutes=0.01, batch=2, workers=0)
+    config = replace(MERGE, steps=100_000, minutes=0.01)
     done = run(config)
     assert 0 < torch.load(done.folder / "checkpoint.pt", weights_only=True)["step"] < 1000
     resumed = run(config)
@@ -216,69 +232,108 @@ def test_a_run_may_be_limited_by_time(run):
 
 
 def test_no_time_at_all_is_no_training(run, network):
-    assert same(run(TrainConfig(steps=5, minutes=0.0, batch=2, workers=0)).average, network())
+    assert same(run(replace(MERGE, steps=5, minutes=0.0)).average, network())
 
 
-def test_progress_validation_and_log(run, network):
+def test_progress_validation_and_log(run):
     seen, validated = [], []
 
-    def validation(average):
-        validated.append(average)
+    def validation(average, step):
+        validated.append((average, step))
         return 30.0 + len(validated)
 
-    done = run(on_progress=seen.append, validation=validation)
-    assert [now.step for now in seen] == [1, 2, 3, 4, 5, 6]
-    assert [now.psnr_mu for now in seen] == [None, None, 31.0, None, None, 32.0]
-    assert seen[-1].fraction == 1
-    assert all(now.loss > 0 and now.samples_per_second > 0 for now in seen)
-    assert validated[-1] is done.average
-    with (done.folder / "log.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [(int(row["step"]), float(row["psnr_mu"])) for row in rows] == [(3, 31), (6, 32)]
+    validations = {"disentangle": validation, "merge": validation}
+    done = run(BOTH, on_progress=seen.append, validations=validations)
+    assert [(now.stage, now.step) for now in seen] == [
+        *(("disentangle", step) for step in range(1, 6)),
+        *(("merge", step) for step in range(1, 7)),
+    ]
+    assert {now.stage: now.steps for now in seen} == {"disentangle": 5, "merge": 6}
+    psnr = [None, None, 31.0, None, 32.0, None, None, 33.0, None, None, 34.0]
+    assert [now.psnr for now in seen] == psnr
+    assert (seen[4].fraction, seen[5].fraction, seen[-1].fraction) == (1, 1 / 6, 1)
+    assert all(now.loss > 0 and now.samples_per_second > 0 for now in seen[:5])
+    assert all(0 < now.waiting < 1 for now in seen)
+    assert validated[-1][0] is done.average
+    assert [step for _, step in validated] == [3, 5, 3, 6]
+    rows = table(done.folder)
+    assert [(row["stage"], row["step"], float(row["psnr"])) for row in rows] == [
+        ("disentangle", "3", 31),
+        ("disentangle", "5", 32),
+        ("merge", "3", 33),
+        ("merge", "6", 34),
+    ]
+    assert all(float(row["data_s"]) >= 0 < float(row["network_s"]) for row in rows)
 
 
-PROGRAM = """
-import sys
-from pathlib import Path
-import torch
-from dfghdr_cli.nets.registry import build
-from dfghdr_cli.training.loop import TrainConfig, train
-
-samples, folder = map(Path, sys.argv[1:])
-torch.set_num_threads(1)
-torch.manual_seed(0)
-network = build("dfgmerge", {hyper_parameters!r})
-data = torch.load(samples, weights_only=True) * 10
-train(network, data, {config!r}, folder, torch.device("cpu"),
-      on_progress=lambda now: print(now.step, flush=True))
-"""
+def table(folder):
+    with (folder / "log.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
-def test_killed_twice_and_resumed_is_uninterrupted(run, network, samples, tmp_path):
-    config = TrainConfig(**{**_fields(SIX), "steps": 14, "checkpoint_every": 1})
-    program = PROGRAM.format(hyper_parameters=_fields(network().config), config=config)
-    program = "from dfghdr_cli.training.losses import MergeLossConfig\n" + program
-    torch.save(
-        [{k: torch.as_tensor(v) for k, v in s.items()} for s in samples.samples],
-        tmp_path / "samples.pt",
+@pytest.mark.parametrize("killed_after", [1, 3, 4, 8, 9])
+def test_a_resumed_log_repeats_nothing(killed_after, run):
+    config = replace(BOTH, validate_every=1, checkpoint_every=3)
+    validations = dict.fromkeys(config.stages, lambda average, step: 30.0)
+    folder = run(config, killed_after=killed_after, validations=validations).folder
+    with (folder / "log.csv").open("a") as file:
+        file.write("merge,77")  # the rest of the row is lost
+    done = run(config, validations=validations)
+    steps = [(row["stage"], int(row["step"])) for row in table(done.folder)]
+    expected = [("disentangle", step) for step in range(1, 6)]
+    assert steps == expected + [("merge", step) for step in range(1, 7)]
+
+
+def train_until_killed(network, data, config, folder, at, in_checkpoint):
+    """The body of a process that kills itself at the end of a step, or while it saves."""
+    save, saved = torch.save, []
+
+    def kill():
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def save_half(state, file):
+        saved.append(file)
+        if len(saved) == in_checkpoint:
+            file.write(b"half of it" * 1000)
+            file.flush()
+            kill()
+        save(state, file)
+
+    torch.save = save_half
+    train(
+        network,
+        data,
+        config,
+        folder,
+        CPU,
+        on_progress=lambda now: kill() if (now.stage, now.step) == at else None,
     )
+
+
+def test_killed_again_and_again_and_resumed_is_uninterrupted(run, network, samples, tmp_path):
+    """By SIGKILL in both stages: after steps, and while one of the two checkpoints is written."""
+    config = replace(BOTH, disentangle_steps=6, steps=8, checkpoint_every=1)
     (tmp_path / "parts").mkdir()
-    reached = []
-    for last in (2, 6):
-        with subprocess.Popen(
-            [sys.executable, "-c", program, tmp_path / "samples.pt", tmp_path / "parts"],
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        ) as process:
-            for line in process.stdout:
-                reached.append(int(line))
-                if reached[-1] >= last:
-                    process.send_signal(signal.SIGKILL)
-                    break
-        assert process.returncode == -signal.SIGKILL
-    assert sorted(set(reached)) == list(range(1, max(reached) + 1))
-    assert max(reached) < 14
-    parts, whole = run(config, folder="parts"), run(config, folder="whole")
+    kills = [
+        (("disentangle", 2), 0),
+        (None, 3),
+        (None, 4),
+        (("merge", 1), 0),
+        (None, 1),
+        (None, 2),
+        (("merge", 5), 0),
+    ]
+    context = multiprocessing.get_context("fork")
+    for at, in_checkpoint in kills:
+        trained = network("dfgnet", decoder=True)
+        arguments = (trained, samples, config, tmp_path / "parts", at, in_checkpoint)
+        process = context.Process(target=train_until_killed, args=arguments)
+        process.start()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+    parts = run(config, folder="parts", architecture="dfgnet")
+    whole = run(config, folder="whole", architecture="dfgnet")
     assert same(whole.network, parts.network)
     assert same(whole.average, parts.average)
+    steps = [[(row["stage"], row["step"]) for row in table(r.folder)] for r in (parts, whole)]
+    assert steps[0] == steps[1]

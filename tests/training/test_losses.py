@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch.utils.data import default_collate
 
-from dfghdr_cli.training.loop import step_loss
+from dfghdr_cli.training.config import TrainConfig
 from dfghdr_cli.training.losses import (
     PAPER_MERGE_LOSS,
     MergeLossConfig,
     merge_loss,
     psnr_mu,
 )
+from dfghdr_cli.training.objectives import MergeObjective
 from dfghdr_cli.training.synth import to_candidates
 
 
@@ -69,9 +70,8 @@ def test_the_merge_before_its_correction_is_judged_too(network, samples):
         assert not torch.equal(merge.radiance, merge.merged)
         own = merge_loss(merge.radiance, batch["truth"], config)
         before = merge_loss(merge.merged, batch["truth"], config)
-        assert step_loss(trained, batch, config).item() == pytest.approx(
-            (own + 0.3 * before).item()
-        )
+        loss, _ = MergeObjective(trained, TrainConfig(loss=config))(batch)
+        assert loss.item() == pytest.approx((own + 0.3 * before).item())
 
 
 def test_a_painted_picture_has_no_merge_to_judge(network, samples):
@@ -81,4 +81,6 @@ def test_a_painted_picture_has_no_merge_to_judge(network, samples):
         painted = trained(to_candidates(batch))
         expected = merge_loss(painted, batch["truth"], PAPER_MERGE_LOSS).item()
         for config in (PAPER_MERGE_LOSS, MergeLossConfig(squared=0, logarithm=0, merged=9)):
-            assert step_loss(trained, batch, config).item() == pytest.approx(expected)
+            loss, terms = MergeObjective(trained, TrainConfig(loss=config))(batch)
+            assert loss.item() == pytest.approx(expected)
+            assert terms["error"].item() == pytest.approx(expected)

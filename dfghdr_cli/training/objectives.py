@@ -1,0 +1,172 @@
+"""What the two stages of training minimise, as modules from a batch of samples to a scalar.
+
+An objective holds the network, so that what runs it (one process or several) sees one module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from dfghdr_cli.core.tonemap import mu_law
+from dfghdr_cli.nets.candidates import Candidates, code_from_linear
+from dfghdr_cli.nets.dfg import Role
+from dfghdr_cli.nets.disentangle import from_signed, to_signed
+from dfghdr_cli.nets.registry import Network
+from dfghdr_cli.training.config import TrainConfig
+from dfghdr_cli.training.losses import merge_loss
+from dfghdr_cli.training.perceptual import PerceptualDistance
+from dfghdr_cli.training.synth import to_candidates
+
+Batch = dict[str, Tensor]
+Terms = dict[str, Tensor]
+"""Parts of a loss, for the log; "error" is never negative, and small when all is well."""
+
+
+def restore(network: Network, candidates: Candidates) -> tuple[Tensor, Tensor | None]:
+    """The HDR image (B, 3, H, W) in network space, and the merge before its correction if any."""
+    if network.paints:
+        return network(candidates), None
+    merge = network(candidates)
+    return merge.radiance, merge.merged
+
+
+def re_exposed(truth: Tensor, candidates: Candidates) -> Tensor:
+    """Y'_i of eq. (3): the codes the frames would have, had nothing moved; (B, K, 3, H, W).
+
+    The published code re-exposes the truth, clips it and encodes it: clip(H * t_i)^(1/2.2).
+
+    Args:
+        truth: (B, 3, H, W) in network space [0, 1].
+        candidates: give the exposures.
+    """
+    gain = torch.exp2(candidates.stops) * candidates.peak[:, None]
+    return code_from_linear(truth[:, None] * gain[..., None, None, None])
+
+
+def disentangle_cases(network: Network, batch: Batch) -> tuple[Tensor, Tensor, int]:
+    """What stage disentangle looks at.
+
+    Args:
+        network: decides in which size its encoders see images.
+        batch: collated samples.
+
+    Returns:
+        X_i and Y'_i, each (B, K, 3, h, w) gamma codes of the K frames from dark to bright, and
+        which of them is the reference.
+    """
+    frames = to_candidates(batch).unwarped()
+    targets = replace(frames, code=re_exposed(batch["truth"], frames))
+    reference = frames.roles.index(Role.REFERENCE)
+    return network.images(frames), network.images(targets), reference
+
+
+def decode_frames(
+    network: Network, images: Tensor, reference: int
+) -> tuple[Tensor, Tensor, list[int]]:
+    """D(E_sp(X_i), E_ex(X_i)) and D(E_sp(X_2), E_ex(X_i)) as gamma codes, not clipped.
+
+    Args:
+        network: with its decoder.
+        images: X_i, (B, K, 3, h, w) gamma codes.
+        reference: index of X_2.
+
+    Returns:
+        The first for all i, (B, K, 3, h, w); the second for all i but the reference,
+        (B, K - 1, 3, h, w); and those i.
+    """
+    disentangle, count = network.disentangle, images.shape[1]
+    others = [i for i in range(count) if i != reference]
+    flat = to_signed(images.flatten(0, 1))
+    codes = disentangle.exposure(flat)
+    spatial = disentangle.spatial_code(flat)
+    moved = spatial.unflatten(0, (-1, count))[:, [reference] * len(others)].flatten(0, 1)
+    chosen = codes.unflatten(0, (-1, count))[:, others].flatten(0, 1)
+    assert disentangle.decoder is not None  # or spatial_code would have refused
+    decoded = disentangle.decoder(torch.cat([spatial, moved]), torch.cat([codes, chosen]))
+    own, other = from_signed(decoded).split([len(flat), len(moved)])
+    return own.unflatten(0, (-1, count)), other.unflatten(0, (-1, len(others))), others
+
+
+class DisentangleObjective(nn.Module):
+    """L_DIS of eq. (6): reconstruction (1), (4) and perceptual (2), (5) terms.
+
+    Sums over frames are sums; within a frame, |.|_1 is the mean over pixels of gamma codes in
+    [0, 1].
+    """
+
+    def __init__(
+        self, network: Network, config: TrainConfig, perceptual: PerceptualDistance | None
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.config = config
+        self.perceptual = perceptual if config.perceptual else None
+
+    def trained(self) -> Iterator[nn.Parameter]:
+        """The parameters that this stage trains."""
+        return self.network.disentangle.parameters()
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Terms]:
+        """Loss of a collated batch of samples."""
+        images, targets, reference = disentangle_cases(self.network, batch)
+        with trunk_precision(images.device, self.config):
+            own, other, others = decode_frames(self.network, images, reference)
+        own, other, targets = own.float(), other.float(), targets[:, others]
+        count = images.shape[1]
+        recon1 = count * (own - images).abs().mean()
+        recon2 = len(others) * (other - targets).abs().mean()
+        loss = recon1 + recon2
+        terms = {"error": loss, "recon1": recon1, "recon2": recon2}
+        if self.perceptual is not None:
+            per1 = count * self.perceptual(own.flatten(0, 1), images.flatten(0, 1))
+            per2 = len(others) * self.perceptual(other.flatten(0, 1), targets.flatten(0, 1))
+            loss = loss + self.config.perceptual * (per1 + per2)
+            terms |= {"per1": per1, "per2": per2}
+        return loss, {name: term.detach() for name, term in terms.items()}
+
+
+class MergeObjective(nn.Module):
+    """L_DFG of eq. (11) with our terms beside it (`MergeLossConfig`)."""
+
+    def __init__(self, network: Network, config: TrainConfig) -> None:
+        super().__init__()
+        self.network = network
+        self.config = config
+        disentangle = network.disentangle
+        self.frozen = config.encoders == "frozen" or (
+            config.encoders == "auto" and disentangle.decoder is not None
+        )
+
+    def trained(self) -> Iterator[nn.Parameter]:
+        """The parameters that this stage trains."""
+        for name, parameter in self.network.named_parameters():
+            if not name.startswith("disentangle."):
+                yield parameter
+        if not self.frozen:
+            yield from self.network.disentangle.exposure.parameters()
+            yield from self.network.disentangle.spatial.parameters()
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Terms]:
+        """Loss of a collated batch of samples."""
+        truth, config = batch["truth"], self.config.loss
+        candidates = to_candidates(batch)
+        with trunk_precision(truth.device, self.config):
+            radiance, merged = restore(self.network, candidates)
+        loss = merge_loss(radiance.float(), truth, config)
+        if merged is not None and config.merged:
+            loss = loss + config.merged * merge_loss(merged.float(), truth, config)
+        with torch.no_grad():
+            error = (mu_law(radiance.float().clamp(0.0, 1.0)) - mu_law(truth)).abs().mean()
+        return loss, {"error": error}
+
+
+Objective = DisentangleObjective | MergeObjective
+
+
+def trunk_precision(device: torch.device, config: TrainConfig) -> torch.autocast:
+    """A context in which the networks' convolutions compute in the configured precision."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")

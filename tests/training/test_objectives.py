@@ -1,0 +1,116 @@
+"""Stage disentangle against eq. (1) to (6), and what each stage trains."""
+
+import pytest
+import torch
+from torch.utils.data import default_collate
+
+from dfghdr_cli.nets.disentangle import to_signed
+from dfghdr_cli.training.config import TrainConfig
+from dfghdr_cli.training.objectives import (
+    DisentangleObjective,
+    MergeObjective,
+    disentangle_cases,
+    re_exposed,
+)
+from dfghdr_cli.training.synth import to_candidates
+
+
+@pytest.fixture
+def batch(samples):
+    return default_collate([samples[0], samples[1]])
+
+
+def test_eq_3_as_published(batch):
+    """The truth re-exposed, clipped and gamma-encoded."""
+    frames = to_candidates(batch).unwarped()
+    out = re_exposed(batch["truth"], frames)
+    assert out.shape == frames.code.shape
+    for b in range(2):
+        for k in range(frames.count):
+            radiance = batch["truth"][b] * 2.0 ** -frames.stops[b].min()
+            expected = (radiance * 2.0 ** frames.stops[b, k]).clamp(0, 1) ** (1 / 2.2)
+            torch.testing.assert_close(out[b, k], expected, rtol=1e-4, atol=3e-4)
+
+
+@pytest.mark.parametrize(("architecture", "side"), [("dfgmerge", 32), ("dfgnet", 64)])
+def test_frames_and_targets_go_dark_to_bright(architecture, side, network, batch):
+    images, targets, reference = disentangle_cases(network(architecture), batch)
+    count = (batch["stops"].shape[1] + 1) // 2
+    assert images.shape == targets.shape == (2, count, 3, side, side)
+    assert (batch["stops"][0] < 0).sum() / 2 == reference
+    means = images.mean((2, 3, 4))
+    assert (means.diff(dim=1) > 0).all()
+    assert (targets.mean((2, 3, 4)).diff(dim=1) > 0).all()
+
+
+class Count(torch.nn.Module):
+    """Stands for the perceptual distance: something that is easily computed."""
+
+    def forward(self, images, targets):
+        return (images - targets).square().mean()
+
+
+@pytest.mark.parametrize("architecture", ["dfgmerge", "dfgnet"])
+def test_the_sum_of_eq_6(architecture, network, batch):
+    trained = network(architecture, decoder=True)
+    config = TrainConfig(perceptual=0.5)
+    loss, terms = DisentangleObjective(trained, config, Count())(batch)
+    x, y, reference = disentangle_cases(trained, batch)
+    recon1 = recon2 = per1 = per2 = 0.0
+    for i in range(x.shape[1]):
+        decoded = (trained.disentangle(to_signed(x[:, i]), to_signed(x[:, i])) + 1) / 2
+        recon1 += (x[:, i] - decoded).abs().mean()
+        per1 += (x[:, i] - decoded).square().mean()
+        if i != reference:
+            decoded = trained.disentangle(to_signed(x[:, reference]), to_signed(x[:, i]))
+            decoded = (decoded + 1) / 2
+            recon2 += (y[:, i] - decoded).abs().mean()
+            per2 += (y[:, i] - decoded).square().mean()
+    expected = {"recon1": recon1, "recon2": recon2, "per1": per1, "per2": per2}
+    for name, value in expected.items():
+        torch.testing.assert_close(terms[name], value.detach())
+    torch.testing.assert_close(terms["error"], (recon1 + recon2).detach())
+    torch.testing.assert_close(loss, recon1 + recon2 + 0.5 * (per1 + per2))
+
+    without, terms = DisentangleObjective(trained, TrainConfig(perceptual=0.0), None)(batch)
+    torch.testing.assert_close(without, recon1 + recon2)
+    assert "per1" not in terms
+
+
+def parts(objective):
+    """The parts of the network that it trains, and whether the gradient reaches all of them."""
+    network = objective.network
+    trained = {id(parameter) for parameter in objective.trained()}
+    names = {name for name, parameter in network.named_parameters() if id(parameter) in trained}
+    return {".".join(name.split(".")[: 2 if "disentangle" in name else 1]) for name in names}
+
+
+def test_what_each_stage_trains(network):
+    encoders = {"disentangle.exposure", "disentangle.spatial"}
+    with_decoder, without = network(decoder=True), network()
+    whole = encoders | {"disentangle.tail", "disentangle.decoder"}
+    config = TrainConfig()
+    assert parts(DisentangleObjective(with_decoder, config, None)) == whole
+    rest = {name.split(".")[0] for name, _ in without.named_parameters()} - {"disentangle"}
+    assert parts(MergeObjective(with_decoder, config)) == rest
+    assert parts(MergeObjective(without, config)) == rest | encoders
+    assert parts(MergeObjective(without, TrainConfig(encoders="frozen"))) == rest
+    assert parts(MergeObjective(with_decoder, TrainConfig(encoders="trained"))) == rest | encoders
+
+
+@pytest.mark.parametrize("architecture", ["dfgmerge", "dfgnet"])
+def test_in_bfloat16_the_losses_stay_float32(architecture, network, batch):
+    trained = network(architecture, decoder=True)
+
+    def losses(precision):
+        config = TrainConfig(precision=precision, perceptual=0.0)
+        yield from DisentangleObjective(trained, config, None)(batch)
+        yield from MergeObjective(trained, config)(batch)
+
+    for rough, exact in zip(losses("bf16"), losses("float32"), strict=True):
+        pairs = [(rough, exact)]
+        if isinstance(rough, dict):
+            pairs = [(rough[name], exact[name]) for name in exact]
+        for a, b in pairs:
+            assert a.dtype == torch.float32
+            assert a.item() == pytest.approx(b.item(), rel=0.05)
