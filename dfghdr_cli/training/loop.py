@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from dfghdr_cli.errors import DfghdrError
 from dfghdr_cli.nets.registry import Network
 from dfghdr_cli.training.checkpoint import (
     CHECKPOINT,
@@ -84,6 +85,15 @@ class _Indices(Sampler[int]):
 
     def __len__(self) -> int:
         return len(self.numbers)
+
+
+def _next(batches: Iterator[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The next batch. An error of a worker comes without the worker's traceback in its message."""
+    try:
+        return next(batches)
+    except DfghdrError as error:
+        kind = type(error)
+        raise kind(str(error).strip().rpartition(f"{kind.__name__}: ")[2]) from error
 
 
 def train(
@@ -261,7 +271,7 @@ class _StageRun:
                 numbers = f"{self.step * config.batch} to {(self.step + 1) * config.batch - 1}"
                 name = f"step {self.step} of stage {stage} (samples {numbers})"
                 begun = time.monotonic()
-                batch = {k: v.to(device, non_blocking=True) for k, v in next(batches).items()}
+                batch = {k: v.to(device, non_blocking=True) for k, v in _next(batches).items()}
                 waits.append(time.monotonic() - begun)
                 loss, terms = self.update(batch, rate, name)
                 works.append(time.monotonic() - begun - waits[-1])

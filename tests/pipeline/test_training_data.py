@@ -27,6 +27,7 @@ from dfghdr_cli.pipeline.training_data import (
     load_training_data,
 )
 from dfghdr_cli.training.config import TrainConfig
+from dfghdr_cli.training.loop import train
 from dfghdr_cli.training.objectives import MergeObjective
 from dfghdr_cli.training.synth import SynthConfig, to_candidates
 
@@ -294,6 +295,20 @@ def test_training_on_scenes_lowers_the_loss(kalantari, pictures, tmp_path):
     assert (facts["images"], facts["scenes"], facts["skipped"]) == (0, 2, 0)
     assert str(tmp_path) not in json.dumps(facts)
     assert not (request.run / "aligned").exists()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_scene_that_disappears_is_a_sentence(workers, kalantari, tmp_path):
+    data = samples([kalantari], tmp_path / "cache")
+    for folder in (kalantari / "Training").iterdir():
+        folder.rename(kalantari / folder.name)
+    network = build("dfgmerge", {"width": (8, 8, 8), "disentangle_width": 4, "code_length": 8})
+    config = TrainConfig(stage="merge", steps=1, batch=1, workers=workers)
+    with pytest.raises(InputError) as caught:
+        train(network, data, config, tmp_path, torch.device("cpu"))
+    assert str(caught.value).startswith(str(kalantari / "Training"))
+    assert str(caught.value).endswith("put it back")
+    assert "\n" not in str(caught.value)
 
 
 class Killed(BaseException):
