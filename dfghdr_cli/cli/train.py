@@ -211,6 +211,7 @@ def train(
             workers=workers,
         ),
         synth=replace(recipe.synth, crop=crop or recipe.synth.crop, batch=batch),
+        crops=recipe.crops,
         start=start,
         vgg=vgg,
         validation=validation,

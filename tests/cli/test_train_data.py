@@ -224,3 +224,15 @@ def test_a_run_without_skips_does_not_mention_them(place, make_scene):
     result = train("data")
     assert result.exit_code == 0, result.output
     assert "skipped" not in result.stderr
+
+
+def test_the_papers_preset_trains_both_stages_on_scenes(place, make_scene):
+    make_scene(place / "data" / "Training" / "017", size=(130, 150))
+    arguments = ["data", *OPTIONS, "--stage", "all", "--disentangle-steps", "1"]
+    arguments += ["--preset", "paper", "--no-perceptual", "--workers", "1"]
+    result = CliRunner().invoke(app, ["train", *arguments])
+    assert result.exit_code == 0, result.output
+    config = json.loads((place / "runs" / "mine" / "config.json").read_text())
+    assert config["crops"] == {"stride": 64, "permute_channels": False}
+    assert (config["images"], config["scenes"], config["stage"]) == (0, 1, "all")
+    assert not (place / "runs" / "mine" / "aligned").exists()
