@@ -21,7 +21,8 @@ import OpenEXR
 import tifffile
 from numpy.typing import NDArray
 
-from dfghdr_cli.core.align import align_frame, dense_flow, warp, warp_with_trust
+from dfghdr_cli.core.align import align_frame, warp, warp_with_trust
+from dfghdr_cli.core.flow import dense_flow
 from dfghdr_cli.core.radiance import GAMMA, classic_merge, encode
 
 Matrix = NDArray[np.float64]

@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from dfghdr_cli.core.align import Alignment, align_frame, dense_flow, warp_with_trust
-from dfghdr_cli.core.radiance import CLIPPED_CODE, classic_merge, decode, encode
+from dfghdr_cli.core.align import Alignment, align_frame, warp_with_trust
+from dfghdr_cli.core.flow import dense_flow
+from dfghdr_cli.core.radiance import CLIPPED_CODE, classic_merge, decode, encode, smooth
 from dfghdr_cli.core.tiles import tiles
 from dfghdr_cli.core.types import Bracket, FloatImage, MergeResult, RadianceImage
 from dfghdr_cli.errors import DeviceError
-from dfghdr_cli.nets.candidates import Candidates, candidate_layout
+from dfghdr_cli.nets.candidates import Candidates, Hypothesis, candidate_layout
 from dfghdr_cli.nets.dfgmerge import Decision, DFGMerge, compose
 from dfghdr_cli.nets.dfgnet import DFGNet
 from dfghdr_cli.nets.disentangle import DisentangleNetwork, ImageStatistics, to_signed
@@ -259,20 +260,34 @@ class AlignedBracket:
         )
 
     def candidates(self, rows: slice, device: torch.device) -> Candidates:
-        """The candidates in a strip of the picture, flow-warped ones if there are flows."""
-        frames, roles, warped = candidate_layout(
-            len(self.codes), self.reference, flow=any(f is not None for f in self.flows)
-        )
+        """The candidates in a strip of the picture; only the STILL ones if there are no flows."""
+        still = len(self.codes) > 1 and all(flow is None for flow in self.flows)
+        frames, roles, hypotheses = candidate_layout(len(self.codes), self.reference, still=still)
         codes, trusts = [], []
-        for frame, moved in zip(frames, warped, strict=True):
-            code, trust = self.warped(frame, rows, flow=moved)
+        for frame, hypothesis in zip(frames, hypotheses, strict=True):
+            code, trust = self.warped(frame, rows, flow=hypothesis is Hypothesis.MOVED)
+            if hypothesis is Hypothesis.SMOOTHED:
+                code = self.smoothed(rows)
             codes.append(_tensor(code, device))
             trusts.append(torch.from_numpy(trust)[None].to(device))
         stops = torch.tensor([[self.stops[f] for f in frames]], dtype=torch.float32, device=device)
         peak = torch.tensor([self.peak], dtype=torch.float32, device=device)
         return Candidates(
-            torch.stack(codes)[None], torch.stack(trusts)[None], stops, peak, frames, roles, warped
+            torch.stack(codes)[None],
+            torch.stack(trusts)[None],
+            stops,
+            peak,
+            frames,
+            roles,
+            hypotheses,
         )
+
+    def smoothed(self, rows: slice) -> FloatImage:
+        """The reference with its noise smoothed, in some rows of the picture: (R, W, 3)."""
+        start, stop, _ = rows.indices(self.size[0])
+        first = max(0, start - 2)  # what the 5 x 5 pixels of the filter see beyond the strip
+        strip = smooth(self.codes[self.reference][first : stop + 2])
+        return strip[start - first : stop - first]
 
 
 def _flow_strip(

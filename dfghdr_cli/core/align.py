@@ -1,4 +1,4 @@
-"""Global alignment of one frame to the reference, dense flow, and the one resampling they share.
+"""Global alignment of one frame to the reference, and the one resampling that all motion shares.
 
 Coordinates are (x, y) of pixel centres, the first pixel at (0, 0). A transform maps a pixel of the
 reference to where the frame shows the same thing.
@@ -503,31 +503,6 @@ def align_frame(reference_linear: FloatImage, other_linear: FloatImage, stops: f
             if simple is not None and _distance(simple[0], transform, size) <= same:
                 return Alignment(simple[0], model, residual, inliers)
     return Alignment(transform, "homography", residual, inliers)
-
-
-def dense_flow(
-    reference_linear: FloatImage, aligned_linear: FloatImage, stops: float
-) -> NDArray[np.float32]:
-    """Dense motion left between the reference and a globally aligned frame.
-
-    DIS optical flow (Kroeger et al. 2016, "Fast optical flow using dense inverse search"), OpenCV's
-    medium preset, on the equalised greys.
-
-    Args:
-        reference_linear: (H, W, 3) float32 linear, 1 = its own white.
-        aligned_linear: (H, W, 3) float32 linear, 1 = its own white.
-        stops: exposure of the aligned frame relative to the reference [stops].
-
-    Returns:
-        (H, W, 2) float32 [pixels]: aligned(x + flow(x)) shows what reference(x) shows. Zero for
-        pictures smaller than 16 pixels a side.
-    """
-    reference, aligned = equalise(reference_linear, aligned_linear, stops)
-    if min(reference.shape) < SMALLEST:
-        return np.zeros((*reference.shape, 2), np.float32)
-    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    flow = dis.calc(reference, aligned, np.zeros((*reference.shape, 2), np.float32))
-    return np.asarray(flow, np.float32)
 
 
 def _source_maps(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +22,8 @@ LEAST_WEIGHT = 0.001
 CLIPPED_WEIGHT = float(np.exp(-12.0))
 """Weight of a clipped pixel: it only counts where no other frame has anything to say."""
 CLIPPING_STARTS = 0.96
+SMOOTHED_CODES = 0.08
+"""Differences between neighbours, summed over the channels, up to about which count as noise."""
 CLIPPED_CODE = 0.992
 """Codes from here on count as clipped; noise and resampling keep them from reaching 1 exactly.
 Between `CLIPPING_STARTS` and here trust falls in a straight line."""
@@ -49,6 +52,24 @@ def decode(code: FloatImage) -> FloatImage:
         Linear values, float32 in [0, 1], 1 = the frame's white.
     """
     return np.power(code, np.float32(GAMMA))
+
+
+def smooth(code: FloatImage) -> FloatImage:
+    """A frame with its noise smoothed, edges kept: a bilateral filter over 5 x 5 pixels.
+
+    Tomasi & Manduchi 1998, "Bilateral filtering for gray and color images", on gamma codes, which
+    make noise of dark and bright parts more alike. Clipped pixels, and those that are almost,
+    remain as they are.
+
+    Args:
+        code: (H, W, 3) float32 gamma codes in [0, 1].
+
+    Returns:
+        (H, W, 3) float32 in [0, 1].
+    """
+    smoothed = np.asarray(cv2.bilateralFilter(code, 5, SMOOTHED_CODES, 2.0), np.float32)
+    clipping = code.max(axis=2, keepdims=True) >= CLIPPING_STARTS
+    return np.where(clipping, code, smoothed)
 
 
 def classic_weights(code: FloatImage, is_darkest: bool, is_brightest: bool) -> FloatImage:

@@ -1,14 +1,15 @@
 """What the merging networks look at: one bracket as a stack of *candidates*.
 
-A candidate is one frame under one motion hypothesis: the reference as it is, another frame globally
-aligned to it, or that aligned frame warped by dense flow. A motion estimate may be wrong anywhere,
-so hypotheses compete and none replaces another.
+A candidate is one frame under one hypothesis: the reference as it is or with its noise smoothed,
+another frame globally aligned to it, or that aligned frame warped by dense flow. A motion estimate
+may be wrong anywhere, so hypotheses compete and none replaces another.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from enum import IntEnum
 
 import torch
 from torch import Tensor
@@ -30,6 +31,19 @@ LOG_FLOOR = math.log(LEAST_WEIGHT)
 """Log-weight of the least usable unclipped pixel."""
 LOG_INVALID = -40.0
 """Log-weight outside a warped frame."""
+LOG_SMOOTHED = -4.0
+"""Log of the smoothed reference's weight against that of the reference itself."""
+
+
+class Hypothesis(IntEnum):
+    """What a candidate supposes of its frame."""
+
+    STILL = 0
+    """Nothing moves but the camera: the frame globally aligned."""
+    MOVED = 1
+    """Things move as dense flow says (`dfghdr_cli.core.flow.dense_flow`)."""
+    SMOOTHED = 2
+    """What differs little between neighbours is noise (`dfghdr_cli.core.radiance.smooth`)."""
 
 
 def linear_from_code(code: Tensor) -> Tensor:
@@ -48,27 +62,33 @@ def smoothstep(x: Tensor, low: float, high: float) -> Tensor:
 
 
 def candidate_layout(
-    count: int, reference: int, *, flow: bool = True
-) -> tuple[tuple[int, ...], tuple[Role, ...], tuple[bool, ...]]:
-    """Which candidates a bracket has: their frames, roles, and whether they are flow-warped.
+    count: int, reference: int, *, still: bool = False
+) -> tuple[tuple[int, ...], tuple[Role, ...], tuple[Hypothesis, ...]]:
+    """Which candidates a bracket has: their frames, roles and hypotheses.
 
-    The reference comes first, then the others dark to bright, each aligned and (with `flow`) warped
-    as well, so that candidates in the same role are neighbours.
+    The reference comes first, as it is and smoothed, then the others dark to bright, each aligned
+    and warped, so that candidates in the same role are neighbours.
 
     Args:
         count: number of frames, sorted dark to bright.
         reference: index of the reference frame; those before it are SHORT, those after it LONG.
-        flow: whether there are flow hypotheses.
+        still: leave out all hypotheses but STILL: one candidate a frame.
     """
-    frames, roles, warped = [reference], [Role.REFERENCE], [False]
+    pairs = [(reference, Hypothesis.STILL), (reference, Hypothesis.SMOOTHED)]
     for frame in range(count):
         if frame == reference:
             continue
-        for hypothesis in (False, True) if flow else (False,):
-            frames.append(frame)
-            roles.append(Role.SHORT if frame < reference else Role.LONG)
-            warped.append(hypothesis)
-    return tuple(frames), tuple(roles), tuple(warped)
+        pairs += [(frame, Hypothesis.STILL), (frame, Hypothesis.MOVED)]
+    if still:
+        pairs = [pair for pair in pairs if pair[1] is Hypothesis.STILL]
+    frames, hypotheses = zip(*pairs, strict=True)
+    return frames, tuple(_role(frame, reference) for frame in frames), hypotheses
+
+
+def _role(frame: int, reference: int) -> Role:
+    if frame == reference:
+        return Role.REFERENCE
+    return Role.SHORT if frame < reference else Role.LONG
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +103,7 @@ class Candidates:
         peak: (B,) white of the darkest frame as radiance (the reference's white is 1); >= 1.
         frames: for each candidate, the index of its frame, dark to bright.
         roles: for each candidate, its role.
-        warped: for each candidate, whether dense flow was applied.
+        hypotheses: for each candidate, what it supposes.
     """
 
     code: Tensor
@@ -92,7 +112,7 @@ class Candidates:
     peak: Tensor
     frames: tuple[int, ...]
     roles: tuple[Role, ...]
-    warped: tuple[bool, ...]
+    hypotheses: tuple[Hypothesis, ...]
 
     @property
     def count(self) -> int:
@@ -118,9 +138,10 @@ class Candidates:
 
         return replace(self, code=grow(self.code), trust=grow(self.trust))
 
-    def unwarped(self) -> Candidates:
-        """Without the flow hypotheses: one candidate a frame, sorted dark to bright."""
-        order = sorted((f, k) for k, f in enumerate(self.frames) if not self.warped[k])
+    def still(self) -> Candidates:
+        """Only the STILL hypotheses: one candidate a frame, sorted dark to bright."""
+        kept = [k for k, h in enumerate(self.hypotheses) if h is Hypothesis.STILL]
+        order = sorted((self.frames[k], k) for k in kept)
         keep = [k for _, k in order]
         return replace(
             self,
@@ -129,7 +150,7 @@ class Candidates:
             stops=self.stops[:, keep],
             frames=tuple(self.frames[k] for k in keep),
             roles=tuple(self.roles[k] for k in keep),
-            warped=tuple(False for _ in keep),
+            hypotheses=tuple(Hypothesis.STILL for _ in keep),
         )
 
     def radiance(self) -> Tensor:
@@ -176,6 +197,7 @@ class Candidates:
         A triangle over the code (its worst channel counts; the darkest frame stays at 1 above the
         middle and the brightest below it) times the resampling's trust, next to nothing where a
         frame is clipped or contradicts a clipped reference, and nothing outside a warped frame.
+        The smoothed reference has little of it.
         """
         up = 2.0 * self.code
         down = 2.0 * (1.0 - self.code)
@@ -186,6 +208,8 @@ class Candidates:
         down = torch.where(darkest, torch.ones_like(down), down)
         triangle = torch.minimum(up, down).amin(2, keepdim=True).clamp(max=1.0)
         log_weight = triangle.clamp_min(1e-9).log().clamp_min(LOG_FLOOR)
+        smoothed = [h is Hypothesis.SMOOTHED for h in self.hypotheses]
+        log_weight = log_weight + LOG_SMOOTHED * log_weight.new_tensor(smoothed).view(shape)
         trust = self.usable() * (1.0 - self.contradiction()) * self.trust
         log_weight = (log_weight + trust.clamp_min(1e-9).log()).clamp_min(LOG_UNUSABLE)
         return torch.where(self.trust > 0, log_weight, torch.full_like(log_weight, LOG_INVALID))

@@ -1,7 +1,7 @@
 """DFGMerge: the paper's encoders and DFG modules, deciding how to merge the real frames.
 
 DFGNet paints every pixel. This network is built from the same parts but its head says, for each
-candidate (a frame under one motion hypothesis) and pixel, how far to depart from the classic
+candidate (a frame under one hypothesis) and pixel, how far to depart from the classic
 weight, so that the result is a convex combination of what the camera saw. It starts training as
 the classic merge. Only where no frame is usable does it add something of its own, bounded. Weights
 can be carried to another size, so that a small picture decides for a large one.
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dfghdr_cli.core.tonemap import inverse_mu_law, mu_law
-from dfghdr_cli.nets.candidates import FEATURES, Candidates
+from dfghdr_cli.nets.candidates import FEATURES, Candidates, Hypothesis
 from dfghdr_cli.nets.dfgnet import DFGEncoder, Stage, Upsample, encode
 from dfghdr_cli.nets.disentangle import DisentangleNetwork, ImageStatistics
 
@@ -86,7 +86,7 @@ def compose(candidates: Candidates, decision: Decision) -> Merge:
 
 
 class DFGMerge(nn.Module):
-    """The default architecture: 2 to 9 frames, each under any number of motion hypotheses."""
+    """The default architecture: 2 to 9 frames, each under any number of hypotheses."""
 
     size_multiple = 32
     stride = 8
@@ -103,7 +103,7 @@ class DFGMerge(nn.Module):
         taps = config.disentangle_width
         self.disentangle = DisentangleNetwork(taps, config.code_length, decoder=decoder)
         self.encoder = DFGEncoder(
-            4 * FEATURES + 2,
+            4 * FEATURES + 3,
             config.width,
             (taps, 2 * taps, 4 * taps),
             config.code_length + 1,
@@ -141,8 +141,11 @@ class DFGMerge(nn.Module):
         stops = candidates.stops[..., None] / 4.0
         codes = torch.cat([codes, stops], 2)
         x = F.pixel_unshuffle(candidates.features().flatten(0, 1), 2).unflatten(0, (-1, count))
-        warped = torch.tensor(candidates.warped, dtype=x.dtype, device=x.device)
-        constant = torch.stack([stops[..., 0], warped.expand_as(stops[..., 0])], 2)
+        flags = [
+            stops.new_tensor([h is hypothesis for h in candidates.hypotheses]).expand(len(x), -1)
+            for hypothesis in (Hypothesis.MOVED, Hypothesis.SMOOTHED)
+        ]
+        constant = torch.stack([stops[..., 0], *flags], 2)
         constant = constant[..., None, None].expand(-1, -1, -1, *x.shape[-2:])
         x = torch.cat([x, constant.to(x.dtype)], 2)
         first, (fine, middle, coarse) = self.encoder(x, codes, taps, candidates.roles)

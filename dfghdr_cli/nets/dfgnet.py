@@ -182,16 +182,16 @@ class DFGNet(nn.Module):
 
     def images(self, candidates: Candidates) -> Tensor:
         """What the encoders look at: (B, K, 3, H, W) gamma codes."""
-        return candidates.unwarped().code
+        return candidates.still().code
 
     def forward(self, candidates: Candidates, statistics: ImageStatistics | None = None) -> Tensor:
         """The HDR image (B, 3, H, W) in network space [0, 1]; H and W multiples of 4.
 
         Args:
-            candidates: the brackets; flow hypotheses are left out.
+            candidates: the brackets; only their STILL hypotheses are used.
             statistics: of `images` of the whole picture when the candidates are only a tile of it.
         """
-        stack = candidates.unwarped()
+        stack = candidates.still()
         codes, taps = encode(self.disentangle, stack.code, statistics)
         # L_i = [X_i, X~_i] after eq. (7), both mapped to [-1, 1].
         x = to_signed(torch.cat([stack.code, stack.radiance()], 2))

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dfghdr_cli.nets.candidates import Candidates, candidate_layout
+from dfghdr_cli.nets.candidates import Candidates, Hypothesis, candidate_layout
 from dfghdr_cli.nets.dfg import Role
 from dfghdr_cli.nets.dfgnet import DFGNet
 from dfghdr_cli.nets.disentangle import to_signed
@@ -23,7 +23,7 @@ TOLERANCE = 1e-4
 
 HEIGHT, WIDTH = 48, 64
 STOPS = (-2.0, 0.0, 2.0)
-INPUTS = ("code", "trust", "stops", "peak", "frames", "roles", "warped")
+INPUTS = ("code", "trust", "stops", "peak", "frames", "roles", "hypotheses")
 
 
 def golden_case(network: Network) -> dict[str, Tensor]:
@@ -37,14 +37,14 @@ def golden_case(network: Network) -> dict[str, Tensor]:
         network: in float32 on the CPU.
 
     Returns:
-        The input (K candidates of 48 x 64 pixels; DFGNet ignores the flow hypotheses and gets
-        none): "code" (K, 3, H, W) uint8, 255 = 1.0; "trust" (K, 1, H, W) uint8; "stops" (K,)
-        float32; "peak" (1,) float32; "frames", "roles" and "warped" (K,) int64. And the outputs,
-        float32: "hdr" (1, 3, H, W) of DFGNet, or "logits" (1, K, 1, H, W) and "correction"
-        (1, 3, H, W) of DFGMerge; where there is a decoder also "decoded", the last candidate's
+        The input (K candidates of 48 x 64 pixels; DFGNet gets none but the STILL ones): "code"
+        (K, 3, H, W) uint8, 255 = 1.0; "trust" (K, 1, H, W) uint8; "stops" (K,) float32; "peak" (1,)
+        float32; "frames", "roles" and "hypotheses" (K,) int64. And the outputs, float32: "hdr"
+        (1, 3, H, W) of DFGNet, or "logits" (1, K, 1, H, W) and "correction" (1, 3, H, W) of
+        DFGMerge; where there is a decoder also "decoded", the last candidate's
         spatial code with the first one's exposure code.
     """
-    case = _scene(flow=not isinstance(network, DFGNet))
+    case = _scene(still=isinstance(network, DFGNet))
     return case | _outputs(network, _candidates(case))
 
 
@@ -96,17 +96,18 @@ def _candidates(case: Mapping[str, Tensor]) -> Candidates:
         peak=case["peak"],
         frames=tuple(case["frames"].tolist()),
         roles=tuple(Role(role) for role in case["roles"].tolist()),
-        warped=tuple(bool(warped) for warped in case["warped"].tolist()),
+        hypotheses=tuple(Hypothesis(number) for number in case["hypotheses"].tolist()),
     )
 
 
-def _scene(*, flow: bool) -> dict[str, Tensor]:
+def _scene(*, still: bool) -> dict[str, Tensor]:
     """The inputs, computed in float64 so that rounding to 8 bits gives the same everywhere."""
-    frames, roles, warped = candidate_layout(len(STOPS), STOPS.index(0.0), flow=flow)
+    frames, roles, hypotheses = candidate_layout(len(STOPS), STOPS.index(0.0), still=still)
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float64)
     codes, trust = [], []
-    for frame, is_warped in zip(frames, warped, strict=True):
-        drift = (frame - STOPS.index(0.0)) * (0.4 if is_warped else 6.0)
+    for frame, hypothesis in zip(frames, hypotheses, strict=True):
+        moved = hypothesis is Hypothesis.MOVED
+        drift = (frame - STOPS.index(0.0)) * (0.4 if moved else 6.0)
         inside = np.ones((1, HEIGHT, WIDTH), np.uint8)
         if frame == 0:
             inside[:, :, :3] = 0
@@ -114,6 +115,8 @@ def _scene(*, flow: bool) -> dict[str, Tensor]:
             inside[:, -2:, :] = 0
         radiance = _radiance(x, y, drift)
         code = np.clip(radiance * 2.0 ** STOPS[frame], 0.0, 1.0) ** (1.0 / 2.2)
+        if hypothesis is Hypothesis.SMOOTHED:
+            code = 0.9 * code + 0.1 * code.mean()
         codes.append(np.rint(code * 255.0).astype(np.uint8))
         trust.append(inside)
     return {
@@ -123,7 +126,7 @@ def _scene(*, flow: bool) -> dict[str, Tensor]:
         "peak": torch.tensor([2.0 ** -min(STOPS)]),
         "frames": torch.tensor(frames),
         "roles": torch.tensor([int(role) for role in roles]),
-        "warped": torch.tensor([int(w) for w in warped]),
+        "hypotheses": torch.tensor([int(h) for h in hypotheses]),
     }
 
 

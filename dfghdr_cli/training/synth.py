@@ -22,8 +22,9 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dfghdr_cli.core.align import dense_flow, warp_with_trust
-from dfghdr_cli.core.radiance import decode, encode
+from dfghdr_cli.core.align import warp_with_trust
+from dfghdr_cli.core.flow import dense_flow
+from dfghdr_cli.core.radiance import decode, encode, smooth
 from dfghdr_cli.core.types import FloatImage
 from dfghdr_cli.errors import InputError
 from dfghdr_cli.nets.candidates import Candidates, candidate_layout
@@ -40,13 +41,15 @@ class SynthConfig:
         crop: side of a training sample [pixels].
         margin: border rendered around it, for what motion brings in [pixels].
         batch: samples a batch; all of a batch share how many frames they have.
-        max_motion: longest path of a foreground layer between frames [pixels].
+        max_motion: longest path of a foreground layer between two other frames [pixels].
+        still: leave out all hypotheses but STILL, which are all that DFGNet looks at.
     """
 
     crop: int = 144
     margin: int = 36
     batch: int = 4
-    max_motion: float = 80.0
+    max_motion: float = 120.0
+    still: bool = False
 
     @property
     def size(self) -> int:
@@ -359,7 +362,10 @@ class TripletSynthesiser(Dataset[Sample]):
             residual = 0.0  # a tripod: the aligner leaves the frames untouched
 
         reference = self._expose(rng, clean, 0.0, camera)
-        frames = [(reference, np.ones((size, size), np.float32))]
+        everywhere = np.ones((size, size), np.float32)
+        frames = [(reference, everywhere)]
+        if not config.still:
+            frames.append((smooth(reference), everywhere))
         for stop, time in zip(stops, times, strict=True):
             shake = _shake(rng, size, hand) if hand else np.eye(3)
             # The shutter of a long exposure stays open for a part of the interval.
@@ -373,16 +379,17 @@ class TripletSynthesiser(Dataset[Sample]):
             found = np.linalg.inv(shake) @ _shake(rng, size, residual) if residual else shake
             darkest = stop < 0 and stop == stops[0]
             aligned = warp_with_trust(code, found, (size, size), is_darkest=darkest)
-            flow = dense_flow(decode(reference), decode(aligned[0]), stop)
-            moved = warp_with_trust(code, found, (size, size), flow, is_darkest=darkest)
-            frames += [aligned, moved]
+            frames.append(aligned)
+            if not config.still:
+                flow = dense_flow(decode(reference), decode(aligned[0]), stop)
+                frames.append(warp_with_trust(code, found, (size, size), flow, is_darkest=darkest))
 
         # A third of the samples may reach the border, where frames end and flow has less to go by.
         corner = np.full(2, config.margin)
         if rng.random() < 0.33:
             corner = rng.integers(0, 2 * config.margin + 1, 2)
         inner = tuple(slice(int(start), int(start) + config.crop) for start in corner)
-        exposures = [0.0, *(stop for stop in stops for _ in range(2))]
+        exposures = [stop for stop in (0.0, *stops) for _ in range(1 if config.still else 2)]
         peak = 2.0 ** -min(0.0, *stops)
         truth = np.clip(clean[inner] / np.float32(peak), 0.0, 1.0)
         code = np.stack([frame for frame, _ in frames])[:, *inner]
@@ -399,6 +406,7 @@ class TripletSynthesiser(Dataset[Sample]):
 def to_candidates(batch: Mapping[str, Tensor]) -> Candidates:
     """A collated batch of samples as the networks take it."""
     stops = batch["stops"]
-    others = stops[0, 1::2]
-    layout = candidate_layout(1 + len(others), int((others < 0).sum()))
+    still = bool(stops[0, 1] != 0)  # else candidate 1 is the reference again, smoothed
+    others = stops[0, 1:] if still else stops[0, 2::2]
+    layout = candidate_layout(1 + len(others), int((others < 0).sum()), still=still)
     return Candidates(batch["code"], batch["trust"], stops, batch["peak"], *layout)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dfghdr_cli.core.align import align_frame, dense_flow, equalise, warp, warp_with_trust
+from dfghdr_cli.core.align import align_frame, equalise, warp, warp_with_trust
 from dfghdr_cli.core.radiance import classic_merge, encode
 
 SIZE = (260, 360)
@@ -144,7 +144,6 @@ def test_nothing_to_see_is_the_identity_without_an_exception(size, kind):
     found = align_frame(*frames, 2.0)
     assert found.model == "none"
     np.testing.assert_array_equal(found.transform, IDENTITY)
-    assert dense_flow(*frames, 2.0).shape == (*size, 2)
 
 
 @pytest.mark.parametrize("stops", [-3.0, 2.0])
@@ -211,13 +210,6 @@ def test_a_kernel_that_touches_white_counts_as_clipped():
     assert trust[3, 3] == 1.0
     assert trust[10, 10] < 0.5
     assert trust[0, 5] == 0.0
-
-
-def test_flow_follows_what_moved():
-    reference, other = pair(np.array([[1, 0, 3.0], [0, 1, -2.0], [0, 0, 1.0]]), 2.0)
-    flow = dense_flow(reference, other, 2.0)
-    assert flow.dtype == np.float32
-    np.testing.assert_allclose(np.median(flow, (0, 1)), [3.0, -2.0], atol=0.1)
 
 
 def test_a_shaken_still_bracket_merges_close_to_the_truth():

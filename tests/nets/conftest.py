@@ -29,19 +29,21 @@ def make_network(kind, hyper_parameters=None, *, decoder=False, seed=0, gain=1.0
 
 
 def make_candidates(
-    count=3, height=64, width=96, reference=None, *, flow=True, batch=1, step=2.0, seed=0
+    count=3, height=64, width=96, reference=None, *, still=False, batch=1, step=2.0, seed=0
 ):
     """A bracket of noise: `count` frames `step` stops apart, with holes not to be trusted."""
     if reference is None:
         reference = count // 2
-    frames, roles, warped = candidate_layout(count, reference, flow=flow)
+    frames, roles, hypotheses = candidate_layout(count, reference, still=still)
     random = torch.Generator().manual_seed(seed)
     code = torch.rand(batch, len(frames), 3, height, width, generator=random)
     trust = (torch.rand(batch, len(frames), 1, height, width, generator=random) > 0.05).float()
     trust[:, 0] = 1.0
+    if not still:  # candidate 1 is the reference, smoothed
+        code[:, 1], trust[:, 1] = code[:, 0], 1.0
     stops = torch.tensor([[step * (frame - reference) for frame in frames]]).repeat(batch, 1)
     peak = torch.full((batch,), 2.0 ** (step * reference))
-    return Candidates(code, trust, stops, peak, frames, roles, warped)
+    return Candidates(code, trust, stops, peak, frames, roles, hypotheses)
 
 
 @pytest.fixture

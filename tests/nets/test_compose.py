@@ -6,19 +6,19 @@ import pytest
 import torch
 
 from dfghdr_cli.core.radiance import CLIPPED_CODE
-from dfghdr_cli.nets.candidates import Candidates, candidate_layout, code_from_linear
+from dfghdr_cli.nets.candidates import Candidates, Hypothesis, candidate_layout, code_from_linear
 from dfghdr_cli.nets.dfg import Role
 from dfghdr_cli.nets.dfgmerge import Decision, DFGMerge, DFGMergeConfig, compose
 
 
 def static_bracket(truth, stops, reference):
     """Noise-free, still frames of a radiance (3, H, W) whose unit is the reference's white."""
-    frames, roles, warped = candidate_layout(len(stops), reference)
+    frames, roles, hypotheses = candidate_layout(len(stops), reference)
     relative = torch.tensor([[stops[frame] - stops[reference] for frame in frames]])
     code = code_from_linear(truth[None, None] * torch.exp2(relative)[..., None, None, None])
     trust = torch.ones(1, len(frames), 1, *truth.shape[-2:])
     peak = torch.exp2(-relative.min())[None]
-    return Candidates(code, trust, relative, peak, frames, roles, warped)
+    return Candidates(code, trust, relative, peak, frames, roles, hypotheses)
 
 
 def nothing(candidates):
@@ -85,7 +85,7 @@ def test_moved_content_does_not_matter_where_the_weights_say_so():
     truth = torch.full((3, 8, 8), 0.2)
     bracket = static_bracket(truth, (-2.0, 0.0, 2.0), 1)
     code = bracket.code.clone()
-    code[:, 1:] = 0.5
+    code[:, 2:] = 0.5
     bracket = replace(bracket, code=code)
     decision = nothing(bracket)
     decision.logits[:, 0] = 40.0
@@ -138,9 +138,17 @@ def test_the_correction_can_start_to_learn():
         torch.tensor([4.0]),
         (1, 0, 0),
         (Role.REFERENCE, Role.SHORT, Role.SHORT),
-        (False, False, True),
+        (Hypothesis.STILL, Hypothesis.STILL, Hypothesis.MOVED),
     )
     assert candidates.unknown().mean() > 0.9
     network(candidates).radiance.mean().backward()
     assert network.correct2.weight.grad is not None
     assert network.correct2.weight.grad.abs().max() > 0
+
+
+def test_the_smoothed_reference_starts_with_little_weight():
+    truth = torch.full((3, 8, 8), 0.2)
+    bracket = static_bracket(truth, (0.0, 2.0), 0)
+    assert bracket.hypotheses[1] is Hypothesis.SMOOTHED
+    weights = compose(bracket, nothing(bracket)).weights
+    assert 0.0 < weights[:, 1].max() < 0.02 * weights[:, 0].min()

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from dfghdr_cli.errors import ModelError
-from dfghdr_cli.nets.candidates import Candidates
+from dfghdr_cli.nets.candidates import Candidates, Hypothesis
 from dfghdr_cli.nets.dfg import Role
 from dfghdr_cli.nets.disentangle import to_signed
 from dfghdr_cli.nets.published import DECODER, EXPOSURE, MERGER, SPATIAL, network_from_published
@@ -50,7 +50,7 @@ def candidates(io):
     trust = torch.ones(1, 3, 1, *io["ldr"].shape[-2:])
     peak = torch.exp2(-stops.min())[None]
     return Candidates(
-        io["ldr"][None], trust, stops[None], peak, (0, 1, 2), roles, (False, False, False)
+        io["ldr"][None], trust, stops[None], peak, (0, 1, 2), roles, (Hypothesis.STILL,) * 3
     )
 
 

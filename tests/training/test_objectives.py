@@ -22,7 +22,7 @@ def batch(samples):
 
 def test_eq_3_as_published(batch):
     """The truth re-exposed, clipped and gamma-encoded."""
-    frames = to_candidates(batch).unwarped()
+    frames = to_candidates(batch).still()
     out = re_exposed(batch["truth"], frames)
     assert out.shape == frames.code.shape
     for b in range(2):

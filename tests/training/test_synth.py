@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import default_collate
 
 from dfghdr_cli.core.radiance import encode
-from dfghdr_cli.nets.candidates import candidate_layout
+from dfghdr_cli.nets.candidates import Hypothesis, candidate_layout
 from dfghdr_cli.nets.dfg import Role
 from dfghdr_cli.nets.dfgmerge import Decision, compose
 from dfghdr_cli.training import synth
@@ -83,8 +83,9 @@ def test_candidates_are_in_the_order_of_the_merge(signs, synthesiser, monkeypatc
     monkeypatch.setattr(TripletSynthesiser, "_composition", staticmethod(lambda rng: signs))
     data = synthesiser()
     candidates = to_candidates(default_collate([data[0], data[1]]))
-    frames, roles, warped = candidate_layout(1 + len(signs), signs.count(-1))
-    assert (candidates.frames, candidates.roles, candidates.warped) == (frames, roles, warped)
+    frames, roles, hypotheses = candidate_layout(1 + len(signs), signs.count(-1))
+    layout = (candidates.frames, candidates.roles, candidates.hypotheses)
+    assert layout == (frames, roles, hypotheses)
     for stops in candidates.stops.tolist():
         role = [Role.REFERENCE if s == 0 else Role.SHORT if s < 0 else Role.LONG for s in stops]
         assert tuple(role) == roles
@@ -111,7 +112,7 @@ def test_every_frame_of_a_static_scene_shows_the_truth(index, synthesiser):
     batch = default_collate([data[index], data[index + 1]])
     candidates = to_candidates(batch)
     # A frame that is only aligned is not resampled here; a flow-warped one is, by next to nothing.
-    still = ~torch.tensor(candidates.warped)
+    still = torch.tensor([h is Hypothesis.STILL for h in candidates.hypotheses])
     known = unclipped(candidates)[:, still].expand(-1, -1, 3, -1, -1)
     truth = batch["truth"][:, None].expand(-1, int(still.sum()), -1, -1, -1)
     seen = candidates.radiance()[:, still]
@@ -140,7 +141,7 @@ def test_the_frames_of_a_moving_scene_differ(synthesiser):
     differences = []
     for index in range(8):
         candidates = to_candidates(default_collate([data[index]]))
-        known = unclipped(candidates)[:, [0, 1]].all(1).expand(-1, 3, -1, -1)
+        known = unclipped(candidates)[:, [0, 2]].all(1).expand(-1, 3, -1, -1)
         both = candidates.radiance()
-        differences.append(float((both[:, 0] / both[:, 1].clamp_min(1e-6)).log2()[known].std()))
+        differences.append(float((both[:, 0] / both[:, 2].clamp_min(1e-6)).log2()[known].std()))
     assert np.nanmedian(differences) > 0.05

@@ -1,0 +1,180 @@
+"""Dense motion between the reference and a globally aligned frame.
+
+Three steps. A coarse match looks for every block's displacement among all those in reach, however
+long, and regularises the choice along the picture's rows and columns by semi-global matching
+(Hirschmueller 2008, "Stereo processing by semiglobal matching and mutual information", here over
+two-dimensional displacements): where a frame is white or flat and shows nothing to match, motion
+comes from what surrounds it. DIS optical flow (Kroeger et al. 2016, "Fast optical flow using dense
+inverse search") starts from there and finds the details. Last, where DIS matches no better than the
+coarse motion did, the coarse motion stays: in flat parts DIS drifts.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from dfghdr_cli.core.align import SMALLEST, equalise
+from dfghdr_cli.core.types import FloatImage
+
+Flow = NDArray[np.float32]
+
+LEAST_REDUCTION = 4.0
+"""The coarse match works on a picture at least this many times smaller."""
+COARSE_PIXELS = 40_000
+"""Largest picture that the coarse match works on."""
+REACH = 20
+"""Longest displacement it tries, along each axis [pixels of that picture]."""
+CAP = 0.12
+"""Most that one pixel's difference, and as much again that of its gradients, can cost."""
+UNSEEN = 0.7 * CAP
+"""What a displacement out of the frame costs."""
+STEP_PENALTY = 0.03
+"""For neighbouring blocks whose displacements differ by one pixel."""
+JUMP_PENALTY = 0.5
+"""For neighbouring blocks whose displacements differ by more; less across an edge."""
+EDGE = 0.06
+"""Difference of neighbouring blocks' greys that halves the jump penalty."""
+MOVED_PENALTY = 0.02
+"""For any displacement at all: frames are globally aligned."""
+BETTER = 0.3
+"""Levels of 255 by which DIS must match better than the coarse motion to replace it."""
+
+
+def dense_flow(
+    reference_linear: FloatImage, aligned_linear: FloatImage, stops: float
+) -> NDArray[np.float32]:
+    """Dense motion left between the reference and a globally aligned frame.
+
+    Args:
+        reference_linear: (H, W, 3) float32 linear, 1 = its own white.
+        aligned_linear: (H, W, 3) float32 linear, 1 = its own white.
+        stops: exposure of the aligned frame relative to the reference [stops].
+
+    Returns:
+        (H, W, 2) float32 [pixels]: aligned(x + flow(x)) shows what reference(x) shows. Zero for
+        pictures smaller than 16 pixels a side.
+    """
+    reference, aligned = equalise(reference_linear, aligned_linear, stops)
+    if min(reference.shape) < SMALLEST:
+        return np.zeros((*reference.shape, 2), np.float32)
+    coarse = _coarse_flow(reference, aligned)
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    fine = np.asarray(dis.calc(reference, aligned, coarse.copy()), np.float32)
+    better = _mismatch(reference, aligned, fine) < _mismatch(reference, aligned, coarse) - BETTER
+    share = cv2.GaussianBlur(better.astype(np.float32), (0, 0), 1.5)[..., None]
+    return np.asarray(coarse + share * (fine - coarse), np.float32)
+
+
+def _mismatch(reference: NDArray[np.uint8], aligned: NDArray[np.uint8], flow: Flow) -> FloatImage:
+    """Absolute difference of the greys under a flow, blurred (H, W) [0, 255]."""
+    height, width = reference.shape
+    x = flow[..., 0] + np.arange(width, dtype=np.float32)
+    y = flow[..., 1] + np.arange(height, dtype=np.float32)[:, None]
+    moved = cv2.remap(aligned, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    difference = cv2.absdiff(reference, moved).astype(np.float32)
+    return np.asarray(cv2.GaussianBlur(difference, (0, 0), 2.0), np.float32)
+
+
+def _coarse_flow(reference: NDArray[np.uint8], aligned: NDArray[np.uint8]) -> Flow:
+    """(H, W, 2) [pixels], bilinear between blocks of 2 x 2 pixels of a reduced picture."""
+    height, width = reference.shape
+    factor = max(LEAST_REDUCTION, (height * width / COARSE_PIXELS) ** 0.5)
+    rows, columns = (max(2, round(side / factor / 2)) for side in (height, width))
+    size = (2 * columns, 2 * rows)
+    small, other = (
+        cv2.resize(grey, size, interpolation=cv2.INTER_AREA).astype(np.float32) / np.float32(255)
+        for grey in (reference, aligned)
+    )
+    total = _aggregate(_matching_cost(small, other), *_jump_penalties(small))
+    best = total.reshape(rows, columns, -1).argmin(2)
+    dy, dx = np.divmod(best, 2 * REACH + 1)
+    blocks = np.dstack([(dx - REACH) * (width / size[0]), (dy - REACH) * (height / size[1])])
+    flow = cv2.resize(blocks.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(flow, np.float32)
+
+
+def _gradients(image: FloatImage) -> tuple[FloatImage, FloatImage]:
+    return tuple(  # pyright: ignore[reportReturnType]
+        np.asarray(cv2.Sobel(image, cv2.CV_32F, *axis, ksize=3, scale=0.25), np.float32)
+        for axis in ((1, 0), (0, 1))
+    )
+
+
+def _matching_cost(reference: FloatImage, other: FloatImage) -> FloatImage:
+    """What every displacement of every block costs: (rows, columns, D, D), D = 2 * REACH + 1.
+
+    The mean over the block's 2 x 2 pixels and one more around them.
+    """
+    height, width = reference.shape
+    count = 2 * REACH + 1
+
+    def padded(image: FloatImage, value: float) -> FloatImage:
+        border = cv2.copyMakeBorder(
+            image, REACH, REACH, REACH, REACH, cv2.BORDER_CONSTANT, value=value
+        )
+        return np.asarray(border, np.float32)
+
+    here = [reference, *_gradients(reference)]
+    there = [padded(other, -1.0), *(padded(image, 0.0) for image in _gradients(other))]
+    cost = np.empty((height // 2, width // 2, count, count), np.float32)
+    for row in range(count):
+        windows = [sliding_window_view(t[row : row + height], count, axis=1) for t in there]
+        parts = [np.abs(w - h[..., None]) for w, h in zip(windows, here, strict=True)]
+        pixel = np.minimum(parts[0], CAP) + np.minimum(parts[1] + parts[2], CAP)
+        pixel[windows[0] < 0] = UNSEEN
+        pixel = np.pad(pixel, ((1, 1), (1, 1), (0, 0)), mode="edge")
+        pixel = pixel[0::2] + pixel[1::2]
+        pixel = pixel[:-1] + pixel[1:]
+        pixel = pixel[:, 0::2] + pixel[:, 1::2]
+        cost[:, :, row] = (pixel[:, :-1] + pixel[:, 1:]) / 16
+    offset = np.arange(-REACH, REACH + 1, dtype=np.float32)
+    length = np.hypot(offset[:, None], offset)
+    cost += MOVED_PENALTY * (np.minimum(length, 1) + 0.02 * length)
+    return cost
+
+
+def _jump_penalties(reference: FloatImage) -> tuple[FloatImage, FloatImage]:
+    """Penalties between blocks (rows - 1, columns) one above the other, and side by side."""
+    height, width = reference.shape
+    blocks = cv2.resize(reference, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+    down, right = (
+        np.float32(JUMP_PENALTY) * (1 / (1 + np.abs(np.diff(blocks, axis=axis)) / EDGE) + 0.1)
+        for axis in (0, 1)
+    )
+    return down.astype(np.float32), right.astype(np.float32)
+
+
+def _aggregate(cost: FloatImage, down: FloatImage, right: FloatImage) -> FloatImage:
+    """Semi-global aggregation along four paths, of the shape of `cost`."""
+    total = np.zeros_like(cost)
+    for axis, jumps in ((0, down), (1, right)):
+        along, sums = np.moveaxis(cost, axis, 0), np.moveaxis(total, axis, 0)
+        penalties = np.moveaxis(jumps, axis, 0)
+        count = len(along)
+        for order in (range(count), range(count - 1, -1, -1)):
+            path: FloatImage | None = None
+            for k in order:
+                if path is None:
+                    path = along[k].copy()
+                else:
+                    jump = penalties[k - 1 if order.step > 0 else k]
+                    path = along[k] + _cheapest_way(path, jump)
+                sums[k] += path
+    return total
+
+
+def _cheapest_way(path: FloatImage, jump: FloatImage) -> FloatImage:
+    """Least cost of coming to each displacement from any other: (n, D, D) of (n, D, D), (n,)."""
+    step = np.float32(STEP_PENALTY)
+    least = path.min((1, 2), keepdims=True)
+    way = np.minimum(path, least + jump[:, None, None])
+    raised = path + step
+    np.minimum(way[:, 1:], raised[:, :-1], out=way[:, 1:])
+    np.minimum(way[:, :-1], raised[:, 1:], out=way[:, :-1])
+    np.minimum(way[:, :, 1:], raised[:, :, :-1], out=way[:, :, 1:])
+    np.minimum(way[:, :, :-1], raised[:, :, 1:], out=way[:, :, :-1])
+    way -= least
+    return way
