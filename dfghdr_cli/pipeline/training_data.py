@@ -83,7 +83,8 @@ class TrainingData:
         """The samples of a training; each is a pure function of data, settings, seed and index.
 
         Args:
-            synth: side and batch of all samples, and what the synthesised ones are like.
+            synth: side, batch and hypotheses of all samples, and what the synthesised ones are
+                like.
             crops: how the others are cut from scenes.
             seed: start of all random choices.
             length: number of samples.
@@ -94,7 +95,8 @@ class TrainingData:
             sources.append((len(self.images), TripletSynthesiser(self.images, synth, seed, length)))
         for composition in sorted(self.scenes):
             folders = self.scenes[composition]
-            sources.append((len(folders), SceneCrops(folders, synth.crop, crops, seed, cache)))
+            cut = SceneCrops(folders, synth.crop, crops, seed, cache, still=synth.still)
+            sources.append((len(folders), cut))
         return MixedSamples(sources, synth.batch, length)
 
 
@@ -240,7 +242,7 @@ def _reduction(size: tuple[int, int]) -> float:
     return min(1.0, (MergeConfig().proxy_pixels / (size[0] * size[1])) ** 0.5)
 
 
-def _align(folder: Path) -> dict[str, NDArray[np.generic]]:
+def _align(folder: Path, still: bool) -> dict[str, NDArray[np.generic]]:
     """A scene as its samples are cut from it.
 
     Returns:
@@ -251,7 +253,9 @@ def _align(folder: Path) -> dict[str, NDArray[np.generic]]:
     bracket, truth = scene.bracket, scene.truth
     linears = [decode(frame.encoded()) for frame in bracket.frames]
     aligned = align_bracket(linears, bracket.stops, bracket.reference)
-    aligned = aligned.reduced(_reduction(bracket.size)).with_flows()
+    aligned = aligned.reduced(_reduction(bracket.size))
+    if not still:
+        aligned = aligned.with_flows()
     if aligned.size != bracket.size:
         # As the frames are reduced: gamma codes are averaged.
         code = cv2.resize(encode(truth), aligned.size[::-1], interpolation=cv2.INTER_AREA)
@@ -269,7 +273,7 @@ def _align(folder: Path) -> dict[str, NDArray[np.generic]]:
     }
 
 
-def aligned_scene(folder: Path, cache: Path) -> Path:
+def aligned_scene(folder: Path, cache: Path, *, still: bool = False) -> Path:
     """The file with a scene's aligned frames, which is written if it is not there.
 
     Processes may share a cache. Its files are named by what they were made from: a scene whose
@@ -278,6 +282,7 @@ def aligned_scene(folder: Path, cache: Path) -> Path:
     Args:
         folder: the scene.
         cache: where the file lies.
+        still: leave out all hypotheses but STILL.
 
     Raises:
         InputError: the scene cannot be read.
@@ -289,11 +294,11 @@ def aligned_scene(folder: Path, cache: Path) -> Path:
         )
     except OSError as error:
         raise InputError(f"{folder} cannot be read ({error.strerror}); put it back") from error
-    made_from = json.dumps([__version__, str(folder.resolve()), files])
+    made_from = json.dumps([__version__, still, str(folder.resolve()), files])
     path = cache / f"{hashlib.sha256(made_from.encode()).hexdigest()[:24]}.safetensors"
     if not path.exists():
         log.info("aligning %s", folder)
-        content = save(_align(folder))
+        content = save(_align(folder, still))
         try:
             cache.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -311,20 +316,29 @@ class SceneCrops(Dataset[Sample]):
     """
 
     def __init__(
-        self, folders: Sequence[Path], crop: int, config: CropConfig, seed: int, cache: Path
+        self,
+        folders: Sequence[Path],
+        crop: int,
+        config: CropConfig,
+        seed: int,
+        cache: Path,
+        *,
+        still: bool = False,
     ) -> None:
-        """Scenes have at least `crop` pixels a side; see `aligned_scene` for `cache`."""
+        """Scenes have at least `crop` pixels a side; for the rest see `aligned_scene`."""
         self.folders = list(folders)
         self.crop = crop
         self.config = config
         self.seed = seed
         self.cache = cache
+        self.still = still
 
     def __getitem__(self, index: int) -> Sample:
         """Sample number `index`, however large."""
         cv2.setNumThreads(1)
         rng = np.random.default_rng((self.seed, 2, index))
-        path = aligned_scene(self.folders[int(rng.integers(len(self.folders)))], self.cache)
+        folder = self.folders[int(rng.integers(len(self.folders)))]
+        path = aligned_scene(folder, self.cache, still=self.still)
         stride = self.config.stride
         with safe_open(path, "numpy") as file:  # maps the file: only the crop is read
             size = file.get_slice("trust").get_shape()[:2]
