@@ -178,7 +178,11 @@ def train(
     from dataclasses import replace
 
     from dfghdr_cli.pipeline.train import PRESETS, TrainRequest, train_model
+    from dfghdr_cli.training.processes import torchrun_rank
 
+    speaks = torchrun_rank() == 0
+    if not speaks:
+        console.set_up_logging(-1)
     hyper_parameters: dict[str, Any] = {}
     if width is not None:
         hyper_parameters = {
@@ -235,4 +239,5 @@ def train(
             )
 
         folder = train_model(request, on_progress)
-    typer.echo(folder)
+    if speaks:
+        typer.echo(folder)

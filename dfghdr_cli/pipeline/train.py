@@ -40,6 +40,7 @@ from dfghdr_cli.training.config import DEFAULT, PAPER, Stage, TrainConfig
 from dfghdr_cli.training.guard import DivergedError
 from dfghdr_cli.training.loop import Progress, Validation, train
 from dfghdr_cli.training.perceptual import PerceptualDistance, cached_vgg, read_vgg
+from dfghdr_cli.training.processes import join_processes
 from dfghdr_cli.training.synth import Sample, SynthConfig
 
 log = logging.getLogger(__name__)
@@ -208,6 +209,8 @@ def train_model(
 ) -> Path:
     """Train a network and save it as a model folder `run`/`name of run`.
 
+    Of several processes that torchrun started, only the first one writes.
+
     Args:
         request: what to train.
         on_progress: called after every step.
@@ -223,7 +226,7 @@ def train_model(
         OutputExistsError: the run is there and `resume` was not asked for.
         OutputError: the run's folder cannot be written.
     """
-    device = choose_device(request.device)
+    processes, device = join_processes(choose_device(request.device))
     precision = _precision(request.config, device)
     if request.synth.crop % 8:
         raise ModelError(f"a crop of {request.synth.crop} is not a multiple of 8")
@@ -255,12 +258,15 @@ def train_model(
     def samples(seed: int, length: int) -> Dataset[Sample]:
         return found.samples(synth, request.crops, seed, length, aligned)
 
+    processes.share(config.batch)
     try:
-        validations = _validations(request, samples, device)
+        validations = _validations(request, samples, device) if processes.first else {}
     except InputError:
         _remove_aligned(request.run)
         raise
-    _write_settings(request.run, settings)  # only now: a run is there once its input is sound
+    processes.wait()  # until all have looked whether the run is there
+    if processes.first:  # only now: a run is there once its input is sound
+        _write_settings(request.run, settings)
     length = max(config.steps_of(stage) for stage in config.stages) * config.batch
     data = samples(config.seed, length)
     network = _to(network, device, torch.channels_last)
@@ -276,16 +282,20 @@ def train_model(
             perceptual=perceptual and perceptual.to(device),
             validations=validations,
             on_progress=on_progress,
+            processes=processes,
         )
     except DivergedError as error:
+        if not processes.first:
+            raise
         raise _with_way_out(error, network, request.run, facts) from error
     trained = _to(trained, torch.device("cpu"), torch.contiguous_format)
     if "merge" in config.stages and config.encoders == "trained":
         # The encoders have moved on: what was their decoder no longer fits.
         trained.disentangle.tail = trained.disentangle.decoder = None
     folder = request.run / request.run.resolve().name
-    _save(folder, trained, facts)
-    _remove_aligned(request.run)
+    if processes.first:
+        _save(folder, trained, facts)
+        _remove_aligned(request.run)
     return folder
 
 

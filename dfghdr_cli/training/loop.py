@@ -31,9 +31,9 @@ from dfghdr_cli.training.objectives import (
     DisentangleObjective,
     MergeObjective,
     Objective,
-    Terms,
 )
 from dfghdr_cli.training.perceptual import PerceptualDistance
+from dfghdr_cli.training.processes import Processes
 from dfghdr_cli.training.record import Record
 from dfghdr_cli.training.synth import Sample
 
@@ -75,16 +75,21 @@ Validation = Callable[[Network, int], float]
 
 
 class _Indices(Sampler[int]):
-    """The numbers of the samples from one step to another, in order."""
+    """The numbers of a process's samples from one step to another, in order."""
 
-    def __init__(self, first: int, last: int, batch: int) -> None:
-        self.numbers = range(first * batch, last * batch)
+    def __init__(self, first: int, last: int, batch: int, processes: Processes) -> None:
+        self.steps = range(first, last)
+        self.batch = batch
+        self.share = processes.share(batch)
+        self.rank = processes.rank
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self.numbers)
+        for step in self.steps:
+            start = step * self.batch + self.rank * self.share
+            yield from range(start, start + self.share)
 
     def __len__(self) -> int:
-        return len(self.numbers)
+        return len(self.steps) * self.share
 
 
 def _next(batches: Iterator[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -106,6 +111,7 @@ def train(
     perceptual: PerceptualDistance | None = None,
     validations: Mapping[Stage, Validation] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    processes: Processes | None = None,
 ) -> Network:
     """Train `network` in place, resuming from `folder`/checkpoint.pt if it is there.
 
@@ -124,17 +130,21 @@ def train(
         perceptual: on `device`; needed for stage disentangle unless config.perceptual is 0.
         validations: for each stage, what to call on the averaged network.
         on_progress: called after every step.
+        processes: that train together; each is to call this with equal arguments. Only the first
+            writes and validates.
 
     Returns:
         The averaged network.
 
     Raises:
+        InputError: if the processes cannot share the batches.
         DivergedError: if the training diverges; names the batch.
         ModelError: if the checkpoint is damaged or of another network.
         ValueError: a caller's mistake: no decoder or no perceptual distance.
     """
     checkpoint = folder / CHECKPOINT
     state = load_checkpoint(checkpoint) if checkpoint.exists() else None
+    processes = processes or Processes()
     stages = list(config.stages)
     if state is not None:
         if state.get("stage") not in stages:
@@ -148,12 +158,13 @@ def train(
             objective = DisentangleObjective(network, config, perceptual)
         else:
             objective = MergeObjective(network, config)
-        run = _StageRun(stage, network, objective, config, folder, device)
+        run = _StageRun(stage, network, objective, config, folder, device, processes)
         if state is not None:
             run.restore(state)
             state = None
         run.go(data, (validations or {}).get(stage), on_progress)
         average = run.average.module  # pyright: ignore
+        del run  # and with it what averages gradients
         if stage != stages[-1]:
             network.load_state_dict(average.state_dict())
     return average.eval()
@@ -170,13 +181,14 @@ class _StageRun:
         config: TrainConfig,
         folder: Path,
         device: torch.device,
+        processes: Processes,
     ) -> None:
         self.stage: Stage = stage
         self.network = network
-        self.objective = objective
         self.config = config
         self.folder = folder
         self.device = device
+        self.processes = processes
         network.requires_grad_(False)
         self.parameters = list(objective.trained())
         for parameter in self.parameters:
@@ -185,6 +197,7 @@ class _StageRun:
             self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay
         )
         self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.average))
+        self.objective = processes.wrap(objective)
         self.guard = Guard(config.clip)
         self.step, self.seconds = 0, 0.0
 
@@ -215,15 +228,19 @@ class _StageRun:
             save_checkpoint(self.folder / GOOD_CHECKPOINT, state)
         save_checkpoint(self.folder / CHECKPOINT, state)
 
-    def update(self, batch: dict[str, Tensor], rate: float, name: str) -> tuple[float, Terms]:
-        """One step of the optimiser; returns the loss and its terms."""
+    def update(
+        self, batch: dict[str, Tensor], rate: float, name: str
+    ) -> tuple[float, dict[str, float]]:
+        """One step of the optimiser; returns the loss and its terms, over all processes."""
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        loss, terms = self.objective(batch)
-        value = float(loss.detach())
-        self.guard.check_loss(value, float(terms["error"]), name)
+        loss, parts = self.objective(batch)
+        values = self.processes.mean(torch.stack([loss.detach(), *parts.values()]))
+        value, *others = values.tolist()
+        terms = dict(zip(parts, others, strict=True))
+        self.guard.check_loss(value, terms["error"], name)
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        self.processes.backward(loss)
         usual = self.guard.usual_norm
         norm = float(nn.utils.clip_grad_norm_(self.parameters, self.guard.longest_norm))
         if self.guard.admits(norm, name):
@@ -240,15 +257,15 @@ class _StageRun:
         on_progress: Callable[[Progress], None] | None,
     ) -> None:
         """Train to the end of the stage."""
-        config, stage, device = self.config, self.stage, self.device
+        config, stage, device, processes = self.config, self.stage, self.device, self.processes
         steps, limit = config.steps_of(stage), config.seconds_of(stage)
         if self.step >= steps or self.seconds >= limit:
             return
         batches: Iterator[dict[str, Tensor]] = iter(
             DataLoader(
                 data,
-                batch_size=config.batch,
-                sampler=_Indices(self.step, steps, config.batch),
+                batch_size=processes.share(config.batch),
+                sampler=_Indices(self.step, steps, config.batch, processes),
                 num_workers=config.workers,
                 pin_memory=device.type == "cuda",
                 prefetch_factor=4 if config.workers else None,
@@ -257,8 +274,8 @@ class _StageRun:
             )
         )
         before = config.disentangle_steps if config.stage == "all" and stage == "merge" else 0
-        record = Record(self.folder, stage, self.step, before)
-        first, spent, started = self.step, self.seconds, time.monotonic()
+        record = Record(self.folder, stage, self.step, before) if processes.first else None
+        first, spent_before, started = self.step, self.seconds, time.monotonic()
         losses: deque[float] = deque(maxlen=100)
         waits: deque[float] = deque(maxlen=LOG_EVERY)
         works: deque[float] = deque(maxlen=LOG_EVERY)
@@ -278,15 +295,21 @@ class _StageRun:
                 waited += waits[-1]
                 losses.append(loss)
                 self.step += 1
-                self.seconds = spent + time.monotonic() - started
+                elapsed = time.monotonic() - started
+                spent = torch.tensor(spent_before + elapsed, dtype=torch.float64)
+                self.seconds = processes.mean(spent).item()  # so that all stop together
                 done = self.step == steps or self.seconds >= limit
                 value = None
-                if validation and (self.step % config.validate_every == 0 or done):
+                if (
+                    validation
+                    and processes.first
+                    and (self.step % config.validate_every == 0 or done)
+                ):
                     self.average.eval()
                     value = validation(self.average.module, self.step)  # pyright: ignore
                 elapsed = time.monotonic() - started
                 pace = (self.step - first) * config.batch / elapsed
-                if self.step % LOG_EVERY == 0 or value is not None:
+                if record and (self.step % LOG_EVERY == 0 or value is not None):
                     row = {
                         "step": self.step,
                         "seconds": round(self.seconds, 1),
@@ -297,8 +320,8 @@ class _StageRun:
                         "network_s": round(statistics.fmean(works), 4),
                         "psnr": "" if value is None else round(value, 3),
                     }
-                    record.write(row, {name: float(term) for name, term in terms.items()})
-                if self.step % config.checkpoint_every == 0 or done:
+                    record.write(row, terms)
+                if processes.first and (self.step % config.checkpoint_every == 0 or done):
                     self.save()
                 if on_progress:
                     fraction = max(self.step / steps, self.seconds / limit)
@@ -317,4 +340,5 @@ class _StageRun:
                         )
                     )
         finally:
-            record.close()
+            if record:
+                record.close()

@@ -1,7 +1,14 @@
 """`dfghdr train`: what it prints and how it ends."""
 
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from dfghdr_cli import modelstore
@@ -110,3 +117,31 @@ def test_exit_codes(arguments, code, word, place):
     assert result.stdout == ""
     assert list(place.rglob("mine/*")) == []
     assert list(place.rglob("*.part")) == []
+
+
+def test_two_processes_are_as_good_as_one(place):
+    """Through torchrun: the same log and weights but for rounding, and one of them writes."""
+    arguments = ["pictures", *OPTIONS, "--batch", "2", "--steps", "2", "--encoders", "trained"]
+    arguments += ["--learning-rate", "0.1"]  # or the warm-up would hardly move the weights
+    torchrun = [Path(sys.executable).with_name("torchrun"), "--nproc-per-node", "2", "--no-python"]
+    program = ["--", Path(sys.executable).with_name("dfghdr"), "train", "--run", "two", *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    two = subprocess.run(
+        [*torchrun, *program],
+        cwd=place,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert two.returncode == 0, two.stderr
+    assert two.stdout == "two/two\n"
+    assert two.stderr.count("merge, step 2:  PSNR-mu") == 1
+    train("--run", "one", *arguments)
+    logs = [list(csv.DictReader((place / run / "log.csv").open())) for run in ("one", "two")]
+    for one, other in zip(*logs, strict=True):
+        assert (one["stage"], one["step"]) == (other["stage"], other["step"])
+        assert float(one["loss"]) == pytest.approx(float(other["loss"]), rel=1e-5)
+    one, other = (load_model(f"{run}/{run}").network.state_dict() for run in ("one", "two"))
+    for key, value in one.items():
+        torch.testing.assert_close(value, other[key], rtol=0, atol=1e-4)
