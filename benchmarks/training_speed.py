@@ -27,13 +27,14 @@ from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 
 from dfghdr_cli.nets.registry import build
 from dfghdr_cli.pipeline.train import PRESETS
 from dfghdr_cli.pipeline.training_data import CropConfig, load_training_data
 from dfghdr_cli.training.config import Stage
+from dfghdr_cli.training.loop import moving_average
 from dfghdr_cli.training.objectives import DisentangleObjective, MergeObjective
 from dfghdr_cli.training.perceptual import PerceptualDistance, read_vgg
 from dfghdr_cli.training.synth import Sample
@@ -83,7 +84,7 @@ def measure(
     for parameter in parameters:
         parameter.requires_grad_(True)
     optimiser = torch.optim.AdamW(parameters, lr=1e-4)
-    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.average))
+    average = AveragedModel(network, multi_avg_fn=moving_average(config.average))
     loader = iter(
         DataLoader(
             data,

@@ -223,19 +223,18 @@ def train(
         resume=resume,
     )
     with console.progress() as bar:
-        quality = ""
+        quality = {"disentangle": "", "merge": ""}
 
         def on_progress(now: Progress) -> None:
-            nonlocal quality
             if now.psnr is not None:
                 kind = "PSNR" if now.stage == "disentangle" else "PSNR-mu"
-                quality = f"  {kind} {now.psnr:.2f} dB"
-                console.print_status(f"{now.stage}, step {now.step}:{quality}")
+                quality[now.stage] = f"  {kind} {now.psnr:.2f} dB"
+                console.print_status(f"{now.stage}, step {now.step}:{quality[now.stage]}")
             bar(
                 round(now.fraction * 10_000),
                 10_000,
                 f"{now.stage}, step {now.step}  {now.samples_per_second:.1f} samples/s  "
-                f"loss {now.loss:.4f}{quality}",
+                f"loss {now.loss:.4f}{quality[now.stage]}",
             )
 
         folder = train_model(request, on_progress)

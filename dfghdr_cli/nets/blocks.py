@@ -28,8 +28,11 @@ class SampleNorm(nn.Module):
 
     @staticmethod
     def moments(x: Tensor) -> Moments:
-        """Mean and unbiased standard deviation over (C, H, W) of x (B, C, H, W), each (B,)."""
-        flat = x.flatten(1)
+        """Mean and unbiased standard deviation over (C, H, W) of x (B, C, H, W), each (B,).
+
+        In float32, whatever x is in.
+        """
+        flat = x.flatten(1).float()
         return flat.mean(1), flat.std(1)
 
     def forward(self, x: Tensor, moments: Moments | None = None) -> Tensor:

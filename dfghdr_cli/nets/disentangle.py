@@ -118,7 +118,11 @@ def adain(content: Tensor, mean: Tensor, deviation: Tensor, epsilon: float = 1e-
         mean: (B, C) offset each channel gets.
         deviation: (B, C) gain each channel gets; unconstrained, as in the published code.
         epsilon: added to the content's (unbiased) standard deviation.
+
+    Returns:
+        (B, C, H, W) in float32, whatever the content is in.
     """
+    content = content.float()
     own_mean = content.mean((2, 3), keepdim=True)
     own_deviation = content.std((2, 3), keepdim=True) + epsilon
     normalised = (content - own_mean) / own_deviation

@@ -30,8 +30,8 @@ class TrainConfig:
         schedule: "cosine" descends to 2 %, "drop" falls to 10 % after three quarters.
         warm_up: steps of rising learning rate.
         weight_decay: AdamW's; at 0 this is Adam.
-        average: decay of the exponential moving average of the weights, which is what is released;
-            0 releases the weights as they are.
+        average: decay of the exponential moving average of the weights, which is what is released
+            (less in the first steps); 0 releases the weights as they are.
         clip: gradients are cut to this multiple of the median of the last 100 gradient norms.
         perceptual: lambda of eq. (6); at 0.1 both kinds of terms are of like size after some
             hundred steps; 0 leaves out the perceptual terms (2) and (5).

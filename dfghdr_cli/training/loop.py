@@ -170,6 +170,20 @@ def train(
     return average.eval()
 
 
+def moving_average(decay: float) -> Callable[[Any, Any, Tensor | int], None]:
+    """How `AveragedModel` is to average: exponentially, and faster at first.
+
+    The n-th average keeps min(decay, n / (n + 9)) of the one before, so that a short training is
+    not held back by its random start.
+    """
+
+    def update(averaged: Any, current: Any, count: Tensor | int) -> None:
+        kept = min(decay, (1.0 + float(count)) / (10.0 + float(count)))
+        get_ema_multi_avg_fn(kept)(averaged, current, count)
+
+    return update
+
+
 class _StageRun:
     """One stage of a run: its optimiser, its averaged weights and its loop."""
 
@@ -196,7 +210,7 @@ class _StageRun:
         self.optimiser = torch.optim.AdamW(
             self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay
         )
-        self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.average))
+        self.average = AveragedModel(network, multi_avg_fn=moving_average(config.average))
         self.objective = processes.wrap(objective)
         self.guard = Guard(config.clip)
         self.step, self.seconds = 0, 0.0

@@ -205,6 +205,30 @@ def test_perceptual_terms_need_weights(request_, tmp_path, monkeypatch):
     assert not request.run.exists()
 
 
+def test_perceptual_terms_from_a_file(request_, tmp_path):
+    shapes = ((3, 64), (64, 64), (64, 128), (128, 128))
+    random, arrays = np.random.default_rng(0), {}
+    for name, (inputs, outputs) in zip(("1_1", "1_2", "2_1", "2_2"), shapes, strict=True):
+        block, number = name.split("_")
+        kernel = random.normal(0, (2 / 9 / inputs) ** 0.5, (3, 3, inputs, outputs))
+        arrays[f"block{block}_conv{number}.kernel"] = kernel.astype(np.float16)
+        arrays[f"block{block}_conv{number}.bias"] = np.zeros(outputs, np.float16)
+    np.savez(tmp_path / "vgg.npz", **arrays)
+    with_terms = replace(BOTH, stage="disentangle", perceptual=0.1)
+    request = replace(request_, config=with_terms, vgg=tmp_path / "vgg.npz")
+    seen = []
+    facts = load_model(str(train_model(request, seen.append))).info.training
+    assert facts["vgg"].startswith("vgg.npz (")
+    without = replace(request, run=request.run.with_name("without"))
+    others = []
+    train_model(replace(without, config=replace(with_terms, perceptual=0.0)), others.append)
+    assert seen[0].loss > others[0].loss + 0.01
+    arrays["block2_conv2.bias"] += 1
+    np.savez(tmp_path / "vgg.npz", **arrays)
+    with pytest.raises(InputError, match="started with vgg"):
+        train_model(replace(request, resume=True))
+
+
 def test_bfloat16_needs_a_device_that_can(request_):
     with pytest.raises(DeviceError, match="--precision float32"):
         train_model(replace(request_, config=replace(THREE, precision="bf16")))

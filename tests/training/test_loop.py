@@ -17,7 +17,7 @@ from dfghdr_cli.errors import ModelError
 from dfghdr_cli.training.checkpoint import save_checkpoint
 from dfghdr_cli.training.config import TrainConfig, learning_rate
 from dfghdr_cli.training.guard import DivergedError
-from dfghdr_cli.training.loop import train
+from dfghdr_cli.training.loop import moving_average, train
 from dfghdr_cli.training.losses import psnr_mu
 from dfghdr_cli.training.objectives import restore
 from dfghdr_cli.training.synth import to_candidates
@@ -101,14 +101,23 @@ def test_it_learns(architecture, network, samples, run):
     assert quality(trained.average, batches) > before + 2
 
 
-def test_the_average_follows_the_weights(run):
-    """It starts as the first step's weights, then moves (1 - decay) of the way to the latest."""
-    config = replace(MERGE, average=0.75, learning_rate=1e-2, warm_up=0, steps=2)
+@pytest.mark.parametrize(("average", "kept"), [(0.1, 0.1), (0.998, 2 / 11)])
+def test_the_average_follows_the_weights(average, kept, run):
+    """It starts as the first step's weights, then moves towards the latest, faster at first."""
+    config = replace(MERGE, average=average, learning_rate=1e-2, warm_up=0, steps=2)
     done = run(config)
     first = run(config, folder="first", killed_after=1).network.state_dict()
     for key, value in done.average.state_dict().items():
-        expected = 0.75 * first[key] + 0.25 * done.network.state_dict()[key]
+        expected = kept * first[key] + (1 - kept) * done.network.state_dict()[key]
         torch.testing.assert_close(value, expected)
+
+
+def test_the_average_slows_down_to_its_decay():
+    averaged = [torch.zeros(1)]
+    moving_average(0.9)(averaged, [torch.ones(1)], 1000)
+    assert averaged[0].item() == pytest.approx(0.1)
+    moving_average(0.0)(averaged, [torch.ones(1)], 1000)
+    assert averaged[0].item() == 1
 
 
 @pytest.mark.parametrize("architecture", ["dfgmerge", "dfgnet"])
