@@ -16,6 +16,7 @@ PAPER_WIDTH, PAPER_CODE_LENGTH = 64, 1024
 
 
 def train(
+    context: typer.Context,
     folders: Annotated[
         list[Path],
         typer.Argument(
@@ -170,10 +171,7 @@ def train(
     architecture = architecture or ("dfgnet" if preset == "paper" else "dfgmerge")
     if width is not None and architecture != "dfgnet":
         raise typer.BadParameter("--width belongs to --architecture dfgnet.")
-    if minutes is not None and stage == "disentangle":
-        raise typer.BadParameter("--minutes belongs to stage merge; give --disentangle-minutes.")
-    if disentangle_minutes is not None and stage == "merge":
-        raise typer.BadParameter("--disentangle-minutes belongs to stage disentangle.")
+    _refuse_other_lengths(context, stage)
 
     from dataclasses import replace
 
@@ -240,3 +238,15 @@ def train(
         folder = train_model(request, on_progress)
     if speaks:
         typer.echo(folder)
+
+
+def _refuse_other_lengths(context: typer.Context, stage: str) -> None:
+    """Refuse to be told how long a stage lasts that is not to be trained."""
+    lengths = {"disentangle": ("disentangle_steps", "disentangle_minutes")}
+    lengths["merge"] = ("steps", "minutes")
+    for other, names in lengths.items():
+        for name in names:
+            source = context.get_parameter_source(name)
+            if stage not in ("all", other) and source is not None and source.name == "COMMANDLINE":
+                option = "--" + name.replace("_", "-")
+                raise typer.BadParameter(f"{option} belongs to stage {other}, not to {stage}.")

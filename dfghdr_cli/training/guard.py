@@ -12,7 +12,7 @@ from dfghdr_cli.errors import InputError
 NORMS = 100
 """Gradient norms that tell what is usual."""
 ERRORS = 200
-"""Steps over which the error is averaged."""
+"""Steps whose median error tells how well a training goes."""
 SKIPS = 20
 """Batches in a row that may be skipped."""
 
@@ -26,7 +26,7 @@ class Guard:
 
     A batch is skipped if its gradient is not finite or 20 times as long as usual. The training has
     diverged if the loss is not finite, if 20 batches in a row had to be skipped, or, however
-    slowly, if the mean error of the last 200 steps is twice what it was at its best.
+    slowly, if the median error of the last 200 steps is twice what it was at its best.
     """
 
     def __init__(self, clip: float) -> None:
@@ -66,7 +66,7 @@ class Guard:
     def healthy(self) -> bool:
         """Whether the error is near its best; only then a checkpoint is worth going back to."""
         full = len(self.errors) == ERRORS
-        return not full or statistics.fmean(self.errors) <= 1.2 * self.lowest
+        return not full or statistics.median(self.errors) <= 1.2 * self.lowest
 
     def check_loss(self, loss: float, error: float, batch: str) -> None:
         """Look at a step's loss before its gradient is used.
@@ -84,12 +84,12 @@ class Guard:
         self.errors.append(error)
         if len(self.errors) < ERRORS:
             return
-        mean = statistics.fmean(self.errors)
-        self.lowest = min(self.lowest, mean)
-        if mean > 2.0 * self.lowest:
+        usual = statistics.median(self.errors)
+        self.lowest = min(self.lowest, usual)
+        if usual > 2.0 * self.lowest:
             raise DivergedError(
-                f"the training diverges: at {batch} the mean error of {ERRORS} steps is "
-                f"{mean:.3g}, which was {self.lowest:.3g} at its best"
+                f"the training diverges: at {batch} the median error of {ERRORS} steps is "
+                f"{usual:.3g}, which was {self.lowest:.3g} at its best"
             )
 
     def admits(self, norm: float, batch: str) -> bool:
