@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 SMALL = {"width": (4, 4, 4), "disentangle_width": 4, "code_length": 4}
 LONG_TRAINING = re.compile("--(steps|disentangle-steps) [0-9]+")
-SHORT_TRAINING = "--disentangle-steps 1 --steps 1 --crop 64 --batch 1 --workers 0"
+SHORT_TRAINING = r"--\1 1 --crop 64 --batch 1 --workers 0"
 
 
 def fenced(language):
