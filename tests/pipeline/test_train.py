@@ -158,7 +158,7 @@ def test_both_stages_and_what_they_leave(architecture, hyper_parameters, request
     assert verify(both) <= TOLERANCE
     assert both.info.training["encoders"] == "frozen"
 
-    # One after the other is the same: the second stage takes the encoders as they are.
+    # One after the other is the same, to the last bit.
     apart = replace(request, run=request.run.with_name("first"))
     first = train_model(replace(apart, config=replace(BOTH, stage="disentangle")))
     encoders = disentangled(load_model(str(first)).network)
@@ -169,8 +169,7 @@ def test_both_stages_and_what_they_leave(architecture, hyper_parameters, request
     later = load_model(str(train_model(second)))
     assert later.info.decoder
     assert later.info.training["encoders"] == "frozen"
-    for key, value in disentangled(later.network).items():
-        assert torch.equal(value, encoders[key])
+    assert later.digest == both.digest
 
     # Trained on, they leave their decoder behind.
     third = replace(second, run=request.run.with_name("third"))
