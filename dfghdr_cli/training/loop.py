@@ -264,6 +264,23 @@ class _StageRun:
             log.warning("skipped %s: gradient norm %.3g, usually %.3g", name, norm, usual)
         return value, terms
 
+    def batches(self, data: Dataset[Sample]) -> Iterator[dict[str, Tensor]]:
+        """This process's shares of the batches from the next one to the stage's last."""
+        config, share = self.config, self.processes.share(self.config.batch)
+        steps = config.steps_of(self.stage)
+        return iter(
+            DataLoader(
+                data,
+                batch_size=share,
+                sampler=_Indices(self.step, steps, config.batch, self.processes),
+                num_workers=config.workers,
+                pin_memory=self.device.type == "cuda",
+                prefetch_factor=4 if config.workers else None,
+                # A forked worker would inherit OpenCV's thread pool without its threads, and hang.
+                multiprocessing_context="spawn" if config.workers else None,
+            )
+        )
+
     def go(
         self,
         data: Dataset[Sample],
@@ -271,29 +288,14 @@ class _StageRun:
         on_progress: Callable[[Progress], None] | None,
     ) -> None:
         """Train to the end of the stage."""
-        config, stage, device, processes = self.config, self.stage, self.device, self.processes
+        config, stage, processes = self.config, self.stage, self.processes
         steps, limit = config.steps_of(stage), config.seconds_of(stage)
         if self.step >= steps or self.seconds >= limit:
             return
-        batches: Iterator[dict[str, Tensor]] = iter(
-            DataLoader(
-                data,
-                batch_size=processes.share(config.batch),
-                sampler=_Indices(self.step, steps, config.batch, processes),
-                num_workers=config.workers,
-                pin_memory=device.type == "cuda",
-                prefetch_factor=4 if config.workers else None,
-                # A forked worker would inherit OpenCV's thread pool without its threads, and hang.
-                multiprocessing_context="spawn" if config.workers else None,
-            )
-        )
+        batches = self.batches(data)
         before = config.disentangle_steps if config.stage == "all" and stage == "merge" else 0
         record = Record(self.folder, stage, self.step, before) if processes.first else None
-        first, spent_before, started = self.step, self.seconds, time.monotonic()
-        losses: deque[float] = deque(maxlen=100)
-        waits: deque[float] = deque(maxlen=LOG_EVERY)
-        works: deque[float] = deque(maxlen=LOG_EVERY)
-        waited = 0.0
+        pace = _Pace(config.batch, self.seconds)
         self.network.train()
         try:
             while self.step < steps and self.seconds < limit:
@@ -302,57 +304,92 @@ class _StageRun:
                 numbers = f"{self.step * config.batch} to {(self.step + 1) * config.batch - 1}"
                 name = f"step {self.step} of stage {stage} (samples {numbers})"
                 begun = time.monotonic()
-                batch = {k: v.to(device, non_blocking=True) for k, v in _next(batches).items()}
-                waits.append(time.monotonic() - begun)
+                batch = {k: v.to(self.device, non_blocking=True) for k, v in _next(batches).items()}
+                arrived = time.monotonic()
                 loss, terms = self.update(batch, rate, name)
-                works.append(time.monotonic() - begun - waits[-1])
-                waited += waits[-1]
-                losses.append(loss)
+                pace.add(arrived - begun, time.monotonic() - arrived, loss)
                 self.step += 1
-                elapsed = time.monotonic() - started
-                spent = torch.tensor(spent_before + elapsed, dtype=torch.float64)
+                spent = torch.tensor(pace.seconds, dtype=torch.float64)
                 self.seconds = processes.mean(spent).item()  # so that all stop together
                 done = self.step == steps or self.seconds >= limit
                 value = None
-                if (
-                    validation
-                    and processes.first
-                    and (self.step % config.validate_every == 0 or done)
-                ):
+                due = self.step % config.validate_every == 0 or done
+                if validation and processes.first and due:
                     self.average.eval()
                     value = validation(self.average.module, self.step)  # pyright: ignore
-                elapsed = time.monotonic() - started
-                pace = (self.step - first) * config.batch / elapsed
                 if record and (self.step % LOG_EVERY == 0 or value is not None):
-                    row = {
-                        "step": self.step,
-                        "seconds": round(self.seconds, 1),
-                        "loss": statistics.fmean(losses),
-                        "learning_rate": rate,
-                        "samples_per_s": round(pace, 3),
-                        "data_s": round(statistics.fmean(waits), 4),
-                        "network_s": round(statistics.fmean(works), 4),
-                        "psnr": "" if value is None else round(value, 3),
-                    }
+                    row = {"step": self.step, "seconds": round(self.seconds, 1)}
+                    row |= {"learning_rate": rate, **pace.row()}
+                    row["psnr"] = "" if value is None else round(value, 3)
                     record.write(row, terms)
                 if processes.first and (self.step % config.checkpoint_every == 0 or done):
                     self.save()
                 if on_progress:
-                    fraction = max(self.step / steps, self.seconds / limit)
-                    mean = statistics.fmean(losses)
-                    on_progress(
-                        Progress(
-                            stage,
-                            self.step,
-                            steps,
-                            min(1.0, fraction),
-                            mean,
-                            rate,
-                            pace,
-                            waited / elapsed,
-                            value,
-                        )
-                    )
+                    fraction = min(1.0, max(self.step / steps, self.seconds / limit))
+                    on_progress(pace.progress(stage, self.step, steps, fraction, rate, value))
         finally:
             if record:
                 record.close()
+
+
+class _Pace:
+    """How fast a stage goes and how well, since it began or was resumed."""
+
+    def __init__(self, batch: int, spent: float) -> None:
+        """`batch` is the number of samples a step; `spent` are the seconds before."""
+        self.batch = batch
+        self.started = time.monotonic() - spent
+        self.spent = spent
+        self.steps = 0
+        self.waited = 0.0
+        self.losses: deque[float] = deque(maxlen=100)
+        self.recent: deque[tuple[float, float]] = deque(maxlen=LOG_EVERY)
+
+    def add(self, waiting: float, working: float, loss: float) -> None:
+        """Count a step that waited for its samples and then worked so many seconds."""
+        self.steps += 1
+        self.waited += waiting
+        self.losses.append(loss)
+        self.recent.append((waiting, working))
+
+    @property
+    def seconds(self) -> float:
+        """Since the stage began, without interruptions."""
+        return time.monotonic() - self.started
+
+    @property
+    def samples_per_second(self) -> float:
+        """Of all processes together."""
+        return self.steps * self.batch / (self.seconds - self.spent)
+
+    def row(self) -> dict[str, Any]:
+        """The part of a row of log.csv that it knows."""
+        waiting, working = (statistics.fmean(part) for part in zip(*self.recent, strict=True))
+        return {
+            "loss": statistics.fmean(self.losses),
+            "samples_per_s": round(self.samples_per_second, 3),
+            "data_s": round(waiting, 4),
+            "network_s": round(working, 4),
+        }
+
+    def progress(
+        self,
+        stage: Stage,
+        step: int,
+        steps: int,
+        fraction: float,
+        rate: float,
+        psnr: float | None,
+    ) -> Progress:
+        """For whoever watches."""
+        return Progress(
+            stage,
+            step,
+            steps,
+            fraction,
+            statistics.fmean(self.losses),
+            rate,
+            self.samples_per_second,
+            self.waited / (self.seconds - self.spent),
+            psnr,
+        )
