@@ -240,6 +240,25 @@ def test_a_run_may_be_limited_by_time(run):
     assert same(done.average, resumed.average)
 
 
+def test_each_stage_has_its_own_limit(run):
+    seen = []
+    run(replace(BOTH, disentangle_minutes=0.0), folder="first", on_progress=seen.append)
+    assert [now.stage for now in seen] == ["merge"] * 6
+    seen.clear()
+    run(replace(BOTH, minutes=0.0), folder="second", on_progress=seen.append)
+    assert [now.stage for now in seen] == ["disentangle"] * 5
+
+
+def test_the_second_stage_starts_from_the_average_of_the_first(run):
+    config = replace(BOTH, steps=1, learning_rate=1e-2, warm_up=0)
+    first = run(replace(config, stage="disentangle"), folder="first")
+    both = run(config, folder="both")
+    assert not same(first.network, first.average)
+    expected = first.average.disentangle.state_dict()
+    for key, value in both.network.disentangle.state_dict().items():
+        assert torch.equal(value, expected[key])
+
+
 def test_no_time_at_all_is_no_training(run, network):
     assert same(run(replace(MERGE, steps=5, minutes=0.0)).average, network())
 
