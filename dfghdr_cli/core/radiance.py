@@ -67,9 +67,13 @@ def smooth(code: FloatImage) -> FloatImage:
     Returns:
         (H, W, 3) float32 in [0, 1].
     """
-    smoothed = np.asarray(cv2.bilateralFilter(code, 5, SMOOTHED_CODES, 2.0), np.float32)
+    # OpenCV tabulates the kernel over the range of values, which a row of 0 and 1 out of reach
+    # makes the same for every part of a picture.
+    padded = cv2.copyMakeBorder(code, 2, 3, 2, 2, cv2.BORDER_REFLECT_101)
+    padded[-1, 0::2], padded[-1, 1::2] = 0.0, 1.0
+    smoothed = cv2.bilateralFilter(padded, 5, SMOOTHED_CODES, 2.0)[2:-3, 2:-2]
     clipping = code.max(axis=2, keepdims=True) >= CLIPPING_STARTS
-    return np.where(clipping, code, smoothed)
+    return np.asarray(np.where(clipping, code, smoothed), np.float32)
 
 
 def classic_weights(code: FloatImage, is_darkest: bool, is_brightest: bool) -> FloatImage:

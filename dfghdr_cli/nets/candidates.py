@@ -31,8 +31,9 @@ LOG_FLOOR = math.log(LEAST_WEIGHT)
 """Log-weight of the least usable unclipped pixel."""
 LOG_INVALID = -40.0
 """Log-weight outside a warped frame."""
-LOG_SMOOTHED = -4.0
-"""Log of the smoothed reference's weight against that of the reference itself."""
+LOG_SMOOTHED = -8.0
+"""Log of the smoothed reference's weight against that of the reference itself: noise-free brackets
+must merge to the truth, too."""
 
 
 class Hypothesis(IntEnum):

@@ -118,6 +118,8 @@ class DFGMerge(nn.Module):
         self.join1 = Stage(fine + fine_in, fine)
         self.head1 = Stage(2 * fine, fine)
         self.head2 = nn.Conv2d(fine, 4, 3, padding=1)
+        self.odds = nn.Parameter(torch.zeros(len(Hypothesis)))
+        """Added to the logits of every candidate under this `Hypothesis`."""
         self.correct1 = Stage(fine, fine)
         self.correct2 = nn.Conv2d(fine, 12, 3, padding=1)
         for last in (self.head2, self.correct2):
@@ -153,12 +155,13 @@ class DFGMerge(nn.Module):
         y = self.up2(self.join2(torch.cat([y, middle], 1)))
         y = self.join1(torch.cat([y, fine], 1))
         both = torch.cat([first, y[:, None].expand_as(first)], 2).flatten(0, 1)
-        logits = self.head2(self.head1(both)).float()
-        correction = self.correct2(self.correct1(y)).float()
-        return Decision(
-            F.pixel_shuffle(logits, 2).unflatten(0, (-1, count)),
-            F.pixel_shuffle(self.config.correction * torch.tanh(correction), 2),
-        )
+        logits, correction = self.head1(both), self.correct1(y)
+        # A decision in bfloat16 would be seen in the picture: float32 whatever the trunk uses.
+        with torch.autocast(x.device.type, enabled=False):
+            logits = F.pixel_shuffle(self.head2(logits.float()), 2).unflatten(0, (-1, count))
+            odds = self.odds[list(candidates.hypotheses)]
+            correction = self.config.correction * torch.tanh(self.correct2(correction.float()))
+            return Decision(logits + odds[:, None, None, None], F.pixel_shuffle(correction, 2))
 
     def forward(self, candidates: Candidates, statistics: ImageStatistics | None = None) -> Merge:
         """`decide`, then `compose` on the same candidates."""

@@ -252,10 +252,11 @@ def test_strips_of_a_moved_bracket_make_up_the_whole(reduced):
     aligned = replace(aligned, flows=flows)
     whole = aligned.candidates(slice(None), CPU)
     strips = [aligned.candidates(slice(row, row + 25), CPU) for row in (0, 25, 50)]
-    assert whole.code.shape == (1, 5, 3, 60, 80)
+    assert whole.code.shape == (1, 6, 3, 60, 80)
     for name in ("code", "trust"):
         joined = torch.cat([getattr(strip, name) for strip in strips], -2)
         torch.testing.assert_close(joined, getattr(whole, name), rtol=0, atol=2e-3)
+        assert torch.equal(joined[:, :2], getattr(whole, name)[:, :2]), "reference and smoothed"
 
 
 def test_choose_device():
