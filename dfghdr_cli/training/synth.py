@@ -300,13 +300,15 @@ class TripletSynthesiser(Dataset[Sample]):
     ) -> FloatImage:
         """The gamma code (S, S, 3) float32 that a frame records."""
         linear = radiance * np.float32(2.0**stops)
-        deviation = np.sqrt(camera["shot"] * np.minimum(linear, 1.0) + camera["read"] ** 2)
+        deviation = np.sqrt(camera["shot"] * np.clip(linear, 0.0, 1.0) + camera["read"] ** 2)
         noise = rng.standard_normal(linear.shape, np.float32)
         code = encode(linear + noise * deviation.astype(np.float32))
         if camera["curve"]:
             # A residual error of the response curve, none at black and white.
             power = np.float32(np.exp(rng.normal(0, camera["curve"])))
             code = code**power
+        # Many cameras' developing leaves nothing of the deepest shadows, which no curve undoes.
+        code = np.where(code < camera["black"], np.float32(0), code)
         if camera["jpeg"]:
             stored = np.round(code * 255).astype(np.uint8)
             quality = [cv2.IMWRITE_JPEG_QUALITY, int(camera["jpeg"])]
@@ -347,6 +349,7 @@ class TripletSynthesiser(Dataset[Sample]):
             "levels": float(rng.choice([255, 255, 1023, 4095, 65535])),
             "jpeg": float(rng.integers(85, 99)) if rng.random() < 0.2 else 0.0,
             "curve": 0.0,
+            "black": rng.uniform(0.02, 0.1) if rng.random() < 0.25 else 0.0,
         }
         curve = 0.02 if rng.random() < 0.3 else 0.0
         wrong_exposure = 0.04 if rng.random() < 0.3 else 0.0

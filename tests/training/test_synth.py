@@ -145,3 +145,24 @@ def test_the_frames_of_a_moving_scene_differ(synthesiser):
         both = candidates.radiance()
         differences.append(float((both[:, 0] / both[:, 2].clamp_min(1e-6)).log2()[known].std()))
     assert np.nanmedian(differences) > 0.05
+
+
+def test_crushed_blacks_are_black_in_every_frame(synthesiser):
+    data = synthesiser()
+    camera = {"shot": 0.0, "read": 0.0, "levels": 65535.0, "jpeg": 0.0, "curve": 0.0, "black": 0.05}
+    radiance = np.linspace(0, 1, 300, dtype=np.float32).reshape(10, 10, 3) ** 2.2
+    for stops in (-2.0, 0.0, 2.0):
+        code = data._expose(np.random.default_rng(0), radiance, stops, camera)
+        whole = data._expose(np.random.default_rng(0), radiance, stops, camera | {"black": 0.0})
+        assert (code[whole < 0.049] == 0).all()
+        np.testing.assert_array_equal(code[whole > 0.051], whole[whole > 0.051])
+        assert 0 < (code == 0).mean() < 0.5
+
+
+def test_a_radiance_below_zero_by_rounding_makes_no_nan(synthesiser):
+    data = synthesiser()
+    camera = {"shot": 1e-3, "read": 1e-4, "levels": 255.0, "jpeg": 0.0, "curve": 0.0, "black": 0.0}
+    code = data._expose(
+        np.random.default_rng(0), np.full((8, 8, 3), -1e-3, np.float32), 3.0, camera
+    )
+    assert np.isfinite(code).all()
