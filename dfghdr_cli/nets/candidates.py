@@ -209,10 +209,10 @@ class Candidates:
         down = torch.where(darkest, torch.ones_like(down), down)
         triangle = torch.minimum(up, down).amin(2, keepdim=True).clamp(max=1.0)
         log_weight = triangle.clamp_min(1e-9).log().clamp_min(LOG_FLOOR)
-        smoothed = [h is Hypothesis.SMOOTHED for h in self.hypotheses]
-        log_weight = log_weight + LOG_SMOOTHED * log_weight.new_tensor(smoothed).view(shape)
         trust = self.usable() * (1.0 - self.contradiction()) * self.trust
         log_weight = (log_weight + trust.clamp_min(1e-9).log()).clamp_min(LOG_UNUSABLE)
+        smoothed = [h is Hypothesis.SMOOTHED for h in self.hypotheses]
+        log_weight = log_weight + LOG_SMOOTHED * log_weight.new_tensor(smoothed).view(shape)
         return torch.where(self.trust > 0, log_weight, torch.full_like(log_weight, LOG_INVALID))
 
     def unknown(self) -> Tensor:

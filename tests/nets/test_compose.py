@@ -152,3 +152,13 @@ def test_the_smoothed_reference_starts_with_little_weight():
     assert bracket.hypotheses[1] is Hypothesis.SMOOTHED
     weights = compose(bracket, nothing(bracket)).weights
     assert 0.0 < weights[:, 1].max() < 0.02 * weights[:, 0].min()
+
+
+def test_odds_cannot_lift_a_clipped_smoothed_reference():
+    truth = torch.full((3, 8, 8), 4.0)
+    bracket = static_bracket(truth, (0.0, 3.0), 1)
+    assert (bracket.code[:, :2] == 1.0).all()
+    decision = nothing(bracket)
+    decision.logits[:, 1] = 8.0  # as much as the smoothed reference starts below the reference
+    weights = compose(bracket, decision).weights
+    assert weights[:, :2].max() < 1e-4
