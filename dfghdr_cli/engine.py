@@ -55,6 +55,12 @@ class MergeConfig:
     proxy_pixels: int = 2_500_000
     tile: int = 512
 
+    def reduction(self, size: tuple[int, int]) -> float:
+        """By how much the sides of a picture of (height, width) shrink for the network; <= 1."""
+        if self.resolution == "full":
+            return 1.0
+        return min(1.0, (self.proxy_pixels / (size[0] * size[1])) ** 0.5)
+
 
 def choose_device(name: str = "auto") -> torch.device:
     """The device to compute on: CUDA if there is one, else Apple's MPS, else the CPU.
@@ -385,10 +391,7 @@ def _merge_by_decision(
     on_progress: OnProgress | None,
 ) -> MergeResult:
     height, width = aligned.size
-    factor = 1.0
-    if config.resolution == "auto":
-        factor = min(1.0, (config.proxy_pixels / (height * width)) ** 0.5)
-    proxy = aligned.reduced(factor).with_flows()
+    proxy = aligned.reduced(config.reduction(aligned.size)).with_flows()
     full = AlignedBracket(
         aligned.codes, aligned.stops, aligned.reference, aligned.alignments, proxy.flows
     )

@@ -204,7 +204,7 @@ def _check_size(path: Path, size: tuple[int, int], smallest: int) -> None:
 def _check_scene(folder: Path, smallest: int) -> tuple[int, ...]:
     """The composition of a scene that can be trained on."""
     scene = read_scene(folder)
-    factor = _reduction(scene.bracket.size)
+    factor = MergeConfig().reduction(scene.bracket.size)
     size = (round(scene.bracket.size[0] * factor), round(scene.bracket.size[1] * factor))
     _check_size(folder, size, smallest)
     if scene.truth.max() <= 0:
@@ -237,11 +237,6 @@ def _exposure_error(code: FloatImage, stops: float, truth: FloatImage) -> float:
     return float(np.median(np.log2(decode(code[use]) / expected[use])))
 
 
-def _reduction(size: tuple[int, int]) -> float:
-    """By how much a merge reduces a picture of this size for the network, which sees the result."""
-    return min(1.0, (MergeConfig().proxy_pixels / (size[0] * size[1])) ** 0.5)
-
-
 def _align(folder: Path, still: bool) -> dict[str, NDArray[np.generic]]:
     """A scene as its samples are cut from it.
 
@@ -253,7 +248,7 @@ def _align(folder: Path, still: bool) -> dict[str, NDArray[np.generic]]:
     bracket, truth = scene.bracket, scene.truth
     linears = [decode(frame.encoded()) for frame in bracket.frames]
     aligned = align_bracket(linears, bracket.stops, bracket.reference)
-    aligned = aligned.reduced(_reduction(bracket.size))
+    aligned = aligned.reduced(MergeConfig().reduction(bracket.size))
     if not still:
         aligned = aligned.with_flows()
     if aligned.size != bracket.size:
