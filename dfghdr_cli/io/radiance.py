@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from dfghdr_cli.core.colour import REC709
 from dfghdr_cli.core.types import Exposure, FloatImage, RadianceImage
 from dfghdr_cli.errors import InputError, OutputError
 from dfghdr_cli.io.atomic import atomic_write
@@ -22,8 +23,6 @@ logger = logging.getLogger(__name__)
 ExrType = Literal["half", "float"]
 
 HALF_MAX = 65504.0
-# x and y of red, green, blue and white: ITU-R BT.709-6, item 1.3 and 1.4.
-REC709 = (0.64, 0.33, 0.30, 0.60, 0.15, 0.06, 0.3127, 0.3290)
 
 # Attribute names longer than this stop older readers (the limit of OpenEXR 1.x).
 _NAME_LIMIT = 31

@@ -1,0 +1,113 @@
+"""Primaries, the sRGB curve, and a perceptual space that keeps hues.
+
+Arrays are numpy, (..., 3) RGB, linear unless said otherwise; light is relative.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Chromaticities = tuple[float, float, float, float, float, float, float, float]
+"""x and y of red, green, blue and white (CIE 1931)."""
+
+Space = Literal["srgb", "p3"]
+"""What a display shows: the primaries of Rec. 709 or of P3, white D65, the sRGB curve in both."""
+
+# ITU-R BT.709-6, items 1.3 and 1.4; SMPTE EG 432-1 with white D65; ITU-R BT.2020-2, table 3.
+REC709: Chromaticities = (0.64, 0.33, 0.30, 0.60, 0.15, 0.06, 0.3127, 0.3290)
+P3: Chromaticities = (0.680, 0.320, 0.265, 0.690, 0.150, 0.060, 0.3127, 0.3290)
+REC2020: Chromaticities = (0.708, 0.292, 0.170, 0.797, 0.131, 0.046, 0.3127, 0.3290)
+
+PRIMARIES: dict[Space, Chromaticities] = {"srgb": REC709, "p3": P3}
+
+# The cone responses of the Bradford adaptation, as in ICC.1:2022, annex E.
+_BRADFORD = np.array(
+    [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
+)
+
+
+def to_xyz(space: Chromaticities) -> NDArray[np.float64]:
+    """The matrix from linear RGB to CIE XYZ, Y of RGB white being 1.
+
+    Source: SMPTE RP 177.
+
+    Args:
+        space: the primaries and white of RGB.
+
+    Returns:
+        (3, 3) float64, to be multiplied from the left.
+
+    Raises:
+        ValueError: the primaries span no triangle, or a y is 0.
+    """
+    x, y = np.array(space, float).reshape(4, 2).T
+    if not np.isfinite(x).all() or (np.abs(y) < 1e-9).any():
+        raise ValueError(f"{space} are no primaries")
+    columns = np.stack([x / y, np.ones(4), (1 - x - y) / y])
+    if abs(np.linalg.det(columns[:, :3])) < 1e-6:
+        raise ValueError(f"{space} are no primaries")
+    return columns[:, :3] * np.linalg.solve(columns[:, :3], columns[:, 3])
+
+
+def conversion(source: Chromaticities, target: Chromaticities) -> NDArray[np.float64]:
+    """The matrix from one linear RGB to another; white stays white (Bradford adaptation).
+
+    Args:
+        source: primaries and white to convert from.
+        target: and to.
+
+    Returns:
+        (3, 3) float64, to be multiplied from the left: `pixels @ matrix.T`. Colours outside the
+        target's triangle get negative components.
+
+    Raises:
+        ValueError: either one spans no triangle.
+    """
+    from_source, from_target = to_xyz(source), to_xyz(target)
+    cones_source = _BRADFORD @ from_source.sum(axis=1)
+    cones_target = _BRADFORD @ from_target.sum(axis=1)
+    adapt = np.linalg.solve(_BRADFORD, (cones_target / cones_source)[:, None] * _BRADFORD)
+    return np.linalg.solve(from_target, adapt @ from_source)
+
+
+LUMINANCE = to_xyz(REC709)[1].astype(np.float32)
+"""Weights of linear Rec. 709 R, G and B in luminance; they sum to 1."""
+
+
+def srgb_encode(linear: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Display light to code values by the sRGB curve; odd below 0, and nothing is clipped.
+
+    Source: IEC 61966-2-1.
+
+    Args:
+        linear: any shape, floating dtype; 1 is the display's white.
+
+    Returns:
+        The same shape and dtype; 0 gives 0 and 1 gives 1.
+    """
+    size = np.abs(linear)
+    code = np.power(size, linear.dtype.type(1 / 2.4))
+    code *= 1.055
+    code -= 0.055
+    low = size <= 0.0031308
+    code[low] = size[low] * 12.92
+    return np.copysign(code, linear)
+
+
+def srgb_decode(code: NDArray[np.floating]) -> NDArray[np.floating]:
+    """The inverse of `srgb_encode`.
+
+    Args:
+        code: any shape, floating dtype.
+
+    Returns:
+        Display light of the same shape and dtype.
+    """
+    size = np.abs(code)
+    linear = np.power((size + 0.055) / 1.055, code.dtype.type(2.4))
+    low = size <= 0.04045
+    linear[low] = size[low] / 12.92
+    return np.copysign(linear, code)

@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+
+from dfghdr_cli.core.colour import (
+    LUMINANCE,
+    P3,
+    REC709,
+    REC2020,
+    conversion,
+    srgb_decode,
+    srgb_encode,
+    to_xyz,
+)
+
+AP0 = (0.7347, 0.2653, 0.0, 1.0, 0.0001, -0.077, 0.32168, 0.33767)
+
+
+def test_the_matrix_of_rec709_is_the_published_one():
+    # IEC 61966-2-1, to four decimals.
+    published = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    np.testing.assert_allclose(to_xyz(REC709), published, atol=2e-4)
+    np.testing.assert_allclose(LUMINANCE, [0.2126, 0.7152, 0.0722], atol=1e-4)
+
+
+def test_the_matrix_to_rec2020_is_the_published_one():
+    # ITU-R BT.2087-0, from Rec. 709.
+    published = [[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]]
+    np.testing.assert_allclose(conversion(REC709, REC2020), published, atol=1e-4)
+
+
+def test_the_matrix_from_aces_adapts_the_white():
+    # ACES 2065-1 (white near D60) to Rec. 709 (D65) with Bradford, as in the ACES transforms.
+    published = [
+        [2.5217, -1.1341, -0.3876],
+        [-0.2765, 1.3727, -0.0962],
+        [-0.0154, -0.1530, 1.1684],
+    ]
+    np.testing.assert_allclose(conversion(AP0, REC709), published, atol=2e-3)
+
+
+@pytest.mark.parametrize("source", [P3, REC2020, AP0])
+def test_white_stays_white_and_there_and_back_is_nothing(source):
+    there = conversion(source, REC709)
+    np.testing.assert_allclose(there @ np.ones(3), np.ones(3), atol=1e-12)
+    np.testing.assert_allclose(conversion(REC709, source) @ there, np.eye(3), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "bad", [(0.3,) * 8, (0.64, 0.33, 0.3, 0.6, 0.15, 0.0, 0.3, 0.3), (float("nan"),) * 8]
+)
+def test_what_spans_no_triangle_is_refused(bad):
+    with pytest.raises(ValueError, match="no primaries"):
+        conversion(bad, REC709)
+
+
+def test_the_srgb_curve():
+    linear = np.array([0.0, 0.0031308, 0.18, 1.0, -0.18], np.float64)
+    code = srgb_encode(linear)
+    np.testing.assert_allclose(code, [0, 0.04045, 0.46136, 1, -0.46136], atol=1e-4)
+    np.testing.assert_allclose(srgb_decode(code), linear, atol=1e-6)
+    assert srgb_encode(linear.astype(np.float32)).dtype == np.float32
