@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from dfghdr_cli.core.types import FloatImage
-from dfghdr_cli.io.display import write_preview
+from dfghdr_cli.io.display import write_display
 from dfghdr_cli.io.radiance import read_radiance
 
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
@@ -68,7 +68,7 @@ def main() -> None:
         pictures.append(picture[arguments.crop] if arguments.crop else picture)
     left, right = pictures
     gap = np.ones((left.shape[0], GAP, 3), np.float32)
-    write_preview(arguments.out, np.hstack([left, gap, right]), overwrite=True)
+    write_display(arguments.out, np.hstack([left, gap, right]), overwrite=True)
 
 
 if __name__ == "__main__":

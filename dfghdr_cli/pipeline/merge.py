@@ -20,7 +20,7 @@ from dfghdr_cli.core.types import Bracket, RadianceImage
 from dfghdr_cli.engine import AlignedBracket, MergeConfig, OnProgress, choose_device, merge_bracket
 from dfghdr_cli.io.atomic import ensure_writable
 from dfghdr_cli.io.bracket import Reference, read_bracket
-from dfghdr_cli.io.display import write_preview
+from dfghdr_cli.io.display import write_display
 from dfghdr_cli.io.radiance import (
     ExrType,
     ensure_radiance_name,
@@ -202,7 +202,7 @@ def merge_files(
         outputs = [request.output]
         if request.preview:
             picture = mu_law(result.radiance.pixels / result.radiance.peak)
-            write_preview(request.preview_path, picture, request.overwrite)
+            write_display(request.preview_path, picture, overwrite=request.overwrite)
             outputs.append(request.preview_path)
     values["seconds"] = watch.seconds
     return MergeReport(tuple(outputs), values, tuple(warnings))

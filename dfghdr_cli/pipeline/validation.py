@@ -15,7 +15,7 @@ from dfghdr_cli.core.radiance import decode
 from dfghdr_cli.core.tonemap import mu_law
 from dfghdr_cli.core.types import FloatImage
 from dfghdr_cli.engine import align_bracket, run_tiled
-from dfghdr_cli.io.display import write_preview
+from dfghdr_cli.io.display import write_display
 from dfghdr_cli.io.scenes import find_scenes, read_scene
 from dfghdr_cli.nets.candidates import Candidates
 from dfghdr_cli.nets.dfgmerge import Decision, compose
@@ -137,7 +137,7 @@ def _write_picture(path: Path, rows: Sequence[Sequence[Tensor]]) -> None:
     width = max(line.shape[1] for line in lines)
     lines = [np.pad(line, ((0, 0), (0, width - line.shape[1]), (0, 0))) for line in lines]
     path.parent.mkdir(exist_ok=True)
-    write_preview(path, np.vstack(lines), overwrite=True)
+    write_display(path, np.vstack(lines), bits=8, overwrite=True)
 
 
 def _panel(image: Tensor) -> FloatImage:
