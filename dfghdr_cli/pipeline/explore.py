@@ -1,0 +1,118 @@
+"""Looking into a model: its exposure and spatial codes, and what its decoder makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dfghdr_cli.core.types import FloatImage
+from dfghdr_cli.engine import choose_device
+from dfghdr_cli.errors import ModelError
+from dfghdr_cli.modelstore import DEFAULT_MODEL, Model, load_model
+from dfghdr_cli.nets.candidates import Candidates, Hypothesis
+from dfghdr_cli.nets.dfg import Role
+from dfghdr_cli.nets.disentangle import Decoder, from_signed, to_signed
+
+
+@dataclass(frozen=True, slots=True)
+class Explorer:
+    """A model whose codes are looked at.
+
+    Attributes:
+        model: the model, its network on `device`.
+        device: where it computes.
+    """
+
+    model: Model
+    device: torch.device
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.model.info.name
+
+    @property
+    def decoder(self) -> Decoder:
+        """D.
+
+        Raises:
+            ModelError: if the model has none.
+        """
+        decoder = self.model.network.disentangle.decoder
+        if decoder is None:
+            raise ModelError(
+                f"model {self.name} has no decoder, so its codes cannot be turned into pictures; "
+                "train one with `dfghdr train` in stage disentangle, or look at --attention, "
+                "which every model has"
+            )
+        return decoder
+
+    def images(self, codes: Sequence[FloatImage]) -> Tensor:
+        """What the encoders look at.
+
+        Args:
+            codes: n images (H, W, 3) float32 of one size, gamma codes in [0, 1].
+
+        Returns:
+            (n, 3, h, w) gamma codes in [0, 1]: the images themselves, or what the network's
+            architecture makes of them, their borders repeated to a multiple of what it needs.
+        """
+        code = torch.from_numpy(np.stack(codes).transpose(0, 3, 1, 2)).to(self.device)[None]
+        count = len(codes)
+        stack = Candidates(
+            code,
+            torch.ones_like(code[:, :, :1]),
+            torch.zeros((1, count), device=self.device),
+            torch.ones(1, device=self.device),
+            tuple(range(count)),
+            (Role.REFERENCE,) * count,
+            (Hypothesis.STILL,) * count,
+        )
+        network = self.model.network
+        return network.images(stack.pad(network.size_multiple))[0]
+
+    def exposure_codes(self, images: Tensor) -> Tensor:
+        """F_ex (n, L) of images (n, 3, h, w), gamma codes in [0, 1] as `images` returns them."""
+        return self.model.network.disentangle.exposure(to_signed(images))
+
+    def spatial_codes(self, images: Tensor) -> Tensor:
+        """F_sp (n, C, h / 8, w / 8) of images (n, 3, h, w), as `images` returns them.
+
+        Raises:
+            ModelError: if the model has no decoder, and so no spatial code.
+        """
+        assert self.decoder
+        return self.model.network.disentangle.spatial_code(to_signed(images))
+
+    def decode(self, spatial: Tensor, exposure: Tensor) -> Tensor:
+        """D(F_sp, F_ex) as gamma codes (n, 3, h, w), nominally in [0, 1] and not clipped.
+
+        Args:
+            spatial: (n, C, h / 8, w / 8).
+            exposure: (n, L).
+
+        Raises:
+            ModelError: if the model has no decoder.
+        """
+        return from_signed(self.decoder(spatial, exposure))
+
+
+def load_explorer(model: str | None = None, device: str = "auto") -> Explorer:
+    """Choose the device and load the model.
+
+    Args:
+        model: name or folder of a model; None takes the default.
+        device: see `dfghdr_cli.engine.choose_device`.
+
+    Raises:
+        ModelError: if the model cannot be loaded.
+        DeviceError: if the device is not there.
+    """
+    chosen = choose_device(device)
+    loaded = load_model(model or DEFAULT_MODEL)
+    loaded.network.to(chosen)
+    return Explorer(loaded, chosen)
