@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -41,7 +41,7 @@ def ensure_writable(path: Path, overwrite: bool = False) -> None:
                 "choose another one or change its permissions."
             )
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise _unwritable(error, path) from error
 
 
 @contextmanager
@@ -62,24 +62,101 @@ def atomic_write(path: Path, overwrite: bool = False) -> Iterator[BinaryIO]:
         OutputExistsError: `path` exists and `overwrite` is false.
         OutputError: the file cannot be written (no such folder, no permission, disk full).
     """
-    ensure_writable(path, overwrite)
+    with atomic_write_all([path], overwrite) as (file,):
+        yield file
+
+
+@contextmanager
+def atomic_write_all(paths: Sequence[Path], overwrite: bool = False) -> Iterator[list[BinaryIO]]:
+    """Open several new files that appear together, once all of them are complete and on disk.
+
+    What `atomic_write` promises holds for each of them. Where one cannot be put in its place,
+    those that were put there before are taken away again; only under `overwrite` they stay, since
+    the files they replaced are gone.
+
+    Args:
+        paths: the files to write, all different.
+        overwrite: whether existing files may be replaced.
+
+    Yields:
+        The temporary files in the order of `paths`, open for reading and writing bytes.
+
+    Raises:
+        OutputExistsError: one of `paths` exists and `overwrite` is false.
+        OutputError: a file cannot be written (no such folder, no permission, disk full), or one
+            is named twice.
+    """
+    ensure_different(paths)
+    for path in paths:
+        ensure_writable(path, overwrite)
     # Not derived from the name of the target, which may already be as long as the system allows.
-    temporary = path.parent / f".dfghdr-{secrets.token_hex(8)}.part"
+    parts = [path.parent / f".dfghdr-{secrets.token_hex(8)}.part" for path in paths]
+    published: list[Path] = []
     try:
-        with temporary.open("xb+") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        if overwrite:
-            temporary.replace(path)
-        else:
-            _publish_new(temporary, path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise _unwritable(path, error) from error
+        with contextlib.ExitStack() as stack:
+            files = [
+                stack.enter_context(_open_new(part, path))
+                for part, path in zip(parts, paths, strict=True)
+            ]
+            with _naming(*paths):
+                yield files
+            for file, path in zip(files, paths, strict=True):
+                with _naming(path):
+                    file.flush()
+                    os.fsync(file.fileno())
+        for part, path in zip(parts, paths, strict=True):
+            with _naming(path):
+                if overwrite:
+                    part.replace(path)
+                else:
+                    _publish_new(part, path)
+                    published.append(path)
+        for folder in {path.parent for path in paths}:
+            _sync_folder(folder)
+    except BaseException:
+        for path in published:
+            with contextlib.suppress(OSError):
+                path.unlink()
+        raise
     finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        for part in parts:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+
+
+def ensure_different(paths: Sequence[Path]) -> None:
+    """Refuse to write two results to one file.
+
+    Raises:
+        OutputError: two of `paths` lead to the same place.
+    """
+    seen: set[Path] = set()
+    for path in paths:
+        place = path.parent.resolve() / path.name
+        if place in seen:
+            raise OutputError(f"{path} is named for two results; give each a name of its own.")
+        seen.add(place)
+
+
+@contextmanager
+def _open_new(part: Path, path: Path) -> Iterator[BinaryIO]:
+    """The temporary file of `path`; what fails while it is open is blamed on `path`."""
+    with _naming(path):
+        file = part.open("xb+")
+    try:
+        yield file
+    finally:
+        with contextlib.suppress(OSError):  # a full disk was reported when it was flushed
+            file.close()
+
+
+@contextmanager
+def _naming(*paths: Path) -> Iterator[None]:
+    """Turn what the system says into a sentence about `paths`."""
+    try:
+        yield
+    except OSError as error:
+        raise _unwritable(error, *paths) from error
 
 
 def _publish_new(temporary: Path, path: Path) -> None:
@@ -114,8 +191,8 @@ def _exists(path: Path) -> OutputExistsError:
     return OutputExistsError(f"{path} exists already; add --overwrite or choose another name.")
 
 
-def _unwritable(path: Path, error: OSError) -> OutputError:
+def _unwritable(error: OSError, *paths: Path) -> OutputError:
     return OutputError(
-        f"{path} cannot be written ({error.strerror or error}); "
+        f"{', '.join(map(str, paths))} cannot be written ({error.strerror or error}); "
         "choose another place or free some space."
     )

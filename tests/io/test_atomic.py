@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from dfghdr_cli.errors import OutputError, OutputExistsError
-from dfghdr_cli.io.atomic import atomic_write, ensure_writable
+from dfghdr_cli.io.atomic import atomic_write, atomic_write_all, ensure_writable
 
 
 def write(path, data=b"new", overwrite=False):
@@ -178,3 +178,81 @@ def test_the_longest_name_works(tmp_path):
     path = tmp_path / ("n" * 251 + ".exr")
     write(path)
     assert path.exists()
+
+
+def write_all(paths, overwrite=False):
+    with atomic_write_all(paths, overwrite) as files:
+        for file, path in zip(files, paths, strict=True):
+            file.write(path.name.encode())
+
+
+def test_several_appear_together(tmp_path):
+    paths = [tmp_path / name for name in ("a.bin", "b.bin", "c.bin")]
+    with atomic_write_all(paths) as files:
+        for file in files:
+            file.write(b"x")
+        assert not any(path.exists() for path in paths)
+    assert names(tmp_path) == ["a.bin", "b.bin", "c.bin"]
+    write_all(paths, overwrite=True)
+    assert [path.read_bytes() for path in paths] == [b"a.bin", b"b.bin", b"c.bin"]
+    assert names(tmp_path) == ["a.bin", "b.bin", "c.bin"]
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["hard links", "no hard links"])
+def test_one_that_appears_meanwhile_keeps_all_away(tmp_path, monkeypatch, links):
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+    paths = [tmp_path / name for name in ("a.bin", "b.bin", "c.bin")]
+
+    def race():
+        with atomic_write_all(paths) as files:
+            for file in files:
+                file.write(b"mine")
+            paths[1].write_bytes(b"theirs")
+
+    with pytest.raises(OutputExistsError, match=r"b\.bin"):
+        race()
+    assert names(tmp_path) == ["b.bin"]
+    assert paths[1].read_bytes() == b"theirs"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_an_interruption_keeps_all_away(tmp_path, error):
+    paths = [tmp_path / name for name in ("a.bin", "b.bin")]
+    paths[0].write_bytes(b"old")
+
+    def interrupted():
+        with atomic_write_all(paths, overwrite=True) as files:
+            files[0].write(b"whole")
+            files[1].write(b"half")
+            raise error
+
+    with pytest.raises(error):
+        interrupted()
+    assert names(tmp_path) == ["a.bin"]
+    assert paths[0].read_bytes() == b"old"
+
+
+def test_a_full_disk_keeps_all_away(tmp_path):
+    def fill():
+        with atomic_write_all([tmp_path / "a.bin", tmp_path / "b.bin"]) as files:
+            files[0].write(b"fits")
+            files[1].write(b"x" * 100_000)
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(OutputError, match=r"b\.bin cannot be written.*free some space"):
+            fill()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert names(tmp_path) == []
+
+
+def test_a_place_that_cannot_be_written_stops_all(tmp_path):
+    paths = [tmp_path / "a.bin", tmp_path / "missing" / "b.bin"]
+    with pytest.raises(OutputError, match="missing"):
+        write_all(paths)
+    with pytest.raises(OutputError, match=r"a\.bin is named for two"):
+        write_all([tmp_path / "a.bin", tmp_path / "." / "a.bin"])
+    assert names(tmp_path) == []
