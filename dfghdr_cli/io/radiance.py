@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any, Literal
@@ -24,10 +25,50 @@ ExrType = Literal["half", "float"]
 
 HALF_MAX = 65504.0
 
+
+@dataclass(frozen=True, slots=True)
+class ExrCompression:
+    """How an .exr is made smaller.
+
+    Attributes:
+        kind: "zip" and "piz" lose nothing; "dwaa" is lossy and keeps half floats at most.
+        level: of "dwaa", 0 to 200; higher is smaller and coarser.
+    """
+
+    kind: Literal["zip", "piz", "dwaa"] = "zip"
+    level: float = 45.0
+
+    @classmethod
+    def parse(cls, text: str) -> ExrCompression:
+        """Read "zip", "piz", "dwaa" or "dwaa:LEVEL".
+
+        Raises:
+            ValueError: it is none of these, or the level is not in 0 to 200.
+        """
+        kind, colon, level = text.partition(":")
+        if kind in ("zip", "piz") and not colon:
+            return cls(kind)  # pyright: ignore[reportArgumentType]
+        if kind == "dwaa":
+            with contextlib.suppress(ValueError):
+                value = float(level) if colon else cls("dwaa").level
+                if 0 <= value <= 200:
+                    return cls("dwaa", value)
+        raise ValueError(f"{text!r} is none of zip, piz, dwaa and dwaa:LEVEL with LEVEL 0 to 200")
+
+
 # Attribute names longer than this stop older readers (the limit of OpenEXR 1.x).
 _NAME_LIMIT = 31
 # Attributes of the OpenEXR standard that say something about a photograph.
-_STANDARD_ATTRIBUTES = frozenset({"expTime", "aperture", "isoSpeed", "comments"})
+_STANDARD_ATTRIBUTES = frozenset(
+    {
+        *("expTime", "aperture", "isoSpeed", "comments", "owner", "capDate", "utcOffset"),
+        *("longitude", "latitude", "altitude", "nominalFocalLength"),
+        *("cameraMake", "cameraModel", "cameraSerialNumber"),
+        *("lensMake", "lensModel", "lensSerialNumber"),
+    }
+)
+# DWAA may turn a pixel brighter by a few per cent, and beyond half floats that is infinity.
+_DWAA_SURE = 16384.0
 # Radiance readers fill a buffer of 128 bytes a header line.
 _HDR_LINE_LIMIT = 120
 _EXR_MAGIC = b"\x76\x2f\x31\x01"
@@ -51,13 +92,18 @@ def exposure_attributes(exposure: Exposure) -> dict[str, str | float]:
     return {name: value for name, value in known.items() if value is not None}
 
 
+def is_radiance_name(path: Path) -> bool:
+    """Whether a name ends in .exr or .hdr."""
+    return path.suffix.lower() in _SUFFIXES
+
+
 def ensure_radiance_name(path: Path) -> None:
     """Refuse a result name whose ending names no radiance format.
 
     Raises:
         OutputError: the name ends in neither .exr nor .hdr.
     """
-    if path.suffix.lower() not in _SUFFIXES:
+    if not is_radiance_name(path):
         raise OutputError(f"{path} names no radiance format; end it in .exr or .hdr.")
 
 
@@ -66,41 +112,70 @@ def write_radiance(
     image: RadianceImage,
     *,
     exr_type: ExrType = "half",
+    compression: ExrCompression = ExrCompression(),
     attributes: Mapping[str, str | float] | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Write a merged picture as .exr or .hdr, by the ending of the name.
-
-    EXR: scan lines, ZIP compression, Rec. 709 chromaticities. "float" keeps every bit; "half" is
-    within 2**-11 of a value from 6.1e-5 to 65504 and in steps of 2**-24 below; brighter pixels
-    become 65504, with a warning in the log, never infinity. `dfghdr:peak` is always written.
-
-    HDR: run-length encoded RGBE, within 1 % of a pixel's largest channel. Attributes become
-    header lines, except those longer than the 120 bytes that readers hold, which are left out.
+    """Write a merged picture as .exr or .hdr, by the ending of the name; see `encode_radiance`.
 
     Args:
         path: the result, ending in .exr or .hdr.
-        image: (H, W, 3) float32, linear, finite, >= 0.
-        exr_type: "half" (16 bits a channel) or "float" (32); no effect on .hdr.
-        attributes: header entries: names `dfghdr:*` of at most 31 characters, or the standard
-            expTime, aperture, isoSpeed and comments.
+        image: see `encode_radiance`, as are the next three.
+        exr_type: "half" or "float".
+        compression: of .exr.
+        attributes: header entries.
         overwrite: whether an existing file may be replaced.
 
     Raises:
         OutputExistsError: the file exists and `overwrite` is false.
         OutputError: the ending is unknown or the file cannot be written.
+        ValueError: see `encode_radiance`.
+    """
+    data = encode_radiance(
+        path, image, exr_type=exr_type, compression=compression, attributes=attributes
+    )
+    with atomic_write(path, overwrite) as file:
+        file.write(data)
+
+
+def encode_radiance(
+    path: Path,
+    image: RadianceImage,
+    *,
+    exr_type: ExrType = "half",
+    compression: ExrCompression = ExrCompression(),
+    attributes: Mapping[str, str | float] | None = None,
+) -> bytes:
+    """The bytes of a merged picture as .exr or .hdr, to be written as `path`.
+
+    EXR: scan lines and Rec. 709 chromaticities. "float" keeps every bit; "half" is within 2**-11
+    of a value from 6.1e-5 to 65504 and in steps of 2**-24 below; brighter pixels become 65504, with
+    a warning in the log, never infinity. "dwaa" leaves black pixels beside bright ones a little
+    below 0 (-1e-4 at level 45 beside 8.0); where it would make a pixel infinite, the file is
+    compressed by "zip" instead, with a warning. `dfghdr:peak` is always written.
+
+    HDR: run-length encoded RGBE, within 1 % of a pixel's largest channel. Attributes become
+    header lines, except those longer than the 120 bytes that readers hold, which are left out.
+
+    Args:
+        path: the result, for its ending and for messages.
+        image: (H, W, 3) float32, linear, finite, >= 0.
+        exr_type: "half" (16 bits a channel) or "float" (32); no effect on .hdr.
+        compression: no effect on .hdr.
+        attributes: header entries: names `dfghdr:*` of at most 31 characters, or those of the
+            standard that `dfghdr_cli.io.metadata` makes.
+
+    Raises:
+        OutputError: the ending is unknown.
         ValueError: a caller's mistake: pixels of another shape or type, negative or not finite
-            ones, an unknown `exr_type` or a bad attribute name.
+            ones, an unknown `exr_type`, "float" with "dwaa", or a bad attribute name.
     """
     ensure_radiance_name(path)
     pixels = _checked_pixels(image.pixels)
     header = _checked_attributes({"dfghdr:peak": float(image.peak), **(attributes or {})})
     if path.suffix.lower() == ".exr":
-        data = _encode_exr(pixels, exr_type, header, path)
-    else:
-        data = _encode_hdr(pixels, header)
-    with atomic_write(path, overwrite) as file:
-        file.write(data)
+        return _encode_exr(pixels, exr_type, compression, header, path)
+    return _encode_hdr(pixels, header)
 
 
 def read_radiance(
@@ -163,12 +238,16 @@ def _checked_attributes(attributes: Mapping[str, str | float]) -> dict[str, str 
 
 
 def _encode_exr(
-    pixels: FloatImage, exr_type: ExrType, attributes: Mapping[str, str | float], path: Path
+    pixels: FloatImage,
+    exr_type: ExrType,
+    compression: ExrCompression,
+    attributes: Mapping[str, str | float],
+    path: Path,
 ) -> bytes:
-    import OpenEXR
-
     if exr_type not in ("half", "float"):
         raise ValueError(f"exr_type is 'half' or 'float', not {exr_type!r}")
+    if exr_type == "float" and compression.kind == "dwaa":
+        raise ValueError("dwaa keeps half floats at most")
     samples: NDArray[np.float16] | FloatImage = pixels
     if exr_type == "half":
         beyond = int(np.count_nonzero((pixels > HALF_MAX).any(axis=2)))
@@ -181,17 +260,43 @@ def _encode_exr(
                 HALF_MAX,
             )
         samples = np.minimum(pixels, np.float32(HALF_MAX)).astype(np.float16)
+    data = _exr_bytes(samples, compression, attributes)
+    if compression.kind == "dwaa" and samples.max() > _DWAA_SURE and not _is_finite_exr(data):
+        logger.warning(
+            "%s: DWAA would make its brightest pixels infinite; compressed by ZIP instead.", path
+        )
+        data = _exr_bytes(samples, ExrCompression("zip"), attributes)
+    return data
+
+
+def _exr_bytes(
+    samples: NDArray[np.float16] | FloatImage,
+    compression: ExrCompression,
+    attributes: Mapping[str, str | float],
+) -> bytes:
+    import OpenEXR
+
     header = {
-        "compression": OpenEXR.ZIP_COMPRESSION,
+        "compression": getattr(OpenEXR, f"{compression.kind.upper()}_COMPRESSION"),
         "type": OpenEXR.scanlineimage,
         "chromaticities": REC709,
         **attributes,
     }
+    if compression.kind == "dwaa":
+        header["dwaCompressionLevel"] = compression.level
     # Through memory: the package's own file writing does not notice a full disk.
     buffer = BytesIO()
     with OpenEXR.File(header, {"RGB": samples}) as file:
         file.write(buffer)
     return buffer.getvalue()
+
+
+def _is_finite_exr(data: bytes) -> bool:
+    """Whether what a reader makes of an .exr is finite."""
+    import OpenEXR
+
+    with OpenEXR.File(BytesIO(data)) as file:
+        return bool(np.isfinite(file.channels()["RGB"].pixels).all())
 
 
 def _decode_exr(path: Path) -> tuple[FloatImage, dict[str, Any]]:

@@ -9,7 +9,12 @@ from hypothesis.extra import numpy as hnp
 
 from dfghdr_cli.core.types import Exposure, RadianceImage
 from dfghdr_cli.errors import InputError, OutputError, OutputExistsError
-from dfghdr_cli.io.radiance import exposure_attributes, read_radiance, write_radiance
+from dfghdr_cli.io.radiance import (
+    ExrCompression,
+    exposure_attributes,
+    read_radiance,
+    write_radiance,
+)
 
 pictures = hnp.arrays(
     np.float32,
@@ -64,6 +69,67 @@ def test_half_warns_of_nothing_it_can_hold(tmp_path, caplog):
     pixels = np.full((2, 3, 3), 65504.0, np.float32)
     write_radiance(tmp_path / "a.exr", RadianceImage(pixels, 1.0))
     assert not caplog.records
+
+
+@pytest.mark.parametrize("text", ["zip", "piz"])
+@pytest.mark.parametrize("exr_type", ["half", "float"])
+def test_zip_and_piz_lose_nothing(tmp_path, text, exr_type):
+    pixels = wide_range().astype("f2").astype("f4")
+    image, compression = RadianceImage(pixels, 8.0), ExrCompression.parse(text)
+    write_radiance(tmp_path / "a.exr", image, exr_type=exr_type, compression=compression)
+    back, header = read_radiance(tmp_path / "a.exr")
+    np.testing.assert_array_equal(back, pixels)
+    assert header["compression"] == getattr(OpenEXR, f"{text.upper()}_COMPRESSION")
+
+
+def test_dwaa_is_smaller_and_close(tmp_path):
+    y, x = np.mgrid[0:96, 0:128]
+    waves = np.exp2(3 * np.sin(x / 9) * np.cos(y / 7))[..., None] * (1, 0.5, 0.3)
+    grain = np.random.default_rng(1).normal(1, 0.01, waves.shape)
+    image = RadianceImage((waves * grain).astype("f4"), 8.0)
+    sizes, errors = {}, {}
+    for text in ("zip", "dwaa:5", "dwaa", "dwaa:200"):
+        path = tmp_path / f"{text.replace(':', '_')}.exr"
+        write_radiance(path, image, compression=ExrCompression.parse(text))
+        back, header = read_radiance(path)
+        sizes[text] = path.stat().st_size
+        errors[text] = np.median(np.abs(back / image.pixels - 1))
+        if text != "zip":
+            assert header["dwaCompressionLevel"] == {"dwaa:5": 5, "dwaa": 45, "dwaa:200": 200}[text]
+    assert sizes["zip"] > sizes["dwaa:5"] > sizes["dwaa"] > sizes["dwaa:200"]
+    assert errors["dwaa:5"] < errors["dwaa"] < errors["dwaa:200"] < 0.02
+    assert errors["dwaa"] < 0.007
+
+
+@pytest.mark.parametrize("top", [20_000, 65_504, 1e6])
+def test_no_compression_makes_a_pixel_infinite(tmp_path, top, caplog):
+    random = np.random.default_rng(3)
+    pixels = np.where(random.random((64, 64, 3)) < 0.5, top, wide_range(64, 64)).astype("f4")
+    for text in ("zip", "piz", "dwaa", "dwaa:200"):
+        compression = ExrCompression.parse(text)
+        path = tmp_path / "a.exr"
+        write_radiance(path, RadianceImage(pixels, 1.0), compression=compression, overwrite=True)
+        back, header = read_radiance(path)
+        assert np.isfinite(back).all()
+        instead = text.startswith("dwaa") and header["compression"] != OpenEXR.DWAA_COMPRESSION
+        assert ("ZIP instead" in caplog.text) == instead
+        if text == "dwaa:200":
+            assert instead == (top > 60_000)
+        caplog.clear()
+
+
+@pytest.mark.parametrize("text", ["", "rle", "zip:4", "dwaa:", "dwaa:x", "dwaa:-1", "dwaa:nan"])
+def test_unknown_compressions(text):
+    with pytest.raises(ValueError, match="zip, piz, dwaa"):
+        ExrCompression.parse(text)
+
+
+def test_dwaa_would_lose_half_of_a_float(tmp_path):
+    image = RadianceImage(wide_range(), 1.0)
+    with pytest.raises(ValueError, match="half floats at most"):
+        write_radiance(
+            tmp_path / "a.exr", image, exr_type="float", compression=ExrCompression("dwaa")
+        )
 
 
 @settings(deadline=None, max_examples=50)
