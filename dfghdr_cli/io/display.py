@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 import zlib
 from collections.abc import Sequence
 from functools import cache
-from io import BytesIO
+from io import SEEK_END, BytesIO
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dfghdr_cli import __version__
 from dfghdr_cli.core.colour import P3, REC709, Chromaticities, Space, conversion
 from dfghdr_cli.core.types import FloatImage
 from dfghdr_cli.errors import OutputError
 from dfghdr_cli.io.atomic import atomic_write
+from dfghdr_cli.io.metadata import EXIF_IFD, GPS_IFD, Metadata, exif_bytes
+
+logger = logging.getLogger(__name__)
 
 DisplayFormat = Literal["jpg", "png", "tiff"]
 
@@ -34,6 +39,7 @@ _SUFFIXES: dict[DisplayFormat, Sequence[str]] = {
     for name in get_args(DisplayFormat)
 }
 _JPEG_LIMIT = 65535  # pixels a side
+_SEGMENT_LIMIT = 65535 - 2 - 6  # bytes, without the length and "Exif\0\0"
 
 
 def display_format(path: Path, format: DisplayFormat | None = None) -> DisplayFormat:
@@ -68,6 +74,7 @@ def write_display(
     space: Space = "srgb",
     quality: int = JPEG_QUALITY,
     bits: Literal[8, 16] | None = None,
+    metadata: Metadata | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write a picture for screens; see `encode_display`.
@@ -79,6 +86,7 @@ def write_display(
         space: see `encode_display`.
         quality: see `encode_display`.
         bits: see `encode_display`.
+        metadata: see `encode_display`.
         overwrite: whether an existing file may be replaced.
 
     Raises:
@@ -87,7 +95,9 @@ def write_display(
             be written.
         ValueError: see `encode_display`.
     """
-    data = encode_display(path, picture, format=format, space=space, quality=quality, bits=bits)
+    data = encode_display(
+        path, picture, format=format, space=space, quality=quality, bits=bits, metadata=metadata
+    )
     with atomic_write(path, overwrite) as file:
         file.write(data)
 
@@ -100,6 +110,7 @@ def encode_display(
     space: Space = "srgb",
     quality: int = JPEG_QUALITY,
     bits: Literal[8, 16] | None = None,
+    metadata: Metadata | None = None,
 ) -> bytes:
     """The bytes of a picture for screens, to be written as `path`.
 
@@ -116,6 +127,7 @@ def encode_display(
             transfer curve of sRGB).
         quality: of lossy formats, 1 to 100.
         bits: a channel, where the format leaves a choice; None takes the most.
+        metadata: of the photograph it was made from.
 
     Raises:
         OutputError: the name suits no format, or the picture is too large for it.
@@ -127,14 +139,17 @@ def encode_display(
         raise ValueError(f"expected (H, W, 3) pixels, not {picture.shape}")
     if not np.isfinite(picture).all():
         raise ValueError("expected finite pixels")
+    profile = icc_profile(space)
+    metadata = metadata or Metadata()
+    exif = exif_bytes(metadata, is_srgb=space == "srgb")
     if format == "jpg":
         if bits == 16:
             raise ValueError("JPEG holds 8 bits a channel, not 16")
-        return _encode_jpeg(_codes(picture, 8), path, quality, icc_profile(space))
+        return _encode_jpeg(_codes(picture, 8), path, quality, profile, exif)
     codes = _codes(picture, bits or 16)
     if format == "png":
-        return _encode_png(codes, icc_profile(space))
-    return _encode_tiff(codes, icc_profile(space))
+        return _encode_png(codes, profile, exif)
+    return _encode_tiff(codes, profile, metadata)
 
 
 def _codes(picture: FloatImage, bits: int) -> NDArray[np.unsignedinteger]:
@@ -146,7 +161,7 @@ def _codes(picture: FloatImage, bits: int) -> NDArray[np.unsignedinteger]:
 
 
 def _encode_jpeg(
-    codes: NDArray[np.unsignedinteger], path: Path, quality: int, profile: bytes
+    codes: NDArray[np.unsignedinteger], path: Path, quality: int, profile: bytes, exif: bytes
 ) -> bytes:
     from PIL import Image
 
@@ -155,39 +170,79 @@ def _encode_jpeg(
             f"{path} cannot hold {codes.shape[1]}x{codes.shape[0]} pixels, as JPEG ends at "
             f"{_JPEG_LIMIT} a side; write .png or .tif."
         )
+    extra = {}
+    if len(exif) > _SEGMENT_LIMIT:
+        logger.warning("%s: the EXIF data of the photograph is too long for a JPEG.", path)
+    elif exif:
+        extra["exif"] = b"Exif\0\0" + exif
     buffer = BytesIO()
-    Image.fromarray(codes).save(buffer, "JPEG", quality=quality, subsampling=0, icc_profile=profile)
+    image = Image.fromarray(codes)
+    image.save(buffer, "JPEG", quality=quality, subsampling=0, icc_profile=profile, **extra)
     return buffer.getvalue()
 
 
-def _encode_png(codes: NDArray[np.unsignedinteger], profile: bytes) -> bytes:
+def _encode_png(codes: NDArray[np.unsignedinteger], profile: bytes, exif: bytes) -> bytes:
     import imagecodecs
 
-    # Pillow writes no 16-bit colour, and imagecodecs no profile: its chunk goes where it belongs,
-    # right behind the header chunk (PNG specification, 5.3 and 11.3.2.3).
+    # Pillow writes no 16-bit colour, and imagecodecs neither profile nor EXIF data: these chunks go
+    # right behind the header chunk (PNG specification, 3rd edition, 5.3, 11.3.2.3 and 11.3.4.4).
     data = bytes(imagecodecs.png_encode(codes))
     end_of_header = 8 + 12 + 13  # signature; length, type and checksum of a chunk; IHDR
-    content = b"ICC profile\0\0" + zlib.compress(profile)
-    chunk = b"iCCP" + content
-    whole = struct.pack(">I", len(content)) + chunk + struct.pack(">I", zlib.crc32(chunk))
-    return data[:end_of_header] + whole + data[end_of_header:]
+    chunks = _png_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(profile))
+    if exif:
+        chunks += _png_chunk(b"eXIf", exif)
+    return data[:end_of_header] + chunks + data[end_of_header:]
 
 
-def _encode_tiff(codes: NDArray[np.unsignedinteger], profile: bytes) -> bytes:
+def _png_chunk(kind: bytes, content: bytes) -> bytes:
+    checked = kind + content
+    return struct.pack(">I", len(content)) + checked + struct.pack(">I", zlib.crc32(checked))
+
+
+def _encode_tiff(codes: NDArray[np.unsignedinteger], profile: bytes, metadata: Metadata) -> bytes:
     import tifffile
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
+    # tifffile writes no folders of EXIF data and no tags that lead to them: the folders go to the
+    # end, and the tags are written with the free number before theirs, which keeps the order.
+    folders = {EXIF_IFD: metadata.photo, GPS_IFD: metadata.place}
+    extra = [
+        (tag, "s", 0, value, True)
+        for tag, value in metadata.main.items()
+        if isinstance(value, str) and value.isascii()
+    ]
+    extra += [(tag - 1, "I", 1, 0, True) for tag, folder in folders.items() if folder]
     buffer = BytesIO()
     tifffile.imwrite(
         buffer,
         codes,
+        byteorder="<",
         photometric="rgb",
         compression="deflate",
         predictor=True,
         rowsperstrip=max(1, 2**20 // codes[0].nbytes),
         iccprofile=profile,
         metadata=None,
-        software="dfghdr",
+        software=f"dfghdr {__version__}",
+        extratags=extra,
     )
+    buffer.seek(0)
+    with tifffile.TiffFile(buffer) as file:
+        entries = {tag.code: (tag.offset, tag.valueoffset) for tag in file.pages.first.tags}
+    for tag, folder in folders.items():
+        if not folder:
+            continue
+        end = buffer.seek(0, SEEK_END)
+        start = end + end % 2
+        directory = ImageFileDirectory_v2(b"II*\0\x08\0\0\0", group=tag)
+        for key, value in folder.items():
+            directory[key] = value
+        buffer.write(bytes(start - end) + directory.tobytes(start))
+        entry, value_place = entries[tag - 1]
+        buffer.seek(entry)
+        buffer.write(struct.pack("<H", tag))
+        buffer.seek(value_place)
+        buffer.write(struct.pack("<I", start))
     return buffer.getvalue()
 
 

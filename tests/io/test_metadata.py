@@ -1,0 +1,119 @@
+import logging
+import struct
+
+import exifread
+import numpy as np
+import pytest
+from PIL import Image
+from PIL.TiffImagePlugin import IFDRational
+
+from dfghdr_cli.io.display import write_display
+from dfghdr_cli.io.metadata import Metadata, exr_attributes, read_metadata
+
+MAIN = {0x010F: "Maker", 0x0110: "Model X", 0x013B: "Somebody"}
+PHOTO = {
+    0x829A: IFDRational(1, 60),
+    0x829D: IFDRational(28, 5),
+    0x8827: 200,
+    0x9003: "2024:05:01 10:11:12",
+    0x9011: "+02:00",
+    0x920A: IFDRational(35),
+    0xA434: "35mm f/2",
+}
+PLACE = {1: "N", 2: (47.0, 30.0, 18.0), 3: "W", 4: (8.0, 15.0, 0.0), 5: b"\0", 6: 412.5}
+PICTURE = np.linspace(0, 1, 8 * 12 * 3, dtype=np.float32).reshape(8, 12, 3)
+
+
+@pytest.fixture
+def photograph(tmp_path):
+    exif = Image.Exif()
+    exif.update({**MAIN, 0x0112: 6, 0x0131: "old program"})
+    exif.get_ifd(0x8769).update({**PHOTO, 0x927C: b"maker's secret" * 9, 0xA002: 4000})
+    exif.get_ifd(0x8825).update(PLACE)
+    Image.new("RGB", (12, 8)).save(tmp_path / "photo.jpg", exif=exif)
+    return tmp_path / "photo.jpg"
+
+
+def tags(path):
+    """Read by a library that wrote none of them."""
+    with path.open("rb") as file:
+        return {k: str(v) for k, v in exifread.process_file(file, details=False).items()}
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif"])
+@pytest.mark.parametrize("space", ["srgb", "p3"])
+def test_a_result_carries_what_is_still_true(tmp_path, photograph, name, space):
+    path = tmp_path / name
+    write_display(path, PICTURE, space=space, metadata=read_metadata(photograph))
+    found = tags(path)
+    assert found["Image Make"] == "Maker"
+    assert found["Image Artist"] == "Somebody"
+    assert found["Image Software"].startswith("dfghdr ")
+    assert found["EXIF ExposureTime"] == "1/60"
+    assert found["EXIF FNumber"] == "28/5"
+    assert found["EXIF ISOSpeedRatings"] == "200"
+    assert found["EXIF DateTimeOriginal"] == "2024:05:01 10:11:12"
+    assert found["EXIF LensModel"] == "35mm f/2"
+    assert found["GPS GPSLatitude"] == "[47, 30, 18]"
+    assert "Image Orientation" not in found or found["Image Orientation"] == "Horizontal (normal)"
+    assert not {"EXIF MakerNote", "EXIF ExifImageWidth"} & set(found)
+    if name != "a.tif":
+        assert found["EXIF ColorSpace"] == ("sRGB" if space == "srgb" else "Uncalibrated")
+    with Image.open(path) as image:
+        assert image.size == (12, 8)
+        assert image.getpixel((11, 7)) == pytest.approx((255, 255, 255), abs=3)
+
+
+def test_carried_again_from_each_format(tmp_path, photograph):
+    first = read_metadata(photograph)
+    for name in ("a.jpg", "a.png", "a.tif"):
+        write_display(tmp_path / name, PICTURE, metadata=first)
+        again = read_metadata(tmp_path / name)
+        assert again.main.items() >= first.main.items()
+        assert again.photo.items() >= first.photo.items()
+        assert again.place.items() >= first.place.items()
+
+
+def test_attributes_of_an_exr(photograph):
+    assert exr_attributes(read_metadata(photograph)) == {
+        "cameraMake": "Maker",
+        "cameraModel": "Model X",
+        "lensModel": "35mm f/2",
+        "nominalFocalLength": 35.0,
+        "capDate": "2024:05:01 10:11:12",
+        "utcOffset": -7200.0,
+        "owner": "Somebody",
+        "latitude": pytest.approx(47.505),
+        "longitude": pytest.approx(-8.25),
+        "altitude": 412.5,
+    }
+
+
+def test_nothing_known_is_nothing_written(tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "bare.jpg")
+    bare = read_metadata(tmp_path / "bare.jpg")
+    assert not bare
+    assert exr_attributes(bare) == {}
+    assert not read_metadata(None)
+    write_display(tmp_path / "a.jpg", PICTURE, metadata=bare)
+    write_display(tmp_path / "b.jpg", PICTURE)
+    assert (tmp_path / "a.jpg").read_bytes() == (tmp_path / "b.jpg").read_bytes()
+    assert tags(tmp_path / "a.jpg") == {}
+
+
+def test_damaged_data_is_left_out_with_a_warning(tmp_path, caplog):
+    header = b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", 500) + bytes(30)
+    (tmp_path / "cut.tif").write_bytes(header)
+    with caplog.at_level(logging.WARNING):
+        assert not read_metadata(tmp_path / "cut.tif")
+    odd = Metadata(
+        {0x010F: b"\xff\xfe"}, {0x9011: "noon", 0x920A: "long"}, {2: 5, 4: (1, 2), 6: "x"}
+    )
+    assert exr_attributes(odd).keys() <= {"cameraMake"}
+
+
+def test_more_than_a_jpeg_holds(tmp_path, caplog):
+    huge = Metadata(MAIN, {0x9286: b"ASCII\0\0\0" + b"x" * 70_000})
+    write_display(tmp_path / "a.jpg", PICTURE, metadata=huge)
+    assert "too long" in caplog.text
+    assert tags(tmp_path / "a.jpg") == {}
