@@ -10,12 +10,14 @@ import typer
 from dfghdr_cli.cli import console, options
 
 
-def _reference(text: str) -> int | str:
+def _reference(text: str) -> int | str | Path:
     if text == "auto":
         return text
-    if text.isdigit() and int(text) >= 1:
-        return int(text)
-    raise typer.BadParameter("--reference takes auto or a number from 1 for the darkest frame.")
+    if not text.isdecimal():
+        return Path(text)
+    if int(text) == 0:
+        raise typer.BadParameter("--reference counts from 1, the darkest frame.")
+    return int(text)
 
 
 def merge(
@@ -23,7 +25,7 @@ def merge(
         list[Path],
         typer.Argument(
             metavar="FILES...",
-            help="2 to 9 photographs of one scene, in any order: JPEG, PNG or TIFF.",
+            help="2 to 9 photographs of one scene, in any order, or one folder that holds them.",
             show_default=False,
         ),
     ],
@@ -59,7 +61,7 @@ def merge(
         str,
         typer.Option(
             "--reference",
-            metavar="auto|K",
+            metavar="auto|K|FILE",
             help="The frame whose moment the picture shows; K counts from 1, darkest first.",
         ),
     ] = "auto",

@@ -59,12 +59,14 @@ class Frame:
         exposure: its exposure.
         path: the file it came from, or None.
         color_space: name of its primaries, "sRGB" unless the file says otherwise.
+        linear: whether the pixels are known to be proportional to light.
     """
 
     pixels: NDArray[np.uint8] | NDArray[np.uint16] | FloatImage
     exposure: Exposure
     path: Path | None = None
     color_space: str = "sRGB"
+    linear: bool = False
 
     @property
     def name(self) -> str:
@@ -90,10 +92,12 @@ class Bracket:
     Attributes:
         frames: the frames.
         reference: index of the frame whose geometry the result keeps.
+        exposures_from: where the exposures came from: "EXIF", "pixels", or an option ("--ev").
     """
 
     frames: tuple[Frame, ...]
     reference: int
+    exposures_from: str = "EXIF"
 
     @property
     def stops(self) -> tuple[float, ...]:

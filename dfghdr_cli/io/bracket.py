@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
 from dfghdr_cli.core.exposure import choose_reference, looks_brighter_by, usable_share
+from dfghdr_cli.core.ratios import estimate_exposures
 from dfghdr_cli.core.types import Bracket, Exposure, FloatImage, Frame
 from dfghdr_cli.errors import InputError
-from dfghdr_cli.io.ldr import image_format, read_exposure, read_frame
+from dfghdr_cli.io.ldr import SUFFIXES, image_format, read_exposure, read_frame
 
 logger = logging.getLogger(__name__)
 
-Reference = int | Literal["auto"]
+Reference = int | Path | Literal["auto"]
 
 _MOST_FRAMES = 9
 _MOST_STOPS = 24.0
@@ -24,6 +27,9 @@ _SAME_EXPOSURE = 0.01  # [stops]
 _PLAINLY_DIFFERENT = 0.5  # [stops], between what is recorded and what the pixels show
 _SAMPLED_PIXELS = 100_000
 _REMEDY = "give the exposures with --ev, --times or --ev-step"
+_PREVIEW = ".preview.jpg"
+_SUFFIX_ORDER = {suffix: order for order, suffix in enumerate(SUFFIXES)}
+"""By which of several files of one name is meant; see `find_frames`."""
 
 
 def read_bracket(
@@ -38,35 +44,105 @@ def read_bracket(
 
     The exposures come from `stops`, `times` or `ev_step`, at most one of them, or else from the
     EXIF data; there, an ISO speed or f-number that only some frames record is left out for all.
+    Where the EXIF data says nothing or the pixels contradict it, they are estimated from the
+    pixels (`core.ratios.estimate_exposures`), with a warning in the log that gives the values.
     Frames of equal exposure are allowed as long as they look equally bright.
 
     Args:
-        paths: the files.
+        paths: the files, or one folder (see `find_frames`).
         stops: exposure of each of `paths` [stops, + = brighter]; only differences matter.
         times: exposure time of each of `paths` [s]; only ratios matter.
         ev_step: distance between neighbours [stops], > 0; `paths` must go from dark to bright.
-        reference: number of the frame that keeps its geometry, from 1 for the darkest; "auto"
-            takes the middle one unless it is badly exposed, see `choose_reference`.
+        reference: the frame that keeps its geometry: its number, from 1 for the darkest; its file;
+            or "auto", which takes the middle one unless it is badly exposed, see
+            `choose_reference`.
 
     Returns:
         The bracket.
 
     Raises:
         InputError: a file cannot be read; there are too few or too many, or one is given twice;
-            exposures are missing, contradictory, impossible, more than 24 stops apart, or all
-            equal though the pictures are not; the sizes differ; there is no such reference.
+            exposures are impossible, more than 24 stops apart, said by the caller to be all equal
+            though the pictures are not, or neither recorded nor to be told from the pixels; the
+            sizes differ; there is no such reference.
     """
+    paths = find_frames(paths)
     _check_files(paths)
-    exposures = _exposures(paths, stops, times, ev_step)
-    frames = [read_frame(path, exposure) for path, exposure in zip(paths, exposures, strict=True)]
+    asked = _asked_exposures(paths, stops, times, ev_step)
+    known = asked or _recorded_exposures(paths)
+    frames = [read_frame(*pair) for pair in zip(paths, known.exposures, strict=True)]
+    _check_sizes(frames)
+    frames, source = (frames, asked.source) if asked else _settled(frames, known)
     # Rounded, so that the last bit of a logarithm cannot reorder frames of equal exposure.
     frames.sort(key=lambda frame: (round(frame.exposure.stops, 6), frame.name, str(frame.path)))
-    _check_sizes(frames)
+    _check_span(frames)
     _check_color_spaces(frames)
     samples = [_sample(frame) for frame in frames]
-    _check_brightness(frames, samples)
-    index = _reference_index(reference, samples)
-    return Bracket(tuple(frames), index)
+    if asked is not None:
+        _check_brightness(frames, samples)
+    if frames[-1].exposure.stops - frames[0].exposure.stops < _SAME_EXPOSURE:
+        logger.warning(
+            "%s are exposed alike: their mean has less noise, but no more range than each.",
+            _names(frames),
+        )
+    return Bracket(tuple(frames), _reference_index(reference, frames, samples), source)
+
+
+def find_frames(paths: Sequence[Path]) -> list[Path]:
+    """The photographs meant by the files or the folder that a user gave.
+
+    Of a folder, all files are meant whose names end like a photograph's, in the order of their
+    names, numbers in these counting as numbers. Hidden files and the previews that dfghdr writes
+    are left out. Where several differ in the ending only, one is meant: a developed TIFF or PNG
+    before the raw file, and that before the camera's own HEIC or JPEG.
+
+    Args:
+        paths: files, or exactly one folder.
+
+    Returns:
+        The files.
+
+    Raises:
+        InputError: a folder is given beside other things, cannot be read, or holds fewer than 2 or
+            more than 9 photographs.
+    """
+    folders = [path for path in paths if path.is_dir()]
+    if not folders:
+        return list(paths)
+    folder = folders[0]
+    if len(paths) > 1:
+        raise InputError(f"{folder} is a folder; give either one folder or the files of a bracket.")
+    try:
+        entries = [path for path in folder.iterdir() if path.is_file()]
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be read ({error.strerror}); check its permissions."
+        ) from error
+    best: dict[str, Path] = {}
+    for path in sorted(entries, key=lambda path: _SUFFIX_ORDER.get(path.suffix.lower(), 0)):
+        hidden = path.name.startswith(".") or path.name.lower().endswith(_PREVIEW)
+        if path.suffix.lower() not in _SUFFIX_ORDER or hidden:
+            continue
+        first = best.setdefault(path.stem, path)
+        if first != path:
+            logger.info("%s is left out, since %s shows the same.", path, first.name)
+    if not 2 <= len(best) <= _MOST_FRAMES:
+        raise InputError(
+            f"{folder} holds {len(best)} photographs, and a bracket has 2 to {_MOST_FRAMES}; "
+            "put all the shots of one scene and no others into it, or give the files."
+        )
+    return sorted(best.values(), key=_natural)
+
+
+def _natural(path: Path) -> tuple[list[tuple[int, int, str]], str]:
+    """Sorts shot9 before shot10."""
+    parts = re.findall(r"[0-9]+|[^0-9]+", path.name.lower())
+    keys = [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
+    return keys, path.name
+
+
+def _names(frames: Sequence[Frame]) -> str:
+    return ", ".join(frame.name for frame in frames)
 
 
 def _check_files(paths: Sequence[Path]) -> None:
@@ -84,17 +160,27 @@ def _check_files(paths: Sequence[Path]) -> None:
         seen.add(path.resolve())
 
 
-def _exposures(
+@dataclass(frozen=True, slots=True)
+class _Exposures:
+    """One exposure for each file, where they came from, and why they are of no use, if so."""
+
+    exposures: Sequence[Exposure]
+    source: str
+    doubt: str | None = None
+
+
+def _asked_exposures(
     paths: Sequence[Path],
     stops: Sequence[float] | None,
     times: Sequence[float] | None,
     ev_step: float | None,
-) -> list[Exposure]:
+) -> _Exposures | None:
+    """The exposures that the caller says, or None."""
     if sum(given is not None for given in (stops, times, ev_step)) > 1:
         raise InputError("Give only one of --ev, --times and --ev-step for a bracket.")
     if stops is not None:
         _check_count(paths, stops, "--ev")
-        exposures = [Exposure(float(value)) for value in stops]
+        asked = _Exposures([Exposure(float(value)) for value in stops], "--ev")
     elif times is not None:
         _check_count(paths, times, "--times")
         for path, value in zip(paths, times, strict=True):
@@ -102,27 +188,35 @@ def _exposures(
                 raise InputError(
                     f"{path.name} cannot have been exposed for {value} s; mend --times."
                 )
-        exposures = [Exposure.from_camera(float(value)) for value in times]
+        asked = _Exposures([Exposure.from_camera(float(value)) for value in times], "--times")
     elif ev_step is not None:
         if not 0 < ev_step < math.inf:
             raise InputError(
                 f"--ev-step must be a positive number of stops, not {ev_step}; "
                 "give the files from dark to bright."
             )
-        exposures = [Exposure(index * float(ev_step)) for index in range(len(paths))]
+        levels = [index * float(ev_step) for index in range(len(paths))]
+        asked = _Exposures([Exposure(level) for level in levels], "--ev-step")
     else:
-        exposures = _recorded_exposures(paths)
-    for path, exposure in zip(paths, exposures, strict=True):
+        return None
+    for path, exposure in zip(paths, asked.exposures, strict=True):
         if not math.isfinite(exposure.stops):
-            raise InputError(f"{path.name} cannot have an exposure of {exposure.stops} stops.")
-    levels = [exposure.stops for exposure in exposures]
-    if max(levels) - min(levels) > _MOST_STOPS:
-        dark, bright = paths[levels.index(min(levels))], paths[levels.index(max(levels))]
+            raise InputError(
+                f"{path.name} cannot have an exposure of {exposure.stops} stops; "
+                f"mend {asked.source}."
+            )
+    return asked
+
+
+def _check_span(frames: Sequence[Frame]) -> None:
+    """Refuse what no camera and no film spans; `frames` go from dark to bright."""
+    dark, bright = frames[0], frames[-1]
+    span = bright.exposure.stops - dark.exposure.stops
+    if span > _MOST_STOPS:
         raise InputError(
-            f"{dark.name} and {bright.name} are said to be {max(levels) - min(levels):.1f} stops "
-            f"apart, more than the {_MOST_STOPS:.0f} a bracket can span; {_REMEDY}."
+            f"{dark.name} and {bright.name} are said to be {span:.1f} stops apart, "
+            f"more than the {_MOST_STOPS:.0f} a bracket can span; {_REMEDY}."
         )
-    return exposures
 
 
 def _check_count(paths: Sequence[Path], values: Sequence[float], option: str) -> None:
@@ -134,11 +228,12 @@ def _check_count(paths: Sequence[Path], values: Sequence[float], option: str) ->
         )
 
 
-def _recorded_exposures(paths: Sequence[Path]) -> list[Exposure]:
+def _recorded_exposures(paths: Sequence[Path]) -> _Exposures:
     found = {path: read_exposure(path) for path in paths}
     missing = [path.name for path, exposure in found.items() if exposure is None]
     if missing:
-        raise InputError(f"{', '.join(missing)}: no exposure time in the EXIF data; {_REMEDY}.")
+        doubt = f"{', '.join(missing)}: no exposure time in the EXIF data"
+        return _Exposures([Exposure(0.0)] * len(paths), "EXIF", doubt)
     exposures = [exposure for exposure in found.values() if exposure is not None]
     for field, label in (("iso", "ISO speed"), ("f_number", "f-number")):
         absent = [
@@ -154,10 +249,78 @@ def _recorded_exposures(paths: Sequence[Path]) -> list[Exposure]:
                 _REMEDY,
             )
             exposures = [replace(exposure, **{field: None}) for exposure in exposures]
-    return [
+    exposures = [
         Exposure.from_camera(exposure.time_s, exposure.iso, exposure.f_number)
         for exposure in exposures
         if exposure.time_s is not None
+    ]
+    return _Exposures(exposures, "EXIF")
+
+
+def _settled(frames: list[Frame], recorded: _Exposures) -> tuple[list[Frame], str]:
+    """The frames with exposures that the pixels do not contradict, and where these came from."""
+    if recorded.doubt is not None:
+        try:
+            return _estimated(frames, recorded.doubt), "pixels"
+        except InputError as error:
+            raise InputError(f"{recorded.doubt}, and {error}") from error
+    ordered = sorted(frames, key=lambda frame: frame.exposure.stops)
+    steps = [b.exposure.stops - a.exposure.stops for a, b in pairwise(ordered)]
+    samples = [_sample(frame) for frame in ordered]
+    looks = [looks_brighter_by(a, b) for a, b in pairwise(samples)]
+    equal = sum(steps) < _SAME_EXPOSURE
+    if not equal and not any(map(_contradicts, looks, steps)):
+        return frames, recorded.source
+    reason = f"{_names(frames)}: the pixels contradict the exposures in the EXIF data"
+    if equal:
+        reason = f"{_names(frames)}: equal exposures in the EXIF data but not in the pixels"
+    try:
+        shown = estimate_exposures(ordered).stops
+    except InputError as error:
+        if equal and max(map(abs, looks)) > _PLAINLY_DIFFERENT:
+            raise InputError(f"{reason}, and {error}") from error
+        if not equal:
+            logger.warning("%s, and %s", reason, error)
+        return frames, recorded.source
+    if equal:
+        contradicted = max(shown) - min(shown) > _PLAINLY_DIFFERENT / 2
+    else:
+        contradicted = any(
+            _contradicts(b - a, step) for (a, b), step in zip(pairwise(shown), steps, strict=True)
+        )
+    return (_estimated(frames, reason), "pixels") if contradicted else (frames, recorded.source)
+
+
+def _contradicts(shown: float, step: float) -> bool:
+    """Whether a step as the pixels show it is at odds with the recorded one, >= 0 [stops].
+
+    The response being unknown, a step may look half or twice as large as it is, but not turned
+    round, nor a fifth, nor something where there is nothing.
+    """
+    if step < _SAME_EXPOSURE:
+        return abs(shown) > _PLAINLY_DIFFERENT
+    if step < _PLAINLY_DIFFERENT:
+        return shown < -_PLAINLY_DIFFERENT
+    return shown < 0.2 * step
+
+
+def _estimated(frames: Sequence[Frame], reason: str) -> list[Frame]:
+    """The frames with the exposures that their pixels show; says so in the log."""
+    estimate = estimate_exposures(frames)
+    if any(estimate.stops):
+        shown = sorted(zip(estimate.stops, frames, strict=True), key=lambda pair: pair[0])
+        logger.warning(
+            "%s; estimated from the pixels, assuming %s: %s stops; %s to correct this.",
+            reason,
+            estimate.assumption,
+            ", ".join(f"{frame.name} {value:+.2f}" for value, frame in shown),
+            _REMEDY,
+        )
+    else:
+        logger.warning("%s; the pixels show equal exposures; %s to correct this.", reason, _REMEDY)
+    return [
+        replace(frame, exposure=Exposure(value))
+        for value, frame in zip(estimate.stops, frames, strict=True)
     ]
 
 
@@ -215,12 +378,30 @@ def _check_brightness(frames: Sequence[Frame], samples: Sequence[FloatImage]) ->
             )
 
 
-def _reference_index(reference: Reference, samples: Sequence[FloatImage]) -> int:
+def _reference_index(
+    reference: Reference, frames: Sequence[Frame], samples: Sequence[FloatImage]
+) -> int:
     if reference == "auto":
         return choose_reference([usable_share(sample) for sample in samples])
+    if isinstance(reference, Path):
+        named = [index for index, frame in enumerate(frames) if _is_meant(reference, frame)]
+        if len(named) != 1:
+            raise InputError(
+                f"{reference} is not one of the frames ({_names(frames)}), so it cannot be the "
+                f"reference; give one of these, or 1 (the darkest) to {len(frames)}."
+            )
+        return named[0]
     if not 1 <= reference <= len(samples):
         raise InputError(
             f"There is no frame {reference} to be the reference; "
             f"give 1 (the darkest) to {len(samples)} (the brightest)."
         )
     return reference - 1
+
+
+def _is_meant(reference: Path, frame: Frame) -> bool:
+    """Whether a path, or a bare name such as a folder's content has, means that frame."""
+    if frame.path is None:
+        return False
+    bare = reference.name == str(reference)
+    return reference.resolve() == frame.path.resolve() or (bare and reference.name == frame.name)

@@ -32,6 +32,8 @@ _RAW = (
     *(".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf"),
     *(".srw", ".x3f"),
 )
+SUFFIXES = (".tif", ".tiff", ".png", *_RAW, ".jpg", ".jpeg")
+"""Endings of photographs, the developed ones first, the camera's own last."""
 # Floating-point rounding of an exporter; anything further outside [0, 1] is another scale.
 _FLOAT_TOLERANCE = 1e-4
 

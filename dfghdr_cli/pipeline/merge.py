@@ -80,12 +80,12 @@ class MergeRequest:
     """One bracket to merge, and where to.
 
     Attributes:
-        paths: 2 to 9 photographs, in any order.
+        paths: 2 to 9 photographs, in any order, or one folder that holds them.
         output: the result, .exr or .hdr.
         stops: exposures [stops] in the order of `paths`; overrides what the files say.
         times: exposure times [s] likewise.
         ev_step: equal steps [stops] likewise, `paths` from dark to bright.
-        reference: "auto", or a number from 1 for the darkest.
+        reference: "auto", a number from 1 for the darkest, or one of the files.
         response: "auto", "srgb" or "gamma".
         config: how to merge.
         exr_type: "half" or "float".
@@ -208,14 +208,6 @@ def merge_files(
     return MergeReport(tuple(outputs), values, tuple(warnings))
 
 
-def _exposure_source(request: MergeRequest) -> str:
-    if request.stops is not None:
-        return "--ev"
-    if request.times is not None:
-        return "--times"
-    return "--ev-step" if request.ev_step is not None else "EXIF"
-
-
 def _values(
     merger: Merger,
     request: MergeRequest,
@@ -237,7 +229,7 @@ def _values(
     return {
         "version": __version__,
         "frames": frames,
-        "exposures_from": _exposure_source(request),
+        "exposures_from": bracket.exposures_from,
         "reference": bracket.frames[bracket.reference].name,
         "method": "dfgnet" if merger.model else "classic",
         "model": merger.name,

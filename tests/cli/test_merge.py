@@ -161,6 +161,45 @@ def test_exposures_may_come_from_the_photographs(truth, place):
     assert scale("out.exr", truth) == pytest.approx(1, rel=0.02)
 
 
+@pytest.mark.parametrize("said", [0.05, None])
+def test_exposures_that_no_photograph_tells(said, truth, place):
+    """One folder; the EXIF data is wrong or missing; the reference is named."""
+    (place / "shots").mkdir()
+    for number, stops in enumerate(STOPS):
+        code = np.clip(truth * 2.0**stops, 0, 1) ** (1 / 2.2)
+        exif = Image.Exif()
+        if said:
+            exif.get_ifd(0x8769)[33434] = said
+        image = Image.fromarray(np.rint(code * 255).astype(np.uint8))
+        image.save(f"shots/{9 - number}.jpg", quality=98, exif=exif)
+    done = merge("shots", "-o", "out.exr", "--reference", "8.jpg", "--json")
+    report = json.loads(done.stdout)
+    assert [frame["file"] for frame in report["frames"]] == [f"shots/{n}.jpg" for n in "987"]
+    assert [frame["stops"] for frame in report["frames"]] == pytest.approx(STOPS, abs=0.15)
+    assert report["exposures_from"] == "pixels"
+    assert report["reference"] == "8.jpg"
+    shown = [frame["stops"] - report["frames"][0]["stops"] for frame in report["frames"]]
+    values = ", ".join(f"{n}.jpg {s:+.2f}" for n, s in zip("987", shown, strict=True))
+    assert f"{values} stops; give the exposures with --ev" in done.stderr
+    assert scale("out.exr", truth) == pytest.approx(1, rel=0.02)
+
+
+def test_frames_exposed_alike_are_averaged(truth, place):
+    rng = np.random.default_rng(2)
+    code = (np.clip(truth, 0, 1) ** (1 / 2.2))[None] + rng.normal(0, 0.02, (3, *truth.shape))
+    codes = np.rint(np.clip(code, 0, 1) * 65535).astype(np.uint16)
+    for name, pixels in zip(NAMES, codes, strict=True):
+        tifffile.imwrite(name, pixels)
+    done = merge(*NAMES, "-o", "out.exr", "--method", "classic", "--response", "gamma")
+    assert "are exposed alike" in done.stderr
+    pixels, _ = read_radiance(place / "out.exr")
+    fair = (truth > 0.05) & (truth < 0.5)
+    mean = ((codes / 65535) ** 2.2).mean(axis=0)
+    assert np.abs(pixels / mean - 1)[fair].mean() < 0.03
+    noise = np.abs(pixels / truth - 1)[fair].mean()
+    assert noise < 0.7 * np.abs((codes[0] / 65535) ** 2.2 / truth - 1)[fair].mean()
+
+
 def test_ways_to_give_the_exposures_agree(place):
     merge(*NAMES, "-o", "ev.exr", "--ev=-2,0,2")
     merge(*NAMES, "-o", "times.exr", "--times", "1/400,0.01,1/25")
@@ -265,10 +304,9 @@ def test_existing_results_are_kept_unless_told_otherwise(place):
         (["-o", "out.exr"], 2, "FILES"),
         ([*NAMES, "-o", "out.exr", *EV, "--ev-step", "2"], 2, "only one"),
         ([*NAMES, "-o", "out.exr", *EV, "--reference", "0"], 2, "--reference"),
-        ([*NAMES, "-o", "out.exr", *EV, "--reference", "first"], 2, "--reference"),
+        ([*NAMES, "-o", "out.exr", *EV, "--reference", "first"], 4, "first is not one of"),
         ([*NAMES, "-o", "out.exr", *EV, "--method", "best"], 2, "--method"),
         ([*NAMES, "-o", "out.exr", *EV, "--method", "classic", "-m", "painter"], 2, "--model"),
-        ([*NAMES, "-o", "out.exr"], 4, "--ev"),
         ([*NAMES, "-o", "out.exr", "--ev", "-2,0"], 4, "2 values for 3"),
         ([*NAMES, "-o", "out.exr", "--ev", "a,b,c"], 4, "'a'"),
         ([*NAMES, "-o", "out.exr", "--times", "1,0,2"], 4, "'0'"),

@@ -1,5 +1,7 @@
 import logging
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
@@ -17,6 +19,15 @@ LINEAR = np.random.default_rng(3).uniform(0.0, 1.0, (20, 30, 3)) ** 2
 def shot(stops):
     """16-bit codes of the scene exposed by so many stops."""
     return np.rint(np.clip(LINEAR * 2.0**stops, 0, 1) ** (1 / 2.2) * 65535).astype(np.uint16)
+
+
+COARSE = np.random.default_rng(5).uniform(0.0, 1.0, (6, 8, 3)).astype(np.float32)
+SCENE = 0.005 * 400 ** cv2.resize(COARSE, (160, 120), interpolation=cv2.INTER_LINEAR)
+
+
+def scene(stops):
+    """A larger picture than a shot, whose parts differ; 16-bit codes."""
+    return np.rint(np.clip(SCENE * 2.0**stops, 0, 1) ** (1 / 2.2) * 65535).astype(np.uint16)
 
 
 def tiff(path, stops):
@@ -140,8 +151,97 @@ def test_an_iso_that_only_some_frames_record_is_ignored(tmp_path, caplog):
 
 def test_equal_exposures_of_equal_brightness_are_a_bracket(tmp_path, caplog):
     paths = [jpeg(tmp_path / f"{i}.jpg", 0, (1, 100)) for i in range(3)]
-    assert read_bracket(paths).stops == (0, 0, 0)
+    bracket = read_bracket(paths)
+    assert bracket.stops == (0, 0, 0)
+    assert bracket.exposures_from == "EXIF"
+    assert [r.message for r in caplog.records] == [
+        "0.jpg, 1.jpg, 2.jpg are exposed alike: "
+        "their mean has less noise, but no more range than each."
+    ]
+
+
+def shots_saying(folder, stops, times):
+    """JPEGs of the larger scene whose EXIF data says times that need not be true."""
+    paths = []
+    for number, (stop, time) in enumerate(zip(stops, times, strict=True)):
+        exif = Image.Exif()
+        if time:
+            exif.get_ifd(0x8769)[33434] = time
+        paths.append(folder / f"{number}.jpg")
+        pixels = (scene(stop) >> 8).astype(np.uint8)
+        Image.fromarray(pixels).save(paths[-1], quality=95, exif=exif)
+    return paths
+
+
+@pytest.mark.parametrize(
+    ("times", "words"),
+    [
+        ((0.05, 0.05, 0.05), "equal exposures in the EXIF data but not in the pixels"),
+        ((0, 0, 0), "no exposure time in the EXIF data"),
+        ((0.05, 0, 0.2), "1.jpg: no exposure time in the EXIF data"),
+        ((0.2, 0.01, 0.05), "the pixels contradict the exposures in the EXIF data"),
+    ],
+)
+def test_exposures_from_the_pixels(tmp_path, caplog, times, words):
+    bracket = read_bracket(shots_saying(tmp_path, (0, -2, 1), times), reference=1)
+    assert bracket.stops == pytest.approx((0, 2, 3), abs=0.1)
+    assert [frame.name for frame in bracket.frames] == ["1.jpg", "0.jpg", "2.jpg"]
+    assert bracket.exposures_from == "pixels"
+    assert bracket.frames[0].exposure.time_s is None
+    (warning,) = [record.message for record in caplog.records]
+    assert words in warning
+    shown = [f"{f.name} {s:+.2f}" for f, s in zip(bracket.frames, bracket.stops, strict=True)]
+    assert ", ".join(shown) + f" stops; give the exposures with {REMEDY}" in warning
+    assert "assuming gamma 2.2" in warning
+
+
+def test_true_exposures_are_not_estimated(tmp_path, caplog):
+    bracket = read_bracket(shots_saying(tmp_path, (0, -2, 1), (0.04, 0.01, 0.08)), reference=1)
+    assert bracket.stops == pytest.approx((0, 2, 3), abs=1e-6)
+    assert bracket.exposures_from == "EXIF"
     assert not caplog.records
+
+
+def test_a_doubt_that_the_pixels_cannot_settle_is_a_warning(tmp_path, caplog):
+    """Two black frames look alike, whatever their exposures."""
+    bracket = read_bracket(shots_saying(tmp_path, (-60, -60), (0.01, 0.04)))
+    assert bracket.stops == pytest.approx((-2, 0)) or bracket.stops == pytest.approx((0, 2))
+    assert bracket.exposures_from == "EXIF"
+    assert "contradict" in caplog.text
+    assert "share too little" in caplog.text
+
+
+def test_frames_without_exposures_that_look_alike(tmp_path, caplog):
+    bracket = read_bracket(shots_saying(tmp_path, (0, 0), (0, 0)))
+    assert bracket.stops == (0, 0)
+    assert bracket.exposures_from == "pixels"
+    assert "the pixels show equal exposures" in caplog.text
+    assert "exposed alike" in caplog.text
+
+
+def test_a_folder(tmp_path):
+    """In the order of the names, numbers counting as such; all else is left out."""
+    for name, stops in (("shot10.tif", 0), ("shot9.TIFF", -2), ("Shot11.tif", 2)):
+        tiff(tmp_path / name, stops)
+    jpeg(tmp_path / "shot10.jpg", 0, (1, 100))
+    (tmp_path / "out.preview.jpg").write_bytes(b"x")
+    (tmp_path / ".hidden.tif").write_bytes(b"x")
+    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "out.exr").write_bytes(b"x")
+    (tmp_path / "more.tif").mkdir()
+    bracket = read_bracket([tmp_path], stops=[-2, 0, 2])
+    assert [frame.name for frame in bracket.frames] == ["shot9.TIFF", "shot10.tif", "Shot11.tif"]
+    assert bracket.stops == (-2, 0, 2)
+    named = read_bracket([tmp_path], stops=[-2, 0, 2], reference=Path("Shot11.tif"))
+    assert named.reference == 2
+
+
+def test_the_reference_by_its_file(shots, tmp_path):
+    for path in (shots[3], Path(shots[3].name), shots[3].parent / "." / shots[3].name):
+        assert read_bracket(shots, stops=STOPS, reference=path).reference == 3
+    for path in (tmp_path / shots[3].name, Path("x.tif"), shots[3].parent):
+        with pytest.raises(InputError, match=r"not one of the frames \(c.tif, a.tif"):
+            read_bracket(shots, stops=STOPS, reference=path)
 
 
 def test_the_last_bit_of_an_exposure_does_not_order_frames(shots):
@@ -172,14 +272,6 @@ def test_foreign_colours_are_mentioned_once(tmp_path, caplog):
         tifffile.imwrite(tmp_path / f"{i}.tif", shot(i), photometric="rgb", iccprofile=profile)
     read_bracket([tmp_path / "0.tif", tmp_path / "1.tif"], ev_step=1)
     assert [record.message.count("0.tif, 1.tif: tagged as Lab") for record in caplog.records] == [1]
-
-
-def no_exposure(folder):
-    return [jpeg(folder / "x.jpg", 0, (1, 100)), jpeg(folder / "y.jpg", 1)], {}
-
-
-def equal_exif(folder):
-    return [jpeg(folder / f"{n}.jpg", s, (1, 20)) for n, s in zip("xy", (-3, 0), strict=True)], {}
 
 
 def other_size(folder):
@@ -215,6 +307,26 @@ def with_options(**options):
     return make
 
 
+def black_and_white(folder):
+    for name, value in (("b", 0), ("w", 65535)):
+        tifffile.imwrite(folder / f"{name}.tif", np.full((20, 30, 3), value, np.uint16))
+    return [folder / "b.tif", folder / "w.tif"], {}
+
+
+def black_and_grey_alike(folder):
+    for name, value in (("x", 0), ("y", 120)):
+        exif = Image.Exif()
+        exif.get_ifd(0x8769)[33434] = 0.05
+        Image.new("RGB", (30, 20), (value,) * 3).save(folder / f"{name}.jpg", exif=exif)
+    return [folder / "x.jpg", folder / "y.jpg"], {}
+
+
+def of_two_scenes(folder):
+    tifffile.imwrite(folder / "y.tif", scene(0)[::-1, ::-1], photometric="rgb")
+    tifffile.imwrite(folder / "x.tif", scene(0), photometric="rgb")
+    return [folder / "x.tif", folder / "y.tif"], {}
+
+
 def many(count):
     def make(folder):
         return [tiff(folder / f"y{i}.tif", 0) for i in range(count)], {"ev_step": 1}
@@ -228,8 +340,6 @@ REMEDY = "--ev, --times or --ev-step"
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (no_exposure, ["y.jpg", REMEDY]),
-        (equal_exif, ["x.jpg, y.jpg", "same exposure", REMEDY]),
         (other_size, ["x.tif (30x20)", "y.tif (30x10)"]),
         (not_an_image, ["y.tif", "not a JPEG"]),
         (twice, ["y.tif", "twice"]),
@@ -237,7 +347,9 @@ REMEDY = "--ev, --times or --ev-step"
         (damaged, ["y.tif", "damaged"]),
         (many(1), ["2 to 9", "y0.tif"]),
         (many(10), ["2 to 9", "y9.tif"]),
-        (with_options(), ["x.tif, y.tif", REMEDY]),
+        (black_and_white, ["b.tif, w.tif: no exposure", "share too little", REMEDY]),
+        (black_and_grey_alike, ["equal exposures", "share too little", REMEDY]),
+        (of_two_scenes, ["x.tif, y.tif", "contradict one another", REMEDY]),
         (with_options(stops=[0, 0]), ["x.tif, y.tif", "same exposure"]),
         (with_options(stops=[0, 24.5]), ["x.tif", "y.tif", "24"]),
         (with_options(stops=[0, np.nan]), ["y.tif"]),
@@ -261,6 +373,27 @@ def test_impossible_brackets(tmp_path, make, words):
         read_bracket(paths, **options)
     for word in words:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("count", [0, 1, 10])
+def test_folders_that_hold_no_bracket(tmp_path, count):
+    many(count)(tmp_path)
+    with pytest.raises(InputError, match=f"holds {count} photographs"):
+        read_bracket([tmp_path])
+
+
+def test_a_folder_and_something_else(shots):
+    with pytest.raises(InputError, match="either one folder or the files"):
+        read_bracket([shots[0].parent, shots[0]])
+
+
+def test_an_unreadable_folder(tmp_path, monkeypatch):
+    def denied(self):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", denied)  # root may read everything
+    with pytest.raises(InputError, match=r"cannot be read \(Permission denied\)"):
+        read_bracket([tmp_path])
 
 
 def test_no_files():
