@@ -30,9 +30,12 @@ def merge(
         ),
     ],
     output: Annotated[
-        Path,
+        list[Path],
         typer.Option(
-            "--output", "-o", help="The result, ending in .exr or .hdr.", show_default=False
+            "--output",
+            "-o",
+            help="The result, ending in .exr or .hdr; may be given several times.",
+            show_default=False,
         ),
     ],
     ev: Annotated[
@@ -92,13 +95,34 @@ def merge(
         Literal["half", "float"],
         typer.Option("--exr-type", help="Bits of an .exr: half is 16, float is 32."),
     ] = "half",
+    exr_compression: Annotated[
+        str,
+        typer.Option(
+            "--exr-compression",
+            metavar="zip|piz|dwaa[:LEVEL]",
+            help="Of an .exr: zip and piz lose nothing, dwaa is lossy and much smaller.",
+        ),
+    ] = "zip",
     preview: Annotated[
         bool,
         typer.Option("--preview/--no-preview", help="Write a mu-law preview beside the result."),
     ] = True,
+    ghost_map: Annotated[
+        Path | None,
+        typer.Option(
+            "--ghost-map",
+            metavar="PNG",
+            help="Show which frame was used where: grey is the reference, blue is darker.",
+            show_default=False,
+        ),
+    ] = None,
     device: options.Device = "auto",
     json: options.Json = False,
     overwrite: options.Overwrite = False,
+    skip_existing: Annotated[
+        bool,
+        typer.Option("--skip-existing", help="Keep what exists already; write only the rest."),
+    ] = False,
 ) -> None:
     """Merge a bracket of photographs into one linear HDR image, without ghosts.
 
@@ -110,10 +134,28 @@ def merge(
         raise typer.BadParameter("give only one of --ev, --times and --ev-step.")
     if method == "classic" and model is not None:
         raise typer.BadParameter("--method classic uses no model: leave out --model.")
+    if overwrite and skip_existing:
+        raise typer.BadParameter("give only one of --overwrite and --skip-existing.")
 
     from dfghdr_cli.core.exposure import parse_stops, parse_times
     from dfghdr_cli.engine import MergeConfig
-    from dfghdr_cli.pipeline.merge import MergeRequest, load_merger, merge_files
+    from dfghdr_cli.io.radiance import ExrCompression
+    from dfghdr_cli.pipeline.merge import (
+        MergeReport,
+        MergeRequest,
+        load_merger,
+        merge_files,
+        missing_results,
+    )
+
+    try:
+        compression = ExrCompression.parse(exr_compression)
+    except ValueError as error:
+        raise typer.BadParameter(f"--exr-compression: {error}.") from error
+    if exr_type == "float" and compression.kind == "dwaa":
+        raise typer.BadParameter(
+            "--exr-compression dwaa keeps 16 bits at most: leave out --exr-type float."
+        )
 
     request = MergeRequest(
         files,
@@ -125,13 +167,21 @@ def merge(
         response=response,
         config=MergeConfig(align=align, resolution=resolution),
         exr_type=exr_type,
+        exr_compression=compression,
         preview=preview,
+        ghost_map=ghost_map,
         overwrite=overwrite,
+        skip_existing=skip_existing,
     )
-    merger = load_merger(method, model, device)
-    console.print_status(f"{merger.name} on {merger.device}")
-    with console.progress() as on_progress:
-        report = merge_files(merger, request, on_progress)
+    if missing_results(request):
+        merger = load_merger(method, model, device)
+        console.print_status(f"{merger.name} on {merger.device}")
+        with console.progress() as on_progress:
+            report = merge_files(merger, request, on_progress)
+    else:
+        kept = [str(path) for path in request.results]
+        console.print_status(f"{', '.join(kept)}: there already, nothing to do.")
+        report = MergeReport(request.results, {"kept": kept}, ())
     for warning in report.warnings:
         console.print_warning(warning)
     if json:

@@ -11,21 +11,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
 from dfghdr_cli import __version__
+from dfghdr_cli.core.ghostmap import frame_colors, ghost_map
 from dfghdr_cli.core.response import choose_response
 from dfghdr_cli.core.tonemap import mu_law
-from dfghdr_cli.core.types import Bracket, RadianceImage
+from dfghdr_cli.core.types import Bracket, MergeResult, RadianceImage
 from dfghdr_cli.engine import AlignedBracket, MergeConfig, OnProgress, choose_device, merge_bracket
-from dfghdr_cli.io.atomic import ensure_writable
-from dfghdr_cli.io.bracket import Reference, read_bracket
-from dfghdr_cli.io.display import write_display
+from dfghdr_cli.errors import ModelError, OutputError
+from dfghdr_cli.io.atomic import atomic_write_all, ensure_different, ensure_writable
+from dfghdr_cli.io.bracket import Reference, find_frames, read_bracket
+from dfghdr_cli.io.display import encode_display
+from dfghdr_cli.io.metadata import Metadata, exr_attributes, read_metadata
 from dfghdr_cli.io.radiance import (
+    ExrCompression,
     ExrType,
+    encode_radiance,
     ensure_radiance_name,
     exposure_attributes,
-    write_radiance,
 )
 from dfghdr_cli.modelstore import DEFAULT_MODEL, Model, load_model
 
@@ -51,6 +56,11 @@ class Merger:
     def name(self) -> str:
         """The model's name, or "classic"."""
         return self.model.info.name if self.model else "classic"
+
+    @property
+    def chooses(self) -> bool:
+        """Whether each pixel is a choice among the frames, and none is painted by a network."""
+        return self.model is None or self.model.info.architecture == "dfgmerge"
 
 
 def load_merger(
@@ -81,7 +91,7 @@ class MergeRequest:
 
     Attributes:
         paths: 2 to 9 photographs, in any order, or one folder that holds them.
-        output: the result, .exr or .hdr.
+        outputs: the results, .exr or .hdr.
         stops: exposures [stops] in the order of `paths`; overrides what the files say.
         times: exposure times [s] likewise.
         ev_step: equal steps [stops] likewise, `paths` from dark to bright.
@@ -89,12 +99,15 @@ class MergeRequest:
         response: "auto", "srgb" or "gamma".
         config: how to merge.
         exr_type: "half" or "float".
-        preview: whether to write a mu-law preview beside the result.
+        exr_compression: of an .exr.
+        preview: whether to write a mu-law preview beside the first result.
+        ghost_map: where to show which frame was used where (.png), or None.
         overwrite: whether existing files may be replaced.
+        skip_existing: whether existing files are kept, and only the missing ones written.
     """
 
     paths: Sequence[Path]
-    output: Path
+    outputs: Sequence[Path]
     stops: Sequence[float] | None = None
     times: Sequence[float] | None = None
     ev_step: float | None = None
@@ -102,13 +115,22 @@ class MergeRequest:
     response: ResponseKind = "auto"
     config: MergeConfig = field(default_factory=MergeConfig)
     exr_type: ExrType = "half"
+    exr_compression: ExrCompression = field(default_factory=ExrCompression)
     preview: bool = True
+    ghost_map: Path | None = None
     overwrite: bool = False
+    skip_existing: bool = False
 
     @property
-    def preview_path(self) -> Path:
+    def preview_path(self) -> Path | None:
         """out.exr's preview is out.preview.jpg."""
-        return self.output.with_suffix(".preview.jpg")
+        return self.outputs[0].with_suffix(".preview.jpg") if self.preview else None
+
+    @property
+    def results(self) -> tuple[Path, ...]:
+        """All the files that the merge leaves, the results first."""
+        beside = (self.preview_path, self.ghost_map)
+        return (*self.outputs, *(path for path in beside if path is not None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +138,7 @@ class MergeReport:
     """What was done, as `--json` prints it.
 
     Attributes:
-        outputs: the files written, the result first.
+        outputs: the files that are there now, the results first.
         values: everything else, ready for JSON.
         warnings: sentences for the user.
     """
@@ -142,10 +164,42 @@ class _Stopwatch:
         self.seconds[name] = round(time.perf_counter() - started, 3)
 
 
+def missing_results(request: MergeRequest) -> tuple[Path, ...]:
+    """Check, before any work, that all results can be written, and tell which have to be.
+
+    Args:
+        request: what to merge.
+
+    Returns:
+        `request.results` without those that are there already and to be kept.
+
+    Raises:
+        OutputExistsError: if one is there already and neither to be kept nor to be replaced.
+        OutputError: if one cannot be written, names no format, or would replace a photograph.
+    """
+    for path in request.outputs:
+        ensure_radiance_name(path)
+    if request.ghost_map is not None and request.ghost_map.suffix.lower() != ".png":
+        raise OutputError(f"{request.ghost_map} must be a PNG file; end it in .png.")
+    ensure_different(request.results)
+    photographs = set()
+    if request.overwrite:
+        photographs = {path.resolve() for path in find_frames(request.paths)}
+    missing = []
+    for path in request.results:
+        if path.resolve() in photographs:
+            raise OutputError(f"{path} is one of the photographs; give the result another name.")
+        if request.skip_existing and path.is_file():
+            continue
+        ensure_writable(path, request.overwrite)
+        missing.append(path)
+    return tuple(missing)
+
+
 def merge_files(
     merger: Merger, request: MergeRequest, on_progress: OnProgress | None = None
 ) -> MergeReport:
-    """Merge one bracket of files into one file.
+    """Merge one bracket of files into files, which appear together at the end.
 
     Args:
         merger: see `load_merger`.
@@ -156,11 +210,14 @@ def merge_files(
         OutputExistsError: if a result is there already; checked before any work.
         OutputError: if a result cannot be written.
         InputError: if the photographs cannot be used.
+        ModelError: if a ghost map is asked of a model that has none.
     """
-    ensure_radiance_name(request.output)
-    ensure_writable(request.output, request.overwrite)
-    if request.preview:
-        ensure_writable(request.preview_path, request.overwrite)
+    missing = missing_results(request)
+    if request.ghost_map in missing and not merger.chooses:
+        raise ModelError(
+            f"{merger.name} paints the picture itself, so that no map can say which frame was used "
+            "where; leave out --ghost-map or take another model."
+        )
     watch = _Stopwatch()
     with watch.stage("read"):
         bracket = read_bracket(
@@ -190,22 +247,51 @@ def merge_files(
         "text": response_report.text,
     }
     values["clipped_share"] = round(clipped, 6)
-    with watch.stage("write"):
-        attributes = _header(values, bracket)
-        write_radiance(
-            request.output,
-            result.radiance,
-            exr_type=request.exr_type,
-            attributes=attributes,
-            overwrite=request.overwrite,
-        )
-        outputs = [request.output]
-        if request.preview:
-            picture = mu_law(result.radiance.pixels / result.radiance.peak)
-            write_display(request.preview_path, picture, overwrite=request.overwrite)
-            outputs.append(request.preview_path)
+    if request.ghost_map is not None:
+        values["ghost_map"] = _legend(bracket)
+    with watch.stage("write"), atomic_write_all(missing, request.overwrite) as files:
+        metadata = read_metadata(bracket.frames[bracket.reference].path)
+        header = _header(values, bracket) | exr_attributes(metadata)
+        for path, file in zip(missing, files, strict=True):
+            file.write(_encoded(path, request, bracket, result, header, metadata))
+    values["kept"] = [str(path) for path in request.results if path not in missing]
     values["seconds"] = watch.seconds
-    return MergeReport(tuple(outputs), values, tuple(warnings))
+    return MergeReport(request.results, values, tuple(warnings))
+
+
+def _encoded(
+    path: Path,
+    request: MergeRequest,
+    bracket: Bracket,
+    result: MergeResult,
+    header: dict[str, str | float],
+    metadata: Metadata,
+) -> bytes:
+    """The bytes of one result."""
+    if path == request.ghost_map:
+        assert result.weights is not None
+        picture = ghost_map(result.weights, bracket.reference, result.clipped)
+        return encode_display(path, picture, bits=8)
+    if path == request.preview_path:
+        picture = mu_law(result.radiance.pixels / result.radiance.peak)
+        return encode_display(path, picture, metadata=metadata)
+    return encode_radiance(
+        path,
+        result.radiance,
+        exr_type=request.exr_type,
+        compression=request.exr_compression,
+        attributes=header,
+    )
+
+
+def _legend(bracket: Bracket) -> dict[str, str]:
+    """The colour of each frame in the ghost map, as #rrggbb."""
+    colors = frame_colors(len(bracket.frames), bracket.reference)
+    codes = np.rint(colors * 255).astype(np.uint8)
+    return {
+        frame.name: f"#{code.tobytes().hex()}"
+        for frame, code in zip(bracket.frames, codes, strict=True)
+    }
 
 
 def _values(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -130,6 +131,7 @@ def test_the_header_says_how_it_came_about(place):
     merge(*NAMES, "-o", "out.exr", "--times", "1/400,1/100,1/25", "--response", "gamma")
     _, header = read_radiance(place / "out.exr")
     own = {name: value for name, value in header.items() if name.startswith("dfghdr:")}
+    assert all(len(name) <= 31 for name in header)
     assert own == {
         "dfghdr:version": __version__,
         "dfghdr:model": DEFAULT_MODEL,
@@ -318,6 +320,21 @@ def test_existing_results_are_kept_unless_told_otherwise(place):
         ([*NAMES, "-o", "out.exr", *EV, "-m", "nothing"], 5, "nothing"),
         ([*NAMES, "-o", "out.exr", *EV, "--device", "cuda:77"], 6, "cuda:77"),
         ([*NAMES, "-o", "out.png", *EV], 7, "out.png"),
+        ([*NAMES, "-o", "out.exr", "-o", "out.txt", *EV], 7, "out.txt"),
+        ([*NAMES, "-o", "out.exr", "-o", "./out.exr", *EV], 7, "two results"),
+        ([*NAMES, "-o", "out.exr", "-o", "missing/out.hdr", *EV], 7, "missing"),
+        ([*NAMES, "-o", "out.exr", "--ghost-map", "out.jpg", *EV], 7, "out.jpg"),
+        ([*NAMES, "-o", "out.exr", *EV, "--exr-compression", "rle"], 2, "zip, piz, dwaa"),
+        ([*NAMES, "-o", "out.exr", *EV, "--exr-compression", "dwaa:-1"], 2, "LEVEL 0 to 200"),
+        (
+            [*NAMES, "-o", "out.exr", *EV, "--exr-compression", "dwaa", "--exr-type", "float"],
+            *(2, "16 bits at most"),
+        ),
+        ([*NAMES, "-o", "out.exr", *EV, "--overwrite", "--skip-existing"], 2, "only one of"),
+        (
+            [*NAMES, "-o", "out.exr", *EV, "-m", "painter", "--ghost-map", "map.png"],
+            *(5, "leave out --ghost-map"),
+        ),
         ([*NAMES, "-o", "missing/out.exr", *EV], 7, "missing"),
         ([*NAMES, "-o", ".", *EV], 7, "end it in .exr or .hdr"),
     ],
@@ -371,3 +388,146 @@ def test_the_program_itself(place):
     assert (done.returncode, done.stdout) == (0, "out.exr\nout.preview.jpg\n")
     assert done.stderr.startswith("classic on ")
     assert done.stderr.count("\n") == 1
+
+
+def test_several_results_of_one_merge(truth, place):
+    done = merge(*NAMES, "-o", "a.exr", "-o", "b.hdr", *EV)
+    assert done.stdout == "a.exr\nb.hdr\na.preview.jpg\n"
+    assert files(place) == sorted([*NAMES, "a.exr", "b.hdr", "a.preview.jpg"])
+    first, second = (read_radiance(place / name)[0] for name in ("a.exr", "b.hdr"))
+    np.testing.assert_allclose(second, first, atol=0.01 * first.max(axis=2).max())
+
+
+@pytest.mark.parametrize("text", ["piz", "dwaa", "dwaa:10"])
+def test_compressions_of_an_exr(text, truth, place):
+    merge(*NAMES, "-o", "out.exr", *EV, "--exr-compression", text)
+    _, header = read_radiance(place / "out.exr")
+    kind, _, level = text.partition(":")
+    assert header["compression"] == getattr(OpenEXR, f"{kind.upper()}_COMPRESSION")
+    if kind == "dwaa":
+        assert header["dwaCompressionLevel"] == float(level or 45)
+    assert scale("out.exr", truth) == pytest.approx(1, rel=0.01)
+
+
+def test_a_map_of_the_frames(place):
+    """The middle frame is white on the left, and the bright one black on the right: no choice."""
+    radiance = np.where(np.indices((40, 56))[1] < 28, 2.0, 0.1)[..., None] * np.ones(3)
+    for name, stops in zip(NAMES, (-2, 0, 2), strict=True):
+        code = np.clip(radiance * 2.0**stops, 0, 1) ** (1 / 2.2)
+        tifffile.imwrite(name, np.rint(code * 65535).astype(np.uint16))
+    done = merge(
+        *NAMES, "-o", "out.exr", *EV, "--method", "classic", "--ghost-map", "map.png", "--json"
+    )
+    report = json.loads(done.stdout)
+    assert report["outputs"] == ["out.exr", "out.preview.jpg", "map.png"]
+    colors = {name: bytes.fromhex(code[1:]) for name, code in report["ghost_map"].items()}
+    assert list(colors) == list(NAMES)
+    assert len(set(colors.values())) == 3
+    with Image.open("map.png") as image:
+        assert (image.size, image.mode) == ((56, 40), "RGB")
+        left, right = image.getpixel((8, 20)), image.getpixel((48, 20))
+    assert left == pytest.approx(tuple(colors["dark.tif"]), abs=2)
+    assert right[0] > right[2]  # mostly the bright frame, whose colour is red
+
+
+@pytest.mark.parametrize("method", ["dfgnet", "classic"])
+def test_what_exists_may_be_kept(method, place):
+    options = (*NAMES, "-o", "out.exr", "-o", "out.hdr", *EV, "--method", method, "--skip-existing")
+    (place / "out.hdr").write_bytes(b"precious")
+    report = json.loads(merge(*options, "--json").stdout)
+    assert report["outputs"] == ["out.exr", "out.hdr", "out.preview.jpg"]
+    assert report["kept"] == ["out.hdr"]
+    assert (place / "out.hdr").read_bytes() == b"precious"
+    before = (place / "out.exr").stat().st_mtime_ns
+    again = merge(*options)
+    assert again.stdout == "out.exr\nout.hdr\nout.preview.jpg\n"
+    assert "nothing to do" in again.stderr
+    assert (place / "out.exr").stat().st_mtime_ns == before
+    nothing = (
+        json.loads(merge(*options, "--json", "-m", "no such model").stdout)
+        if (method == "dfgnet")
+        else json.loads(merge(*options, "--json").stdout)
+    )
+    assert nothing["kept"] == nothing["outputs"] == ["out.exr", "out.hdr", "out.preview.jpg"]
+
+
+def test_the_photographs_are_never_replaced(place):
+    os.link("dark.tif", "dark.exr")
+    (place / "link.exr").symlink_to("dark.exr")
+    before = (place / "dark.tif").read_bytes()
+    result = merge("dark.exr", "bright.tif", "-o", "dark.exr", "--ev", "0,1", "--overwrite", code=7)
+    assert "one of the photographs" in result.stderr
+    merge("dark.exr", "bright.tif", "-o", "link.exr", "--ev", "0,1", "--overwrite", code=7)
+    assert (place / "dark.tif").read_bytes() == before
+
+
+def test_a_preview_that_cannot_be_written_leaves_no_result(place, monkeypatch):
+    def encode(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pipeline, "encode_display", encode)
+    result = merge(*NAMES, "-o", "out.exr", "-o", "out.hdr", *EV, code=7)
+    assert "No space left" in result.stderr
+    assert result.stdout == ""
+    assert files(place) == sorted(NAMES)
+
+
+def test_the_references_data_goes_along(truth, place):
+    for number, stops in enumerate(STOPS):
+        exif = Image.Exif()
+        exif[0x010F], exif[0x0110] = "Maker", f"Model {number}"
+        exif.get_ifd(0x8769).update({33434: 2.0**stops / 100, 0x9003: "2024:05:01 10:11:12"})
+        code = np.clip(truth * 2.0**stops, 0, 1) ** (1 / 2.2)
+        image = Image.fromarray(np.rint(code * 255).astype(np.uint8))
+        image.save(f"{number}.jpg", quality=98, exif=exif)
+    merge("0.jpg", "1.jpg", "2.jpg", "-o", "out.exr", "-o", "out.hdr", "--reference", 3)
+    for name in ("out.exr", "out.hdr"):
+        _, header = read_radiance(place / name)
+        assert header["cameraMake"] == "Maker"
+        assert header["cameraModel"] == "Model 2"
+        assert header["capDate"] == "2024:05:01 10:11:12"
+    with Image.open("out.preview.jpg") as preview:
+        assert preview.getexif()[0x0110] == "Model 2"
+
+
+STOPPED = """
+import os, sys
+from dfghdr_cli.cli.app import main
+
+sync, calls = os.fsync, []
+
+def pause(descriptor):
+    sync(descriptor)
+    calls.append(descriptor)
+    if len(calls) == {after}:
+        print("now", flush=True)
+        sys.stdin.read()
+
+os.fsync = pause
+sys.argv = ["dfghdr", *{arguments!r}]
+main()
+"""
+
+
+@pytest.mark.parametrize(("number", "after"), [(signal.SIGKILL, 1), (signal.SIGINT, 2)])
+def test_stopped_while_it_writes(number, after, place):
+    """Neither result has its name yet when the first file, or the second, is complete."""
+    arguments = ["merge", *NAMES, "-o", "out.exr", "--ev=-2,0,2", "--method", "classic"]
+    program = STOPPED.format(after=after, arguments=[*arguments, "--device", "cpu"])
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout.readline() == "now\n"
+        process.send_signal(number)
+        out, errors = process.communicate(timeout=60)
+    assert out == ""
+    assert "Traceback" not in errors
+    visible = [name for name in files(place) if not name.startswith(".dfghdr-")]
+    assert visible == sorted(NAMES)
+    if number == signal.SIGINT:
+        assert process.returncode == 130
+        assert files(place) == sorted(NAMES)

@@ -293,7 +293,7 @@ def test_files_that_show_nothing(level, method, models_dir, tmp_path, caplog):
         tifffile.imwrite(path, np.full((20, 24, 3), level, np.uint16))
     merger = load_merger(method, device="cpu")
     with caplog.at_level(logging.ERROR):
-        report = merge_files(merger, MergeRequest(paths, tmp_path / "out.exr", stops=(-2, 0, 2)))
+        report = merge_files(merger, MergeRequest(paths, [tmp_path / "out.exr"], stops=(-2, 0, 2)))
     assert [path.name for path in report.outputs] == ["out.exr", "out.preview.jpg"]
     pixels, _ = read_radiance(tmp_path / "out.exr")
     assert (pixels.max() > 0) == (level > 0)
