@@ -1,8 +1,9 @@
-"""Pictures for screens: JPEG, PNG and TIFF with the colour profile in the file."""
+"""Pictures for screens: JPEG, PNG and TIFF, and Ultra HDR, AVIF and JPEG XL for HDR screens."""
 
 from __future__ import annotations
 
 import logging
+import os
 import struct
 import zlib
 from collections.abc import Sequence
@@ -15,17 +16,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfghdr_cli import __version__
-from dfghdr_cli.core.colour import P3, REC709, Chromaticities, Space, conversion
+from dfghdr_cli.core.colour import (
+    P3,
+    PRIMARIES,
+    REC709,
+    REC2020,
+    Chromaticities,
+    Space,
+    conversion,
+    srgb_decode,
+)
+from dfghdr_cli.core.hdr import HIGHEST, PQ_PEAK, SDR_WHITE, gain_map, pq_encode
 from dfghdr_cli.core.types import FloatImage
 from dfghdr_cli.errors import OutputError
 from dfghdr_cli.io.atomic import atomic_write
+from dfghdr_cli.io.jxl import DEFAULT_WHITE, as_pq, in_container
 from dfghdr_cli.io.metadata import EXIF_IFD, GPS_IFD, Metadata, exif_bytes
+from dfghdr_cli.io.ultrahdr import join
+
+# Display light of the 8-bit codes of sRGB and Display P3.
+_DECODED = srgb_decode(np.arange(256, dtype=np.float32) / 255)
 
 logger = logging.getLogger(__name__)
 
-DisplayFormat = Literal["jpg", "png", "tiff"]
+DisplayFormat = Literal["jpg", "ultrahdr", "avif", "jxl", "tiff", "png"]
+HDR_FORMATS: frozenset[DisplayFormat] = frozenset({"ultrahdr", "avif", "jxl"})
+"""Those that show more than SDR white on a screen that can, and so need the radiance."""
 
-JPEG_QUALITY = 92
+QUALITY = 92
+"""Of lossy formats, unless another is asked for."""
 
 _BY_SUFFIX: dict[str, DisplayFormat] = {
     ".jpg": "jpg",
@@ -33,12 +52,18 @@ _BY_SUFFIX: dict[str, DisplayFormat] = {
     ".png": "png",
     ".tif": "tiff",
     ".tiff": "tiff",
+    ".avif": "avif",
+    ".jxl": "jxl",
 }
 _SUFFIXES: dict[DisplayFormat, Sequence[str]] = {
     name: tuple(suffix for suffix, other in _BY_SUFFIX.items() if other == name)
     for name in get_args(DisplayFormat)
 }
+_SUFFIXES["ultrahdr"] = _SUFFIXES["jpg"]
 _JPEG_LIMIT = 65535  # pixels a side
+_AVIF_LIMIT = 65536  # of the frame header of AV1 (AV1 specification, 5.5.1)
+_AVIF_SPEED = 8
+_JXL_EFFORT = 4
 _SEGMENT_LIMIT = 65535 - 2 - 6  # bytes, without the length and "Exif\0\0"
 
 
@@ -70,9 +95,10 @@ def write_display(
     path: Path,
     picture: FloatImage,
     *,
+    radiance: FloatImage | None = None,
     format: DisplayFormat | None = None,
     space: Space = "srgb",
-    quality: int = JPEG_QUALITY,
+    quality: int = QUALITY,
     bits: Literal[8, 16] | None = None,
     metadata: Metadata | None = None,
     overwrite: bool = False,
@@ -81,12 +107,13 @@ def write_display(
 
     Args:
         path: the result.
-        picture: see `encode_display`.
+        picture: see `encode_display`, as are the next six.
+        radiance: for HDR screens.
         format: None goes by the name.
-        space: see `encode_display`.
-        quality: see `encode_display`.
-        bits: see `encode_display`.
-        metadata: see `encode_display`.
+        space: of the picture.
+        quality: of lossy formats.
+        bits: a channel.
+        metadata: of the photograph.
         overwrite: whether an existing file may be replaced.
 
     Raises:
@@ -96,7 +123,14 @@ def write_display(
         ValueError: see `encode_display`.
     """
     data = encode_display(
-        path, picture, format=format, space=space, quality=quality, bits=bits, metadata=metadata
+        path,
+        picture,
+        radiance=radiance,
+        format=format,
+        space=space,
+        quality=quality,
+        bits=bits,
+        metadata=metadata,
     )
     with atomic_write(path, overwrite) as file:
         file.write(data)
@@ -106,9 +140,10 @@ def encode_display(
     path: Path,
     picture: FloatImage,
     *,
+    radiance: FloatImage | None = None,
     format: DisplayFormat | None = None,
     space: Space = "srgb",
-    quality: int = JPEG_QUALITY,
+    quality: int = QUALITY,
     bits: Literal[8, 16] | None = None,
     metadata: Metadata | None = None,
 ) -> bytes:
@@ -117,39 +152,86 @@ def encode_display(
     "jpg" holds 8 bits a channel, without subsampling of the colours; "png" and "tiff" hold 16
     unless 8 are asked for. The profile of `space` is embedded.
 
+    For HDR screens 1.0 of the radiance is 203 cd/m2, the level of diffuse white (ITU-R BT.2408-7),
+    and what is brighter than 10000 cd/m2 (49.3) is cut, with a warning in the log. "ultrahdr" is
+    the "jpg" with a gain map, from which screens make the radiance as far as they can, and others
+    show the picture (ISO 21496-1, and the XMP of Ultra HDR 1.1). "avif" (10 bits, PQ, BT.2020, no
+    subsampling) and "jxl" (PQ, BT.2100) hold the radiance alone; the screen's program makes of it
+    what an SDR screen shows. AVIF goes without `metadata`: the library writes none.
+
     Args:
         path: the result, for its ending and for messages.
         picture: (H, W, 3) float32 RGB, encoded with the sRGB transfer curve (IEC 61966-2-1), in
             the primaries of `space`; nominally in [0, 1]. What lies outside a screen cannot show:
             it becomes 0 or 1.
+        radiance: (H, W, 3) float32 RGB of the same scene, linear, in the primaries of Rec. 709 (so
+            that other colours have negative components), 1.0 = SDR white. The formats of
+            `HDR_FORMATS` need it; the others ignore it.
         format: one of `DisplayFormat`; None goes by the name.
         space: "srgb", or "p3" for Display P3 (the primaries of SMPTE EG 432-1, white D65, and the
             transfer curve of sRGB).
         quality: of lossy formats, 1 to 100.
-        bits: a channel, where the format leaves a choice; None takes the most.
+        bits: a channel, of "png" and "tiff"; None takes 16.
         metadata: of the photograph it was made from.
 
     Raises:
         OutputError: the name suits no format, or the picture is too large for it.
-        ValueError: a caller's mistake: another shape, values that are not finite, or bits that
-            the format cannot hold.
+        ValueError: a caller's mistake: another shape, values that are not finite, a format that
+            needs the radiance without it, or bits that the format does not leave open.
     """
     format = display_format(path, format)
-    if picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
-        raise ValueError(f"expected (H, W, 3) pixels, not {picture.shape}")
-    if not np.isfinite(picture).all():
-        raise ValueError("expected finite pixels")
-    profile = icc_profile(space)
+    _check(picture, picture.shape)
+    if bits is not None and format not in ("png", "tiff"):
+        raise ValueError(f"{format} leaves no choice of bits")
     metadata = metadata or Metadata()
+    if format in HDR_FORMATS:
+        if radiance is None:
+            raise ValueError(f"{format} needs the radiance")
+        _check(radiance, picture.shape)
+        _warn_of_brighter(radiance, path)
+        if format == "avif":
+            return _encode_avif(radiance, path, quality)
+        if format == "jxl":
+            return _encode_jxl(radiance, quality, exif_bytes(metadata))
+    profile = icc_profile(space)
     exif = exif_bytes(metadata, is_srgb=space == "srgb")
-    if format == "jpg":
-        if bits == 16:
-            raise ValueError("JPEG holds 8 bits a channel, not 16")
-        return _encode_jpeg(_codes(picture, 8), path, quality, profile, exif)
-    codes = _codes(picture, bits or 16)
+    if format == "tiff":
+        return _encode_tiff(_codes(picture, bits or 16), profile, metadata)
     if format == "png":
-        return _encode_png(codes, profile, exif)
-    return _encode_tiff(codes, profile, metadata)
+        return _encode_png(_codes(picture, bits or 16), profile, exif)
+    codes = _codes(picture, 8)
+    base = _encode_jpeg(codes, path, quality, profile, exif)
+    if format == "jpg":
+        return base
+    assert radiance is not None
+    return _encode_ultrahdr(base, codes, radiance, space, path, quality)
+
+
+def _check(pixels: FloatImage, shape: tuple[int, ...]) -> None:
+    if pixels.shape != shape or len(shape) != 3 or shape[2] != 3 or not pixels.size:
+        raise ValueError(f"expected (H, W, 3) pixels of one size, not {pixels.shape}")
+    if not np.isfinite(pixels).all():
+        raise ValueError("expected finite pixels")
+
+
+def _warn_of_brighter(radiance: FloatImage, path: Path) -> None:
+    brighter = int(np.count_nonzero((radiance > HIGHEST).any(axis=2)))
+    if brighter:
+        logger.warning(
+            "%s: %d pixels are brighter than %g cd/m2 and were set to that; "
+            "a lower exposure keeps them.",
+            path,
+            brighter,
+            PQ_PEAK,
+        )
+
+
+def _converted(radiance: FloatImage, target: Chromaticities) -> FloatImage:
+    """Linear Rec. 709 in other primaries."""
+    if target == REC709:
+        return radiance
+    matrix = conversion(REC709, target).astype(np.float32)
+    return radiance @ matrix.T
 
 
 def _codes(picture: FloatImage, bits: int) -> NDArray[np.unsignedinteger]:
@@ -161,7 +243,11 @@ def _codes(picture: FloatImage, bits: int) -> NDArray[np.unsignedinteger]:
 
 
 def _encode_jpeg(
-    codes: NDArray[np.unsignedinteger], path: Path, quality: int, profile: bytes, exif: bytes
+    codes: NDArray[np.unsignedinteger],
+    path: Path,
+    quality: int,
+    profile: bytes = b"",
+    exif: bytes = b"",
 ) -> bytes:
     from PIL import Image
 
@@ -170,14 +256,14 @@ def _encode_jpeg(
             f"{path} cannot hold {codes.shape[1]}x{codes.shape[0]} pixels, as JPEG ends at "
             f"{_JPEG_LIMIT} a side; write .png or .tif."
         )
-    extra = {}
+    extra = {"icc_profile": profile} if profile else {}
     if len(exif) > _SEGMENT_LIMIT:
         logger.warning("%s: the EXIF data of the photograph is too long for a JPEG.", path)
     elif exif:
         extra["exif"] = b"Exif\0\0" + exif
     buffer = BytesIO()
     image = Image.fromarray(codes)
-    image.save(buffer, "JPEG", quality=quality, subsampling=0, icc_profile=profile, **extra)
+    image.save(buffer, "JPEG", quality=quality, subsampling=0, **extra)
     return buffer.getvalue()
 
 
@@ -244,6 +330,67 @@ def _encode_tiff(codes: NDArray[np.unsignedinteger], profile: bytes, metadata: M
         buffer.seek(value_place)
         buffer.write(struct.pack("<I", start))
     return buffer.getvalue()
+
+
+def _encode_ultrahdr(
+    base: bytes,
+    codes: NDArray[np.unsignedinteger],
+    radiance: FloatImage,
+    space: Space,
+    path: Path,
+    quality: int,
+) -> bytes:
+    shown = _DECODED[codes]
+    gain = gain_map(shown, _converted(radiance, PRIMARIES[space]))
+    return join(base, _encode_jpeg(gain.values, path, quality), gain)
+
+
+def _encode_avif(radiance: FloatImage, path: Path, quality: int) -> bytes:
+    import imagecodecs
+
+    # 9, 16 and 9 are BT.2020, PQ and BT.2020 with constant luminance not held (ITU-T H.273).
+    if max(radiance.shape) > _AVIF_LIMIT:
+        raise OutputError(
+            f"{path} cannot hold {radiance.shape[1]}x{radiance.shape[0]} pixels, as AVIF ends at "
+            f"{_AVIF_LIMIT} a side; write .jxl."
+        )
+    data = imagecodecs.avif_encode(
+        _pq_codes(radiance, 10),
+        level=min(quality, 99),  # 100 is lossless and drops the matrix
+        speed=_AVIF_SPEED,
+        bitspersample=10,
+        pixelformat="444",
+        primaries=9,
+        transfer=16,
+        matrix=9,
+        numthreads=os.cpu_count(),
+    )
+    return bytes(data)
+
+
+def _encode_jxl(radiance: FloatImage, quality: int, exif: bytes) -> bytes:
+    import imagecodecs
+
+    top = np.float32(PQ_PEAK / DEFAULT_WHITE)
+    pixels = np.minimum(radiance * np.float32(SDR_WHITE / DEFAULT_WHITE), top)
+    codestream = bytes(
+        imagecodecs.jpegxl_encode(
+            pixels, level=quality, effort=_JXL_EFFORT, lossless=False, usecontainer=False
+        )
+    )
+    marked = as_pq(codestream)
+    return in_container(marked, exif) if exif else marked
+
+
+def _pq_codes(radiance: FloatImage, bits: int) -> NDArray[np.uint16]:
+    """Full-range PQ codes of linear Rec. 709, in the primaries of BT.2020; by strips of rows."""
+    codes = np.empty(radiance.shape, np.uint16)
+    rows = max(1, 2**20 // radiance.shape[1])
+    for start in range(0, len(radiance), rows):
+        strip = _converted(radiance[start : start + rows], REC2020) * np.float32(SDR_WHITE)
+        code = pq_encode(strip)
+        codes[start : start + rows] = np.rint(code * np.float32(2**bits - 1))
+    return codes
 
 
 @cache
