@@ -10,19 +10,80 @@ import typer
 from dfghdr_cli.cli import console, options
 
 if TYPE_CHECKING:
-    from dfghdr_cli.pipeline.explore_metrics import Metrics
+    from dfghdr_cli.pipeline.explore.metrics import Metrics
 
 
 def explore_disentangle(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[FILES]...",
+            help="Photographs of one scene or of several: JPEG, PNG or TIFF.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="The picture of FILES, or of --metrics alone: .png, .jpg, .tif, and .gif or .webp "
+            "with --interpolate.",
+            show_default=False,
+        ),
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            "--html", metavar="FILE", help="Everything on one page, .html.", show_default=False
+        ),
+    ] = None,
+    interpolate: Annotated[
+        int | None,
+        typer.Option(
+            "--interpolate",
+            min=2,
+            max=200,
+            metavar="STEPS",
+            help="Walk from the exposure of the first file to that of the last.",
+            show_default=False,
+        ),
+    ] = None,
+    extrapolate: Annotated[
+        bool, typer.Option("--extrapolate", help="Let the walk go beyond both ends.")
+    ] = False,
+    attention: Annotated[
+        bool | None,
+        typer.Option(
+            "--attention/--no-attention",
+            help="Show what each frame of a bracket adds to the merge, and where.",
+            show_default=False,
+        ),
+    ] = None,
+    ev: Annotated[
+        str | None,
+        typer.Option(
+            "--ev",
+            metavar="A,B,...",
+            help="Exposures in stops, + is brighter, in the order of FILES: --ev -2,0,2.",
+        ),
+    ] = None,
+    size: Annotated[
+        int,
+        typer.Option(
+            "--size", min=64, max=4096, metavar="PIXELS", help="Longer side of a decoded picture."
+        ),
+    ] = 384,
     metrics: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             "--metrics",
             metavar="FOLDER",
             help="Measure the disentanglement on a folder of brackets, scenes or HDR images.",
             show_default=False,
         ),
-    ],
+    ] = None,
     probe_folder: Annotated[
         Path | None,
         typer.Option(
@@ -44,27 +105,62 @@ def explore_disentangle(
 ) -> None:
     """See what the encoders learned: where things are, apart from how bright they are.
 
-    Prints the figures of --metrics as a table.
+    The picture has a row for each file, which says what is where, and a column for each, which
+    says how bright. Prints the figures of --metrics, and the paths of what it wrote.
     """
-    from dfghdr_cli.io.atomic import ensure_writable
-    from dfghdr_cli.pipeline.explore import load_explorer
-    from dfghdr_cli.pipeline.explore_metrics import measure, write_metrics
+    paths = files or []
+    if not paths and metrics is None:
+        raise typer.BadParameter("give photographs, or a folder after --metrics.")
+    if paths and output is None and html is None:
+        raise typer.BadParameter("say where the picture goes: --output FILE or --html FILE.")
+    if not paths and (interpolate or extrapolate or attention or ev is not None):
+        raise typer.BadParameter(
+            "--interpolate, --extrapolate, --attention and --ev need photographs."
+        )
+    if interpolate and attention and output is not None:
+        raise typer.BadParameter(
+            "--output holds one picture: leave out --interpolate or --attention, or use --html."
+        )
+    if extrapolate and not interpolate:
+        raise typer.BadParameter("--extrapolate needs --interpolate STEPS.")
+    if metrics is None and (json is not None or probe_folder is not None):
+        raise typer.BadParameter("--json and --probe-folder need --metrics FOLDER.")
 
-    if json is not None:
-        ensure_writable(json, overwrite)
-    explorer = load_explorer(model, device)
+    from dfghdr_cli.core.exposure import parse_stops
+    from dfghdr_cli.pipeline.explore.explorer import load_explorer
+    from dfghdr_cli.pipeline.explore.run import ExploreRequest, explore
+
+    request = ExploreRequest(
+        paths,
+        output,
+        stops=None if ev is None else parse_stops(ev),
+        size=size,
+        interpolate=interpolate,
+        extrapolate=extrapolate,
+        attention=attention,
+        metrics=metrics,
+        probe_folder=probe_folder,
+        json=json,
+        html=html,
+        overwrite=overwrite,
+    )
+    explorer = load_explorer(model, device, decoder=request.needs_decoder or html is not None)
     console.print_status(f"{explorer.name} on {explorer.device}")
     with console.progress() as on_progress:
-        found = measure(explorer, metrics, fit=probe_folder, on_progress=on_progress)
-    _print_metrics(found)
-    if json is not None:
-        write_metrics(json, found, overwrite)
-        typer.echo(json)
+        report = explore(explorer, request, on_progress)
+    if report.grid is not None:
+        found = zip(report.grid.photographs, report.grid.psnr, strict=True)
+        figures = ", ".join(f"{one.name} {psnr:.1f} dB" for one, psnr in found)
+        console.print_status(f"Reconstructed (PSNR): {figures}")
+    if report.metrics is not None:
+        _print_metrics(report.metrics)
+    for path in report.outputs:
+        typer.echo(path)
 
 
 def _print_metrics(found: Metrics) -> None:
     """The figures on stdout, in columns."""
-    from dfghdr_cli.pipeline.explore_metrics import CODES, PSNRS
+    from dfghdr_cli.pipeline.explore.metrics import CODES, PSNRS
 
     console.print_status(
         f"{found.images} images: {found.views} views of {found.pictures} pictures; "

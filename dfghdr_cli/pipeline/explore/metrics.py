@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dfghdr_cli import __version__
+from dfghdr_cli.core.colour import LUMINANCE
 from dfghdr_cli.core.probe import (
     fit_probe,
     held_out_predictions,
@@ -39,9 +40,10 @@ from dfghdr_cli.engine import OnProgress, align_bracket
 from dfghdr_cli.errors import InputError
 from dfghdr_cli.io.atomic import atomic_write
 from dfghdr_cli.io.bracket import read_bracket
+from dfghdr_cli.io.ldr import SUFFIXES
 from dfghdr_cli.io.radiance import read_radiance
 from dfghdr_cli.io.scenes import read_scene
-from dfghdr_cli.pipeline.explore import Explorer
+from dfghdr_cli.pipeline.explore.explorer import Explorer
 
 log = logging.getLogger(__name__)
 
@@ -49,9 +51,7 @@ MIDDLE_GREY = 0.18
 """Median luminance of a well-exposed view, white being 1."""
 PANORAMA_BAND = (0.17, 0.83)
 """The part of the height of a panorama (twice as wide as high) that is not badly stretched."""
-_LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)  # ITU-R BT.709-6, item 3.2
 _SAME_EXPOSURE = 0.5  # [stops]
-_PHOTOGRAPHS = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 _RADIANCE = (".exr", ".hdr")
 
 
@@ -120,7 +120,7 @@ def find_pictures(folder: Path) -> list[Path]:
     found: list[Path] = []
     for place, _, names in os.walk(folder):
         files = [Path(place, name) for name in names if not name.startswith(".")]
-        photographs = [path for path in files if path.suffix.lower() in _PHOTOGRAPHS]
+        photographs = {path.stem for path in files if path.suffix.lower() in SUFFIXES}
         if "exposure.txt" in names or 2 <= len(photographs) <= 9:
             found.append(Path(place))
         else:
@@ -169,12 +169,13 @@ def _read_picture(path: Path, group: int, config: MetricsConfig) -> list[Series]
         scene = read_scene(path)
         peak = np.float32(scene.bracket.peak)
         return list(_bracket_views(path, scene.bracket, scene.truth * peak, group, config))
-    photographs = [
-        file
-        for file in sorted(path.iterdir())
-        if file.suffix.lower() in _PHOTOGRAPHS and not file.name.startswith(".")
-    ]
-    return list(_bracket_views(path, read_bracket(photographs), None, group, config))
+    bracket = read_bracket([path])
+    if bracket.exposures_from != "EXIF":
+        raise InputError(
+            f"{path}: to predict exposures that were themselves estimated from the pixels proves "
+            "nothing; give brackets whose EXIF data holds them."
+        )
+    return list(_bracket_views(path, bracket, None, group, config))
 
 
 def _hdr_views(
@@ -242,7 +243,7 @@ def _bracket_views(
 
 def _median_stops(linear: FloatImage) -> float | None:
     """How far the median luminance is above middle grey [stops]; None if it is 0."""
-    median = float(np.median(linear @ _LUMINANCE))
+    median = float(np.median(linear @ LUMINANCE))
     return math.log2(median / MIDDLE_GREY) if median > 0 else None
 
 
@@ -438,7 +439,7 @@ def measure(
         InputError: if there are not at least three usable pictures in each folder.
     """
     config = config or MetricsConfig()
-    assert explorer.decoder
+    explorer.require_decoder()
     series, skipped = read_series(folder, config, on_progress)
     groups = _count_pictures(folder, series)
     fitted_on = f"predicted for each part of {groups} pictures from the others"

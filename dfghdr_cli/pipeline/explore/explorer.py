@@ -1,7 +1,8 @@
-"""Looking into a model: its exposure and spatial codes, and what its decoder makes of them."""
+"""A model whose codes are looked at: what its encoders make of images, and its decoder of codes."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from dfghdr_cli.core.types import FloatImage
 from dfghdr_cli.engine import choose_device
 from dfghdr_cli.errors import ModelError
-from dfghdr_cli.modelstore import DEFAULT_MODEL, Model, load_model
+from dfghdr_cli.modelstore import DEFAULT_MODEL, Model, find_models, load_model, read_info
 from dfghdr_cli.nets.candidates import Candidates, Hypothesis
 from dfghdr_cli.nets.dfg import Role
 from dfghdr_cli.nets.disentangle import Decoder, from_signed, to_signed
@@ -35,19 +36,19 @@ class Explorer:
         """The model's name."""
         return self.model.info.name
 
-    @property
-    def decoder(self) -> Decoder:
-        """D.
+    def require_decoder(self) -> Decoder:
+        """D, which turns codes into pictures.
 
         Raises:
             ModelError: if the model has none.
         """
         decoder = self.model.network.disentangle.decoder
         if decoder is None:
+            others = ", ".join(_models_with_decoder())
+            remedy = f"take one that has ({others})" if others else "train one with `dfghdr train`"
             raise ModelError(
                 f"model {self.name} has no decoder, so its codes cannot be turned into pictures; "
-                "train one with `dfghdr train` in stage disentangle, or look at --attention, "
-                "which every model has"
+                f"{remedy}, or look at --attention, which works with every model"
             )
         return decoder
 
@@ -85,7 +86,7 @@ class Explorer:
         Raises:
             ModelError: if the model has no decoder, and so no spatial code.
         """
-        assert self.decoder
+        self.require_decoder()
         return self.model.network.disentangle.spatial_code(to_signed(images))
 
     def decode(self, spatial: Tensor, exposure: Tensor) -> Tensor:
@@ -98,21 +99,40 @@ class Explorer:
         Raises:
             ModelError: if the model has no decoder.
         """
-        return from_signed(self.decoder(spatial, exposure))
+        return from_signed(self.require_decoder()(spatial, exposure))
 
 
-def load_explorer(model: str | None = None, device: str = "auto") -> Explorer:
+def load_explorer(
+    model: str | None = None, device: str = "auto", *, decoder: bool = True
+) -> Explorer:
     """Choose the device and load the model.
 
     Args:
-        model: name or folder of a model; None takes the default.
+        model: name or folder of a model; None takes the default one, or, if a decoder is wanted
+            and it has none, the first of those found that has.
         device: see `dfghdr_cli.engine.choose_device`.
+        decoder: whether a decoder is wanted.
 
     Raises:
         ModelError: if the model cannot be loaded.
         DeviceError: if the device is not there.
     """
     chosen = choose_device(device)
-    loaded = load_model(model or DEFAULT_MODEL)
+    if model is None:
+        model = DEFAULT_MODEL
+        able = _models_with_decoder() if decoder else []
+        if able and DEFAULT_MODEL not in able:
+            model = able[0]
+    loaded = load_model(model)
     loaded.network.to(chosen)
     return Explorer(loaded, chosen)
+
+
+def _models_with_decoder() -> list[str]:
+    """Names of the models that have a decoder; damaged ones are left out."""
+    found = []
+    for name, folder in find_models().items():
+        with contextlib.suppress(ModelError):
+            if read_info(folder).decoder:
+                found.append(name)
+    return found
