@@ -1,7 +1,8 @@
 """The errors dfghdr raises on purpose, each with the exit code that the command line maps it to.
 
 A message says what is wrong, in which file, and what to do next, in one sentence.
-Codes 2 (usage) and 130 (Ctrl-C) belong to the command line; 1 is a bug or a partly failed batch.
+Code 130 (Ctrl-C) belongs to the command line, and so does 2 (usage) but for one case; 1 is a bug or
+a partly failed batch.
 """
 
 
@@ -9,6 +10,12 @@ class DfghdrError(Exception):
     """Base of every error a user can cause or mend."""
 
     exit_code = 1
+
+
+class MissingPackageError(DfghdrError):
+    """An optional package that is needed here is not installed: wrong usage of what is there."""
+
+    exit_code = 2
 
 
 class OutputExistsError(DfghdrError):
