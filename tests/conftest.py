@@ -66,3 +66,46 @@ def make_scene():
         return folder
 
     return make
+
+
+def write_dng(path, light, *, neutral=(0.5, 1.0, 0.75), matrix=None, orientation=1, time=(1, 50)):
+    """Write a DNG (Adobe DNG 1.4): a Bayer mosaic RGGB between black 512 and white 15000.
+
+    `light` is (H, W, 3) in the camera's own RGB, before white balance, 1 = saturation; `neutral`
+    is what the camera sees of white; `matrix` is from XYZ to camera RGB.
+    """
+    height, width = light.shape[:2]
+    mosaic = np.empty((height, width))
+    for row, column, channel in ((0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 2)):
+        mosaic[row::2, column::2] = light[row::2, column::2, channel]
+    codes = np.rint(np.clip(mosaic, 0, 1) * (15000 - 512) + 512).astype(np.uint16)
+
+    def rationals(values):
+        return tuple(part for value in np.ravel(values) for part in (round(value * 10000), 10000))
+
+    tags = [
+        (271, "s", 0, "Maker", True),
+        (272, "s", 0, "Camera", True),
+        (274, "H", 1, orientation, True),
+        (33421, "H", 2, (2, 2), True),
+        (33422, "B", 4, (0, 1, 1, 2), True),
+        (33434, "2I", 1, time, True),
+        (33437, "2I", 1, (28, 10), True),
+        (50706, "B", 4, (1, 4, 0, 0), True),
+        (50708, "s", 0, "Maker Camera", True),
+        (50714, "H", 1, 512, True),
+        (50717, "H", 1, 15000, True),
+        (50721, "2i", 9, rationals(np.eye(3) if matrix is None else matrix), True),
+        (50728, "2I", 3, rationals(neutral), True),
+        (50778, "H", 1, 21, True),
+    ]
+    if not time[0]:
+        tags = [tag for tag in tags if tag[0] not in (33434, 33437)]
+    tifffile.imwrite(path, codes, photometric=32803, extratags=tags, metadata=None, subfiletype=0)
+    return path
+
+
+@pytest.fixture
+def dng():
+    """The function that writes a DNG."""
+    return write_dng

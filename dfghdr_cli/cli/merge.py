@@ -91,6 +91,10 @@ def merge(
             help="Let a reduced picture decide for a large one, or run the network on every pixel.",
         ),
     ] = "auto",
+    output_space: Annotated[
+        Literal["rec709", "rec2020", "acescg"],
+        typer.Option("--output-space", help="The primaries of the result."),
+    ] = "rec709",
     exr_type: Annotated[
         Literal["half", "float"],
         typer.Option("--exr-type", help="Bits of an .exr: half is 16, float is 32."),
@@ -166,6 +170,7 @@ def merge(
         reference=chosen,  # pyright: ignore[reportArgumentType]
         response=response,
         config=MergeConfig(align=align, resolution=resolution),
+        output_space=output_space,
         exr_type=exr_type,
         exr_compression=compression,
         preview=preview,

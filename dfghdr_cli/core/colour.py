@@ -20,8 +20,20 @@ Space = Literal["srgb", "p3"]
 REC709: Chromaticities = (0.64, 0.33, 0.30, 0.60, 0.15, 0.06, 0.3127, 0.3290)
 P3: Chromaticities = (0.680, 0.320, 0.265, 0.690, 0.150, 0.060, 0.3127, 0.3290)
 REC2020: Chromaticities = (0.708, 0.292, 0.170, 0.797, 0.131, 0.046, 0.3127, 0.3290)
+# Adobe RGB (1998) color image encoding, 4.3.1; Academy S-2014-004, "ACEScg".
+ADOBE_RGB: Chromaticities = (0.64, 0.33, 0.21, 0.71, 0.15, 0.06, 0.3127, 0.3290)
+ACESCG: Chromaticities = (0.713, 0.293, 0.165, 0.830, 0.128, 0.044, 0.32168, 0.33767)
 
 PRIMARIES: dict[Space, Chromaticities] = {"srgb": REC709, "p3": P3}
+
+RadianceSpace = Literal["rec709", "rec2020", "acescg"]
+"""The primaries that a linear result may have."""
+
+RADIANCE_SPACES: dict[RadianceSpace, Chromaticities] = {
+    "rec709": REC709,
+    "rec2020": REC2020,
+    "acescg": ACESCG,
+}
 
 # The cone responses of the Bradford adaptation, as in ICC.1:2022, annex E.
 _BRADFORD = np.array(
@@ -71,6 +83,51 @@ def conversion(source: Chromaticities, target: Chromaticities) -> NDArray[np.flo
     cones_target = _BRADFORD @ from_target.sum(axis=1)
     adapt = np.linalg.solve(_BRADFORD, (cones_target / cones_source)[:, None] * _BRADFORD)
     return np.linalg.solve(from_target, adapt @ from_source)
+
+
+_BAND = 1 << 20
+"""Pixels converted at once."""
+_PLAINLY_OUTSIDE = 0.01
+"""A component below minus this share of the luminance is more than noise and rounding."""
+
+
+def convert_radiance(
+    pixels: NDArray[np.float32], source: NDArray[np.float64], target: Chromaticities
+) -> tuple[NDArray[np.float32], float]:
+    """Linear light into other primaries, nothing negative left.
+
+    A colour outside the target's triangle has a negative component there. It is moved towards the
+    grey of its own luminance until that component is 0: luminance and, nearly, hue stay.
+
+    Args:
+        pixels: (H, W, 3) float32, linear, finite, >= 0.
+        source: (3, 3), from the primaries of `pixels` to those of Rec. 709.
+        target: primaries and white of the result.
+
+    Returns:
+        (H, W, 3) float32, finite, >= 0, white unchanged; and the share of pixels that lay outside
+        by more than a hundredth of their luminance.
+    """
+    matrix = np.asarray(conversion(REC709, target) @ source, np.float32)
+    if np.allclose(matrix, np.eye(3), atol=1e-6):
+        return pixels, 0.0
+    luminance = to_xyz(target)[1].astype(np.float32)
+    result = np.empty_like(pixels)
+    outside = 0
+    step = max(1, _BAND // max(1, pixels.shape[1]))
+    for start in range(0, pixels.shape[0], step):
+        band = pixels[start : start + step] @ matrix.T
+        lowest = band.min(axis=2)
+        negative = lowest < 0
+        colors, low = band[negative], lowest[negative]
+        grey = np.maximum(colors @ luminance, 0)
+        outside += int(np.count_nonzero(low < -_PLAINLY_OUTSIDE * grey))
+        # grey - low > 0, since low < 0
+        kept = (grey / (grey - low))[:, None]
+        moved = grey[:, None] + (colors - grey[:, None]) * kept
+        band[negative] = np.maximum(np.where(kept > 0, moved, 0), 0)
+        result[start : start + step] = band
+    return result, outside / max(1, pixels.shape[0] * pixels.shape[1])
 
 
 LUMINANCE = to_xyz(REC709)[1].astype(np.float32)

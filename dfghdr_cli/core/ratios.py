@@ -82,7 +82,7 @@ def estimate_exposures(frames: Sequence[Frame]) -> ExposureEstimate:
     Robust to motion and to a hand that shook: what counts is the median over many parts of the
     picture. The size of the steps rests on one of these, the first that agrees with the pixels:
 
-    - frames said to be linear are taken to be so;
+    - frames that are linear, or of floating-point numbers, are taken to be linear;
     - codes that fit the sRGB curve or gamma 2.2 as well as any curve are taken to follow it;
     - else the response is a camera's picture style, ``y = (1+s) x^n / (x^n+s)``, whose slope in
       log-log is 1 / 1.7 from code 0.1 to 0.9: contrasty styles measure 1.6, flat ones 2. If that
@@ -102,7 +102,7 @@ def estimate_exposures(frames: Sequence[Frame]) -> ExposureEstimate:
     images = [_reduced(frame) for frame in frames]
     pairs = _pairs(images)
     _check_connected(frames, pairs)
-    if all(frame.linear for frame in frames):
+    if all(frame.linear or frame.bit_depth == 32 for frame in frames):
         stops, misfit = _solve(pairs, len(frames), np.log2)
         assumption = "pixel values proportional to light"
     else:

@@ -565,8 +565,8 @@ def choose_response(
     """The response to linearise frames with.
 
     "srgb" and "gamma" are taken at their word, and only warned about when the frames contradict
-    them. "auto" takes whichever of sRGB, gamma 2.2 and linear the exposure ratios agree with best,
-    unless a free curve agrees clearly better.
+    them. "auto" takes linear for frames that are known to be; else whichever of sRGB, gamma 2.2 and
+    linear the exposure ratios agree with best, unless a free curve agrees clearly better.
 
     Args:
         kind: "auto", "srgb" or "gamma".
@@ -582,6 +582,9 @@ def choose_response(
     """
     if kind not in ("auto", "srgb", "gamma"):
         raise InputError(f"unknown response {kind!r}: choose auto, srgb or gamma")
+    if kind == "auto" and all(frame.linear for frame in frames):
+        text = "The response is linear, as the files say."
+        return Response.named("linear"), ResponseReport("linear", {}, text)
     fitted, report, suspicion = _estimate(frames, stops)
     misfit = report.misfit
     if not misfit:

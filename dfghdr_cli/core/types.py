@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dfghdr_cli.core.colour import REC709, Chromaticities
+
 FloatImage = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
@@ -60,6 +62,8 @@ class Frame:
         path: the file it came from, or None.
         color_space: name of its primaries, "sRGB" unless the file says otherwise.
         linear: whether the pixels are known to be proportional to light.
+        to_rec709: (3, 3) float64, from its primaries to those of Rec. 709, in linear light and to
+            be multiplied from the left; None where they are the same.
     """
 
     pixels: NDArray[np.uint8] | NDArray[np.uint16] | FloatImage
@@ -67,6 +71,7 @@ class Frame:
     path: Path | None = None
     color_space: str = "sRGB"
     linear: bool = False
+    to_rec709: NDArray[np.float64] | None = None
 
     @property
     def name(self) -> str:
@@ -111,6 +116,12 @@ class Bracket:
         return 2.0 ** -min(self.stops)
 
     @property
+    def to_rec709(self) -> NDArray[np.float64]:
+        """(3, 3), from the primaries of all frames to those of Rec. 709, in linear light."""
+        matrix = self.frames[0].to_rec709
+        return np.eye(3) if matrix is None else matrix
+
+    @property
     def size(self) -> tuple[int, int]:
         """(height, width) [pixels]."""
         height, width = self.frames[0].pixels.shape[:2]
@@ -126,12 +137,14 @@ class RadianceImage:
     """A merged picture.
 
     Attributes:
-        pixels: (H, W, 3) float32, linear Rec. 709, finite and >= 0; 1.0 = the reference's white.
+        pixels: (H, W, 3) float32, linear, finite and >= 0; 1.0 = the reference's white.
         peak: the largest radiance the bracket could record, 2**(stops_reference - stops_darkest).
+        primaries: x and y of red, green, blue and white; Rec. 709 unless said otherwise.
     """
 
     pixels: FloatImage
     peak: float
+    primaries: Chromaticities = REC709
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from dfghdr_cli.core.exposure import choose_reference, looks_brighter_by, usable_share
 from dfghdr_cli.core.ratios import estimate_exposures
 from dfghdr_cli.core.types import Bracket, Exposure, FloatImage, Frame
 from dfghdr_cli.errors import InputError
-from dfghdr_cli.io.ldr import SUFFIXES, image_format, read_exposure, read_frame
+from dfghdr_cli.io.ldr import SUFFIXES, balance_of, image_format, read_exposure, read_frame
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +27,7 @@ _MOST_FRAMES = 9
 _MOST_STOPS = 24.0
 _SAME_EXPOSURE = 0.01  # [stops]
 _PLAINLY_DIFFERENT = 0.5  # [stops], between what is recorded and what the pixels show
+_SAME_COLORS = 0.01
 _SAMPLED_PIXELS = 100_000
 _REMEDY = "give the exposures with --ev, --times or --ev-step"
 _PREVIEW = ".preview.jpg"
@@ -63,20 +66,24 @@ def read_bracket(
     Raises:
         InputError: a file cannot be read; there are too few or too many, or one is given twice;
             exposures are impossible, more than 24 stops apart, said by the caller to be all equal
-            though the pictures are not, or neither recorded nor to be told from the pixels; the
-            sizes differ; there is no such reference.
+            though the pictures are not, or neither recorded nor to be told from the pixels; sizes
+            or colour spaces differ; there is no such reference.
     """
     paths = find_frames(paths)
     _check_files(paths)
     asked = _asked_exposures(paths, stops, times, ev_step)
     known = asked or _recorded_exposures(paths)
-    frames = [read_frame(*pair) for pair in zip(paths, known.exposures, strict=True)]
+    balance = balance_of(paths)
+    frames = [
+        read_frame(path, exposure, balance)
+        for path, exposure in zip(paths, known.exposures, strict=True)
+    ]
     _check_sizes(frames)
+    _check_colors(frames)
     frames, source = (frames, asked.source) if asked else _settled(frames, known)
     # Rounded, so that the last bit of a logarithm cannot reorder frames of equal exposure.
     frames.sort(key=lambda frame: (round(frame.exposure.stops, 6), frame.name, str(frame.path)))
     _check_span(frames)
-    _check_color_spaces(frames)
     samples = [_sample(frame) for frame in frames]
     if asked is not None:
         _check_brightness(frames, samples)
@@ -334,14 +341,20 @@ def _check_sizes(frames: Sequence[Frame]) -> None:
             )
 
 
-def _check_color_spaces(frames: Sequence[Frame]) -> None:
-    foreign = [frame for frame in frames if frame.color_space != "sRGB"]
-    if foreign:
-        logger.warning(
-            "%s: tagged as %s and read as if sRGB; convert to sRGB for exact colours.",
-            ", ".join(frame.name for frame in foreign),
-            ", ".join(sorted({frame.color_space for frame in foreign})),
-        )
+def _check_colors(frames: Sequence[Frame]) -> None:
+    first = frames[0]
+    for frame in frames[1:]:
+        if frame.linear != first.linear:
+            linear, other = (first, frame) if first.linear else (frame, first)
+            raise InputError(
+                f"{linear.name} is linear and {other.name} is not; develop all frames alike."
+            )
+        matrices = [f.to_rec709 if f.to_rec709 is not None else np.eye(3) for f in (first, frame)]
+        if not np.allclose(*matrices, atol=_SAME_COLORS):
+            raise InputError(
+                f"{first.name} is in {first.color_space} and {frame.name} in {frame.color_space}; "
+                "develop all frames alike."
+            )
 
 
 def _sample(frame: Frame) -> FloatImage:

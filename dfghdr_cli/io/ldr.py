@@ -1,10 +1,10 @@
-"""Photographs on disk: JPEG, PNG and TIFF to a frame in the file's own sample type."""
+"""Photographs on disk to frames: JPEG, PNG, TIFF, HEIC and raw files."""
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -13,68 +13,108 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dfghdr_cli.core.colour import ADOBE_RGB, srgb_decode, srgb_encode
+from dfghdr_cli.core.radiance import GAMMA
 from dfghdr_cli.core.types import Exposure, Frame
 from dfghdr_cli.errors import InputError
+from dfghdr_cli.io.profile import Profile, primaries_to_rec709, read_profile
+from dfghdr_cli.io.raw import (
+    RAW_SUFFIXES,
+    WhiteBalance,
+    develop,
+    read_raw_exposure,
+    read_white_balance,
+)
 from dfghdr_cli.io.source import read_head
 
 logger = logging.getLogger(__name__)
 
 _FORMATS = {
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".png": "PNG",
     ".tif": "TIFF",
     ".tiff": "TIFF",
+    ".png": "PNG",
+    ".heic": "HEIC",
+    ".heif": "HEIC",
+    ".hif": "HEIC",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
 }
-# Most raw formats are TIFF inside, and a TIFF reader would take their thumbnail for the picture.
-_RAW = (
-    *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos"),
-    *(".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf"),
-    *(".srw", ".x3f"),
+SUFFIXES = (
+    *(".tif", ".tiff", ".png"),
+    *RAW_SUFFIXES,
+    *(".heic", ".heif", ".hif", ".jpg", ".jpeg"),
 )
-SUFFIXES = (".tif", ".tiff", ".png", *_RAW, ".jpg", ".jpeg")
 """Endings of photographs, the developed ones first, the camera's own last."""
+_MOST_PIXELS = 500_000_000
 # Floating-point rounding of an exporter; anything further outside [0, 1] is another scale.
 _FLOAT_TOLERANCE = 1e-4
+_SAME_CURVE = 2e-3
+"""Curves no further apart than this, in linear light, are one."""
+_PQ_OR_HLG = (16, 18)
+"""Transfer characteristics of HDR pictures (ITU-T H.273, table 3)."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Decoded:
-    """What a decoder found: (H, W) or (H, W, C) samples as stored, not yet turned upright."""
+    """What a decoder found: (H, W) or (H, W, C) samples as stored, not yet turned upright.
+
+    `space` is the primaries by name and matrix; None leaves them to the EXIF data.
+    """
 
     samples: NDArray[Any]
-    orientation: int
-    icc_profile: bytes | None
+    orientation: int = 1
+    icc_profile: bytes | None = None
+    space: tuple[str, NDArray[np.float64] | None] | None = None
+    linear: bool = False
 
 
-def read_frame(path: Path, exposure: Exposure | None = None) -> Frame:
+def read_frame(
+    path: Path, exposure: Exposure | None = None, balance: WhiteBalance | None = None
+) -> Frame:
     """Read one photograph of a bracket without losing precision.
 
-    JPEG (8 bits), PNG (8 or 16) and TIFF (8, 16, or 32-bit float; any compression and layout of
-    strips or tiles). Grey becomes three equal channels; an alpha channel is dropped, with a
-    warning in the log unless it is opaque. The EXIF orientation is applied, once.
+    JPEG (8 bits), PNG (8 or 16), TIFF (8, 16, or float; any compression and layout of strips or
+    tiles), HEIC (8 to 12) and raw files (see `io.raw`). Grey becomes three equal channels; an alpha
+    channel is dropped, with a warning in the log unless it is opaque. The orientation is applied,
+    once.
+
+    Colours: an ICC profile is honoured, or else the tags of PNG, HEIC and EXIF (Adobe RGB) that
+    name the primaries; without any the file is sRGB. Codes under a curve that is neither sRGB's nor
+    gamma 2.2 nor a straight line, such as ProPhoto's, are brought to sRGB's curve, in 16 bits or
+    float; under a straight line they are marked as linear.
 
     Args:
         path: the file.
-        exposure: its exposure; None reads it from the EXIF data.
+        exposure: its exposure; None reads it from the file.
+        balance: the white balance of a raw file; None takes its own.
 
     Returns:
         The frame; pixels are (H, W, 3) RGB, C-contiguous, uint8, uint16 or float32 in [0, 1].
-        Where neither `exposure` nor EXIF says anything, the exposure is 0 stops.
+        Where neither `exposure` nor the file says anything, the exposure is 0 stops.
 
     Raises:
         InputError: the file is missing, unreadable, damaged, not of these formats or not what its
-            name says, of an unsuitable colour or sample type, or a float file outside [0, 1].
+            name says, of an unsuitable colour or sample type, larger than 500 megapixels, or a
+            float file outside [0, 1]; or HEIC is not installed.
     """
     actual = image_format(path)
-    tags = {} if actual == "TIFF" and exposure is not None else _exif_tags(path)
     try:
+        if actual == "raw":
+            developed = develop(path, balance)
+            exposure = exposure or read_exposure(path) or Exposure(0.0)
+            space = "sRGB" if developed.to_rec709 is None else "camera RGB"
+            return Frame(developed.pixels, exposure, path, space, True, developed.to_rec709)
+        tags = {} if actual == "TIFF" and exposure is not None else _exif_tags(path, actual)
         if actual == "JPEG":
             decoded = _decode_jpeg(path, tags)
         elif actual == "PNG":
             decoded = _decode_png(path, tags)
+        elif actual == "HEIC":
+            decoded = _decode_heic(path)
         else:
             decoded = _decode_tiff(path)
+        pixels = _upright(_three_channels(decoded.samples, path), decoded.orientation)
+        pixels, space, matrix, linear = _colors(pixels, decoded, tags, path)
     except InputError:
         raise
     except MemoryError as error:
@@ -83,28 +123,29 @@ def read_frame(path: Path, exposure: Exposure | None = None) -> Frame:
         raise InputError(
             f"{path} is damaged or incomplete ({_first_line(error)}); copy or export it again."
         ) from error
-    pixels = _upright(_three_channels(decoded.samples, path), decoded.orientation)
-    if exposure is None:
-        exposure = _exposure_of(tags) or Exposure(0.0)
-    return Frame(pixels, exposure, path, _color_space(decoded.icc_profile, path))
+    exposure = exposure or _exposure_of(tags) or Exposure(0.0)
+    return Frame(pixels, exposure, path, space, linear, matrix)
 
 
 def read_exposure(path: Path) -> Exposure | None:
-    """Read the exposure time, ISO speed and f-number from the EXIF data of a photograph.
+    """Read the exposure time, ISO speed and f-number that a photograph records.
 
     The exposure bias is not used: it says what was asked for, not what the camera did.
 
     Args:
-        path: a JPEG, PNG or TIFF file.
+        path: a photograph.
 
     Returns:
         The exposure, or None where no exposure time is recorded.
 
     Raises:
-        InputError: the file is missing, a folder, unreadable or empty.
+        InputError: the file is missing, a folder, unreadable, empty or of no known format.
     """
-    read_head(path)
-    return _exposure_of(_exif_tags(path))
+    actual = image_format(path)
+    recorded = _exposure_of(_exif_tags(path, actual))
+    if recorded is None and actual == "raw":
+        return read_raw_exposure(path)
+    return recorded
 
 
 def image_format(path: Path) -> str:
@@ -114,25 +155,43 @@ def image_format(path: Path) -> str:
         path: the file.
 
     Returns:
-        "JPEG", "PNG" or "TIFF".
+        "JPEG", "PNG", "TIFF", "HEIC" or "raw"; raw files are known by their names.
 
     Raises:
-        InputError: the file is missing, unreadable, empty, of another kind (raw included), or not
-            what the ending of its name says.
+        InputError: the file is missing, unreadable, empty, of another kind, or not what the ending
+            of its name says.
     """
     head = read_head(path)
     suffix = path.suffix.lower()
-    if suffix in _RAW:
-        raise InputError(f"{path} is a raw file; develop it to a 16-bit TIFF first.")
     actual = _format_of(head)
+    if suffix in RAW_SUFFIXES and actual in ("TIFF", None):
+        return "raw"
     if actual is None:
-        raise InputError(f"{path} is not a JPEG, PNG or TIFF image; convert it to one of these.")
+        raise InputError(
+            f"{path} is not a JPEG, PNG, TIFF, HEIC or raw image; convert it to one of these."
+        )
     if _FORMATS.get(suffix) != actual:
         raise InputError(
             f"{path} is a {actual} file but its name does not end like one; "
             f"rename it to {path.stem}{_usual_suffix(actual)}."
         )
     return actual
+
+
+def balance_of(paths: Sequence[Path]) -> WhiteBalance | None:
+    """The one white balance to develop a bracket's raw files with: that of the first by name.
+
+    Args:
+        paths: the bracket, in any order.
+
+    Returns:
+        The balance, or None where no file is raw.
+
+    Raises:
+        InputError: the file is damaged or no raw file that LibRaw reads.
+    """
+    raw = [path for path in paths if image_format(path) == "raw"]
+    return read_white_balance(min(raw, key=lambda path: (path.name, str(path)))) if raw else None
 
 
 def _format_of(head: bytes) -> str | None:
@@ -142,11 +201,21 @@ def _format_of(head: bytes) -> str | None:
         return "PNG"
     if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return "TIFF"
+    if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"heim", b"heis", b"mif1"):
+        return "HEIC"
     return None
 
 
 def _usual_suffix(name: str) -> str:
     return next(suffix for suffix, format_name in _FORMATS.items() if format_name == name)
+
+
+def _check_area(path: Path, width: int, height: int) -> None:
+    if width * height > _MOST_PIXELS:
+        raise InputError(
+            f"{path} has {width}x{height} pixels, more than the {_MOST_PIXELS // 1_000_000} "
+            "megapixels that dfghdr takes; make it smaller."
+        )
 
 
 def _first_line(error: Exception) -> str:
@@ -160,6 +229,7 @@ def _decode_jpeg(path: Path, tags: Mapping[str, Any]) -> _Decoded:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # remarks on damaged EXIF, which is not read through Pillow
         with JpegImageFile(path) as image:
+            _check_area(path, *image.size)
             if image.mode not in ("L", "RGB"):
                 raise InputError(f"{path} is a {image.mode} JPEG; convert it to RGB.")
             return _Decoded(np.asarray(image), _orientation(tags), image.info.get("icc_profile"))
@@ -176,9 +246,52 @@ def _decode_png(path: Path, tags: Mapping[str, Any]) -> _Decoded:
     if bits not in (8, 16):
         raise InputError(f"{path} has {bits} bits a channel; convert it to 8 or 16.")
     with PngImageFile(path) as image:  # the header alone: Pillow cuts 16-bit colour to 8
-        icc_profile = image.info.get("icc_profile")
+        _check_area(path, *image.size)
+        info = image.info
+    space = None
+    if "chromaticity" in info and "srgb" not in info:
+        white, colors = info["chromaticity"][:2], info["chromaticity"][2:]
+        space = ("its own primaries", primaries_to_rec709((*colors, *white)))
     samples = imagecodecs.png_decode(path.read_bytes())
-    return _Decoded(samples, _orientation(tags), icc_profile)
+    linear = info.get("gamma") == 1.0 and "srgb" not in info
+    return _Decoded(samples, _orientation(tags), info.get("icc_profile"), space, linear)
+
+
+def _decode_heic(path: Path) -> _Decoded:
+    heif = _heif(path)
+    image = heif.open_heif(path, convert_hdr_to_8bit=False)
+    _check_area(path, *image.size)
+    nclx = image.info.get("nclx_profile") or {}
+    if nclx.get("transfer_characteristics") in _PQ_OR_HLG:
+        raise InputError(
+            f"{path} is an HDR picture already (PQ or HLG); give ordinary photographs."
+        )
+    samples = np.asarray(image)
+    if samples.dtype == np.uint16:  # of n bits, the lowest 16 - n are 0
+        bits = int(image.info["bit_depth"])
+        codes = (samples >> (16 - bits)).astype(np.uint32)
+        samples = ((codes * 65535 + (1 << bits) // 2) // ((1 << bits) - 1)).astype(np.uint16)
+    space = None
+    if nclx:
+        x, y = ([nclx[f"color_primary_{c}_{axis}"] for c in _HEIF_COLORS] for axis in "xy")
+        values = tuple(float(value) for pair in zip(x, y, strict=True) for value in pair)
+        space = ("its own primaries", primaries_to_rec709(values))  # pyright: ignore[reportArgumentType]
+    # The decoder turns the picture as the file says; the orientation in EXIF does not count.
+    return _Decoded(samples, 1, image.info.get("icc_profile"), space)
+
+
+_HEIF_COLORS = ("red", "green", "blue", "white")
+
+
+def _heif(path: Path) -> Any:
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise InputError(
+            f"{path} is a HEIC file, for which pillow-heif is missing; "
+            "run `pip install pillow-heif`, or convert the file to TIFF."
+        ) from error
+    return pillow_heif
 
 
 def _decode_tiff(path: Path) -> _Decoded:
@@ -190,23 +303,74 @@ def _decode_tiff(path: Path) -> _Decoded:
         assert isinstance(page, TiffPage)
         if len(file.pages) > 1:
             logger.warning("%s holds %d pages; the first is used.", path, len(file.pages))
-        if page.photometric not in (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB):
+        grey = (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE)
+        if page.photometric not in (*grey, PHOTOMETRIC.RGB):
             kind = getattr(page.photometric, "name", page.photometric)
             raise InputError(f"{path} is a {kind} TIFF; convert it to RGB.")
         bits = page.bitspersample
-        if page.dtype is None or (page.dtype.kind, bits) not in (("u", 8), ("u", 16), ("f", 32)):
+        kinds = (("u", 8), ("u", 16), ("f", 16), ("f", 32), ("f", 64))
+        if page.dtype is None or (page.dtype.kind, bits) not in kinds:
             raise InputError(
                 f"{path} has {bits}-bit samples of an unsupported type; "
                 "convert it to 8 or 16-bit integers or 32-bit float."
             )
+        _check_area(path, page.imagewidth, page.imagelength)
         samples = page.asarray()
+        if samples.dtype.kind == "f":
+            samples = samples.astype(np.float32, copy=False)
         if page.axes == "SYX":
             samples = np.moveaxis(samples, 0, -1)
         elif page.axes not in ("YX", "YXS"):
             raise InputError(f"{path} is not a flat picture; export it as RGB TIFF.")
+        if page.photometric == PHOTOMETRIC.MINISWHITE:
+            white = 1 if samples.dtype.kind == "f" else (1 << bits) - 1
+            samples = white - samples
         orientation = page.tags.valueof(274, 1)
         icc_profile = page.tags.valueof(34675)
     return _Decoded(samples, int(orientation), icc_profile)
+
+
+def _colors(
+    pixels: NDArray[Any], decoded: _Decoded, tags: Mapping[str, Any], path: Path
+) -> tuple[NDArray[Any], str, NDArray[np.float64] | None, bool]:
+    """Pixels under a curve that is dealt with, the primaries by name and matrix, and linearity."""
+    profile = None
+    if decoded.icc_profile:
+        try:
+            profile = read_profile(decoded.icc_profile)
+        except InputError as error:
+            logger.warning("%s: %s; taken for sRGB.", path, error)
+    if profile is None:
+        space = decoded.space
+        if space is None and _is_adobe_rgb(tags):
+            space = ("Adobe RGB", primaries_to_rec709(ADOBE_RGB))
+        name, matrix = space or ("sRGB", None)
+        return pixels, "sRGB" if matrix is None else name, matrix, decoded.linear
+    pixels, linear = _standard_curve(pixels, profile)
+    return pixels, "sRGB" if profile.to_rec709 is None else profile.name, profile.to_rec709, linear
+
+
+def _standard_curve(pixels: NDArray[Any], profile: Profile) -> tuple[NDArray[Any], bool]:
+    """Pixels brought to sRGB's curve unless theirs is that, gamma 2.2 or linear; and if linear."""
+    codes = np.linspace(0.0, 1.0, len(profile.curve))
+    if np.abs(profile.curve - codes).max() <= _SAME_CURVE:
+        return pixels, True
+    for known in (srgb_decode(codes), codes**GAMMA):
+        if np.abs(profile.curve - known).max() <= _SAME_CURVE:
+            return pixels, False
+    new = srgb_encode(profile.curve)
+    if pixels.dtype == np.float32:
+        return np.interp(pixels, codes, new).astype(np.float32), False
+    top = int(np.iinfo(pixels.dtype).max)
+    table = np.interp(np.linspace(0.0, 1.0, top + 1), codes, new)
+    return np.rint(table * 65535).astype(np.uint16)[pixels], False
+
+
+def _is_adobe_rgb(tags: Mapping[str, Any]) -> bool:
+    """DCF 2.0, 5.6: interoperability index R03 and an uncalibrated space; or, simply, space 2."""
+    space = _number(tags, "EXIF ColorSpace")
+    index = str(tags.get("Interoperability InteroperabilityIndex", ""))
+    return space == 2 or (space == 65535 and index.startswith("R03"))
 
 
 def _three_channels(samples: NDArray[Any], path: Path) -> NDArray[Any]:
@@ -250,28 +414,19 @@ def _upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     return np.ascontiguousarray(pixels)
 
 
-def _color_space(icc_profile: bytes | None, path: Path) -> str:
-    if not icc_profile:
-        return "sRGB"
-    from PIL import ImageCms
-
-    try:
-        profile = ImageCms.ImageCmsProfile(BytesIO(icc_profile))
-        name = ImageCms.getProfileDescription(profile).strip()
-    except (OSError, ImageCms.PyCMSError):
-        logger.warning("%s: its colour profile is damaged; taken for sRGB.", path)
-        return "sRGB"
-    return "sRGB" if "srgb" in name.lower() or not name else name
-
-
-def _exif_tags(path: Path) -> Mapping[str, Any]:
+def _exif_tags(path: Path, actual: str) -> Mapping[str, Any]:
     import exifread
 
     # Its remarks on files without EXIF are of no use to anybody here.
     logging.getLogger("exifread").setLevel(logging.CRITICAL)
     try:
+        if actual == "HEIC":
+            block = _heif(path).open_heif(path).info.get("exif") or b""
+            return exifread.process_file(BytesIO(block.removeprefix(b"Exif\0\0")), details=False)
         with path.open("rb") as file:
             return exifread.process_file(file, details=False)
+    except InputError:
+        raise
     except Exception as error:  # damaged EXIF is no reason to refuse a good picture
         logger.warning("%s: its EXIF data is damaged (%s).", path, _first_line(error))
         return {}

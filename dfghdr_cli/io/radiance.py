@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dfghdr_cli.core.colour import REC709
+from dfghdr_cli.core.colour import REC709, Chromaticities
 from dfghdr_cli.core.types import Exposure, FloatImage, RadianceImage
 from dfghdr_cli.errors import InputError, OutputError
 from dfghdr_cli.io.atomic import atomic_write
@@ -174,8 +174,8 @@ def encode_radiance(
     pixels = _checked_pixels(image.pixels)
     header = _checked_attributes({"dfghdr:peak": float(image.peak), **(attributes or {})})
     if path.suffix.lower() == ".exr":
-        return _encode_exr(pixels, exr_type, compression, header, path)
-    return _encode_hdr(pixels, header)
+        return _encode_exr(pixels, exr_type, compression, header, image.primaries, path)
+    return _encode_hdr(pixels, header, image.primaries)
 
 
 def read_radiance(
@@ -242,6 +242,7 @@ def _encode_exr(
     exr_type: ExrType,
     compression: ExrCompression,
     attributes: Mapping[str, str | float],
+    primaries: Chromaticities,
     path: Path,
 ) -> bytes:
     if exr_type not in ("half", "float"):
@@ -260,12 +261,12 @@ def _encode_exr(
                 HALF_MAX,
             )
         samples = np.minimum(pixels, np.float32(HALF_MAX)).astype(np.float16)
-    data = _exr_bytes(samples, compression, attributes)
+    data = _exr_bytes(samples, compression, attributes, primaries)
     if compression.kind == "dwaa" and samples.max() > _DWAA_SURE and not _is_finite_exr(data):
         logger.warning(
             "%s: DWAA would make its brightest pixels infinite; compressed by ZIP instead.", path
         )
-        data = _exr_bytes(samples, ExrCompression("zip"), attributes)
+        data = _exr_bytes(samples, ExrCompression("zip"), attributes, primaries)
     return data
 
 
@@ -273,13 +274,14 @@ def _exr_bytes(
     samples: NDArray[np.float16] | FloatImage,
     compression: ExrCompression,
     attributes: Mapping[str, str | float],
+    primaries: Chromaticities,
 ) -> bytes:
     import OpenEXR
 
     header = {
         "compression": getattr(OpenEXR, f"{compression.kind.upper()}_COMPRESSION"),
         "type": OpenEXR.scanlineimage,
-        "chromaticities": REC709,
+        "chromaticities": primaries,
         **attributes,
     }
     if compression.kind == "dwaa":
@@ -336,13 +338,15 @@ def _decode_exr(path: Path) -> tuple[FloatImage, dict[str, Any]]:
     return np.stack(planes, axis=2).astype(np.float32, copy=False), header
 
 
-def _encode_hdr(pixels: FloatImage, attributes: Mapping[str, str | float]) -> bytes:
+def _encode_hdr(
+    pixels: FloatImage, attributes: Mapping[str, str | float], primaries: Chromaticities
+) -> bytes:
     import cv2
 
     ok, encoded = cv2.imencode(".hdr", pixels[..., ::-1])
     if not ok:
         raise OutputError("OpenCV could not encode the picture as Radiance .hdr; write .exr.")
-    lines = ["PRIMARIES= " + " ".join(f"{value:.4f}" for value in REC709)]
+    lines = ["PRIMARIES= " + " ".join(f"{value:.4f}" for value in primaries)]
     for name, value in attributes.items():
         text = " ".join(value.split()) if isinstance(value, str) else f"{value:.9g}"
         line = f"{name}={text}"

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,10 +15,17 @@ import numpy as np
 import torch
 
 from dfghdr_cli import __version__
+from dfghdr_cli.core.colour import (
+    RADIANCE_SPACES,
+    REC709,
+    RadianceSpace,
+    conversion,
+    convert_radiance,
+)
 from dfghdr_cli.core.ghostmap import frame_colors, ghost_map
 from dfghdr_cli.core.response import choose_response
 from dfghdr_cli.core.tonemap import mu_law
-from dfghdr_cli.core.types import Bracket, MergeResult, RadianceImage
+from dfghdr_cli.core.types import Bracket, FloatImage, MergeResult, RadianceImage
 from dfghdr_cli.engine import AlignedBracket, MergeConfig, OnProgress, choose_device, merge_bracket
 from dfghdr_cli.errors import ModelError, OutputError
 from dfghdr_cli.io.atomic import atomic_write_all, ensure_different, ensure_writable
@@ -98,6 +105,7 @@ class MergeRequest:
         reference: "auto", a number from 1 for the darkest, or one of the files.
         response: "auto", "srgb" or "gamma".
         config: how to merge.
+        output_space: the primaries of the result.
         exr_type: "half" or "float".
         exr_compression: of an .exr.
         preview: whether to write a mu-law preview beside the first result.
@@ -114,6 +122,7 @@ class MergeRequest:
     reference: Reference = "auto"
     response: ResponseKind = "auto"
     config: MergeConfig = field(default_factory=MergeConfig)
+    output_space: RadianceSpace = "rec709"
     exr_type: ExrType = "half"
     exr_compression: ExrCompression = field(default_factory=ExrCompression)
     preview: bool = True
@@ -238,6 +247,13 @@ def merge_files(
         )
     clipped = float(result.clipped.mean())
     warnings = [*result.warnings]
+    radiance, outside = _converted(result.radiance, bracket, request.output_space)
+    result = replace(result, radiance=radiance)
+    if outside > _WORTH_A_WARNING:
+        warnings.append(
+            f"{outside:.1%} of the picture has colours beyond {request.output_space}, "
+            "which were made paler; --output-space rec2020 keeps more of them."
+        )
     if response_report.warning:
         warnings.append(response_report.warning)
     values = _values(merger, request, bracket, aligned, result.radiance)
@@ -247,6 +263,9 @@ def merge_files(
         "text": response_report.text,
     }
     values["clipped_share"] = round(clipped, 6)
+    values["input_space"] = bracket.frames[bracket.reference].color_space
+    values["output_space"] = request.output_space
+    values["outside_share"] = round(outside, 6)
     if request.ghost_map is not None:
         values["ghost_map"] = _legend(bracket)
     with watch.stage("write"), atomic_write_all(missing, request.overwrite) as files:
@@ -273,7 +292,7 @@ def _encoded(
         picture = ghost_map(result.weights, bracket.reference, result.clipped)
         return encode_display(path, picture, bits=8)
     if path == request.preview_path:
-        picture = mu_law(result.radiance.pixels / result.radiance.peak)
+        picture = mu_law(_shown(result.radiance) / result.radiance.peak)
         return encode_display(path, picture, metadata=metadata)
     return encode_radiance(
         path,
@@ -292,6 +311,24 @@ def _legend(bracket: Bracket) -> dict[str, str]:
         frame.name: f"#{code.tobytes().hex()}"
         for frame, code in zip(bracket.frames, codes, strict=True)
     }
+
+
+_WORTH_A_WARNING = 0.01
+"""Share of the picture."""
+
+
+def _converted(
+    radiance: RadianceImage, bracket: Bracket, space: RadianceSpace
+) -> tuple[RadianceImage, float]:
+    """The merge in the primaries asked for, and the share of pixels that lay outside."""
+    primaries = RADIANCE_SPACES[space]
+    pixels, outside = convert_radiance(radiance.pixels, bracket.to_rec709, primaries)
+    return RadianceImage(pixels, radiance.peak, primaries), outside
+
+
+def _shown(radiance: RadianceImage) -> FloatImage:
+    """The pixels in the primaries of the preview."""
+    return convert_radiance(radiance.pixels, conversion(radiance.primaries, REC709), REC709)[0]
 
 
 def _values(
@@ -339,6 +376,8 @@ def _header(values: dict[str, Any], bracket: Bracket) -> dict[str, str | float]:
         "reference": values["reference"],
         "response": values["response"]["kind"],
         "scale": values["scale"],
+        "inputSpace": values["input_space"],
+        "outputSpace": values["output_space"],
     }
     header: dict[str, str | float] = {f"dfghdr:{key}": value for key, value in text.items()}
     header["dfghdr:clippedShare"] = values["clipped_share"]

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import cv2
+import imagecodecs
 import numpy as np
 import OpenEXR
 import pytest
@@ -18,6 +19,7 @@ from typer.testing import CliRunner
 
 from dfghdr_cli import __version__, engine, modelstore
 from dfghdr_cli.cli.app import app
+from dfghdr_cli.core.colour import ACESCG, ADOBE_RGB, REC709, REC2020, conversion, to_xyz
 from dfghdr_cli.io.radiance import read_radiance
 from dfghdr_cli.modelstore import DEFAULT_MODEL, WEIGHTS, install_model, load_model
 from dfghdr_cli.nets.registry import build
@@ -144,6 +146,8 @@ def test_the_header_says_how_it_came_about(place):
         "dfghdr:scale": "1.0 is the white of the reference frame",
         "dfghdr:peak": 4.0,
         "dfghdr:clippedShare": own["dfghdr:clippedShare"],
+        "dfghdr:inputSpace": "sRGB",
+        "dfghdr:outputSpace": "rec709",
     }
     assert header["expTime"] == pytest.approx(0.01)
 
@@ -200,6 +204,84 @@ def test_frames_exposed_alike_are_averaged(truth, place):
     assert np.abs(pixels / mean - 1)[fair].mean() < 0.03
     noise = np.abs(pixels / truth - 1)[fair].mean()
     assert noise < 0.7 * np.abs((codes[0] / 65535) ** 2.2 / truth - 1)[fair].mean()
+
+
+def test_colour_spaces(truth, place):
+    """The scene seen by Adobe RGB cameras, merged into every space."""
+    wide = truth @ conversion(REC709, ADOBE_RGB).T
+    assert wide.min() > 0
+    for name, stops in zip(NAMES, STOPS, strict=True):
+        code = np.clip(wide * 2.0**stops, 0, 1) ** (1 / 2.2)
+        profile = imagecodecs.cms_profile("adobergb")
+        tifffile.imwrite(
+            name, np.rint(code * 65535).astype(np.uint16), photometric="rgb", iccprofile=profile
+        )
+    fair = (truth > 0.05).all(axis=2) & (truth < 0.8).all(axis=2)
+    previews = []
+    for space, primaries in (("rec709", REC709), ("rec2020", REC2020), ("acescg", ACESCG)):
+        done = merge(
+            *NAMES,
+            "-o",
+            f"{space}.exr",
+            *EV,
+            "--method",
+            "classic",
+            "--output-space",
+            space,
+            "--json",
+        )
+        report = json.loads(done.stdout)
+        assert report["output_space"] == space
+        assert report["input_space"].startswith("Adobe")
+        assert report["outside_share"] == 0
+        pixels, header = read_radiance(place / f"{space}.exr")
+        assert header["chromaticities"] == pytest.approx(primaries, abs=1e-6)
+        assert header["dfghdr:outputSpace"] == space
+        back = pixels @ conversion(primaries, REC709).T
+        np.testing.assert_allclose(back[fair], truth[fair], rtol=0.03)
+        with Image.open(f"{space}.preview.jpg") as preview:
+            previews.append(np.asarray(preview).astype(int))
+    assert np.abs(previews[1] - previews[0]).mean() < 1
+    assert np.abs(previews[2] - previews[0]).mean() < 1
+
+
+def test_colours_that_do_not_fit_become_paler(place, truth):
+    green = truth * (0.1, 1.0, 0.1)
+    for name, stops in zip(NAMES, STOPS, strict=True):
+        code = np.clip(green * 2.0**stops, 0, 1) ** (1 / 2.2)
+        profile = imagecodecs.cms_profile("adobergb")
+        tifffile.imwrite(
+            name, np.rint(code * 65535).astype(np.uint16), photometric="rgb", iccprofile=profile
+        )
+    done = merge(*NAMES, "-o", "out.exr", *EV, "--method", "classic", "--json")
+    assert json.loads(done.stdout)["outside_share"] > 0.5
+    assert "beyond rec709" in done.stderr
+    assert read_radiance(place / "out.exr")[0].min() >= 0
+
+
+def test_raw_files(place, truth, dng):
+    """White-balanced, linear, in Rec. 709, and with the exposures that the files say."""
+    matrix = np.array([[0.7, -0.1, -0.05], [-0.4, 1.2, 0.2], [-0.05, 0.2, 0.6]])
+    large = cv2.resize(truth, (224, 160), interpolation=cv2.INTER_CUBIC)
+    light = large @ (matrix @ to_xyz(REC709)).T
+    white = matrix @ to_xyz(REC709) @ np.ones(3)
+    for number, stops in enumerate(STOPS):
+        dng(
+            place / f"{number}.dng",
+            light * 2.0**stops / white.max(),
+            neutral=white / white.max(),
+            matrix=matrix,
+            time=(1, round(100 * 2**-stops)),
+        )
+    done = merge("0.dng", "2.dng", "1.dng", "-o", "out.exr", "--method", "classic", "--json")
+    report = json.loads(done.stdout)
+    assert report["response"]["kind"] == "linear"
+    assert report["input_space"] == "camera RGB"
+    assert [frame["stops"] for frame in report["frames"]] == pytest.approx(STOPS, abs=1e-3)
+    pixels, _ = read_radiance(place / "out.exr")
+    fair = (large > 0.05).all(axis=2) & (large < 0.5).all(axis=2)
+    assert np.median(pixels[fair] / large[fair], axis=0) == pytest.approx(1, rel=0.01)
+    assert np.abs(pixels[fair] / large[fair] - 1).mean() < 0.02
 
 
 def test_ways_to_give_the_exposures_agree(place):

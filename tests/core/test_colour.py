@@ -2,11 +2,14 @@ import numpy as np
 import pytest
 
 from dfghdr_cli.core.colour import (
+    ACESCG,
+    ADOBE_RGB,
     LUMINANCE,
     P3,
     REC709,
     REC2020,
     conversion,
+    convert_radiance,
     srgb_decode,
     srgb_encode,
     to_xyz,
@@ -59,3 +62,45 @@ def test_the_srgb_curve():
     np.testing.assert_allclose(code, [0, 0.04045, 0.46136, 1, -0.46136], atol=1e-4)
     np.testing.assert_allclose(srgb_decode(code), linear, atol=1e-6)
     assert srgb_encode(linear.astype(np.float32)).dtype == np.float32
+
+
+PIXELS = np.random.default_rng(1).uniform(0, 4, (40, 50, 3)).astype(np.float32)
+
+
+def test_radiance_that_is_there_already_is_not_touched():
+    pixels, outside = convert_radiance(PIXELS, np.eye(3), REC709)
+    assert pixels is PIXELS
+    assert outside == 0
+
+
+@pytest.mark.parametrize("target", [REC2020, ACESCG])
+def test_a_wider_space_holds_everything(target):
+    pixels, outside = convert_radiance(PIXELS, np.eye(3), target)
+    assert outside == 0
+    assert pixels.dtype == np.float32
+    back = pixels @ conversion(target, REC709).T
+    np.testing.assert_allclose(back, PIXELS, atol=2e-5)
+    white, _ = convert_radiance(np.full((1, 1, 3), 3, np.float32), np.eye(3), target)
+    np.testing.assert_allclose(white, 3, rtol=1e-6)
+
+
+@pytest.mark.parametrize("source", [ADOBE_RGB, P3, REC2020])
+def test_colours_outside_become_paler_and_no_brighter(source):
+    matrix = conversion(source, REC709)
+    exact = PIXELS @ matrix.T
+    pixels, outside = convert_radiance(PIXELS, matrix, REC709)
+    assert np.isfinite(pixels).all()
+    assert pixels.min() >= 0
+    inside = exact.min(axis=2) >= 0
+    np.testing.assert_allclose(pixels[inside], exact[inside], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(pixels @ LUMINANCE, exact @ LUMINANCE, rtol=1e-5, atol=1e-6)
+    assert 0 < outside <= 1 - inside.mean()
+    # Towards grey: the order of the channels stays.
+    assert (np.argmax(pixels, axis=2) == np.argmax(exact, axis=2)).all()
+
+
+def test_colours_that_no_light_has_are_black():
+    matrix = np.array([[1.0, 0, 0], [0, 1, 0], [0, -9, 10]])  # a sensor's noise in the blue
+    pixels, _ = convert_radiance(np.float32([[[0, 0.001, 0.0], [0, 0, 0]]]), matrix, REC709)
+    assert (pixels >= 0).all()
+    assert (pixels < 0.002).all()

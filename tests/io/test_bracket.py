@@ -2,6 +2,7 @@ import logging
 from pathlib import Path
 
 import cv2
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -264,14 +265,19 @@ def test_two_frames_said_to_be_equal_that_are_not(shots, caplog):
     assert "c.tif should be 0.0 stops brighter than a.tif but looks" in caplog.text
 
 
-def test_foreign_colours_are_mentioned_once(tmp_path, caplog):
-    from PIL import ImageCms
+def other_colors(folder):
+    profile = imagecodecs.cms_profile("adobergb")
+    tifffile.imwrite(folder / "y.tif", shot(0), photometric="rgb", iccprofile=profile)
+    return [tiff(folder / "x.tif", 0), folder / "y.tif"], {"ev_step": 1}
 
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
-    for i in range(2):
-        tifffile.imwrite(tmp_path / f"{i}.tif", shot(i), photometric="rgb", iccprofile=profile)
-    read_bracket([tmp_path / "0.tif", tmp_path / "1.tif"], ev_step=1)
-    assert [record.message.count("0.tif, 1.tif: tagged as Lab") for record in caplog.records] == [1]
+
+def linear_and_not(folder):
+    primaries = [0.64, 0.33, 1, 0.30, 0.60, 1, 0.15, 0.06, 1]
+    profile = imagecodecs.cms_profile(
+        "rgb", whitepoint=[0.3127, 0.3290, 1], primaries=primaries, gamma=1.0
+    )
+    tifffile.imwrite(folder / "y.tif", shot(0), photometric="rgb", iccprofile=profile)
+    return [tiff(folder / "x.tif", 0), folder / "y.tif"], {"ev_step": 1}
 
 
 def other_size(folder):
@@ -340,6 +346,8 @@ REMEDY = "--ev, --times or --ev-step"
 @pytest.mark.parametrize(
     ("make", "words"),
     [
+        (other_colors, ["x.tif is in sRGB and y.tif in ", "alike"]),
+        (linear_and_not, ["y.tif is linear and x.tif is not", "alike"]),
         (other_size, ["x.tif (30x20)", "y.tif (30x10)"]),
         (not_an_image, ["y.tif", "not a JPEG"]),
         (twice, ["y.tif", "twice"]),

@@ -1,0 +1,146 @@
+"""Raw files: camera light, white-balanced, in the camera's own primaries."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dfghdr_cli.core.colour import REC709, to_xyz
+from dfghdr_cli.core.types import Exposure
+from dfghdr_cli.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+RAW_SUFFIXES = (
+    *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos"),
+    *(".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf"),
+    *(".srw", ".x3f"),
+)
+"""Endings of raw files. Most are TIFF inside, with a thumbnail that a TIFF reader would take."""
+
+WhiteBalance = tuple[float, float, float]
+"""Factors of red, green and blue, the smallest of them 1."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Developed:
+    """A raw file, demosaiced.
+
+    Attributes:
+        pixels: (H, W, 3) uint16, upright, proportional to light; 65535 = the sensor's saturation
+            in the channel that is balanced least, beyond which all channels are clipped alike.
+        to_rec709: (3, 3) from the camera's white-balanced RGB to Rec. 709, or None where the
+            camera is unknown.
+    """
+
+    pixels: NDArray[np.uint16]
+    to_rec709: NDArray[np.float64] | None
+
+
+def read_white_balance(path: Path) -> WhiteBalance:
+    """The white balance that the camera chose, or that of daylight where it recorded none.
+
+    Raises:
+        InputError: the file is damaged, or no raw file that LibRaw reads.
+    """
+    with _opened(path) as raw:
+        for values in (raw.camera_whitebalance, raw.daylight_whitebalance):
+            balance = [float(value) for value in values[:3]]
+            if all(0 < value < float("inf") for value in balance):
+                red, green, blue = (value / min(balance) for value in balance)
+                return red, green, blue
+    return 1.0, 1.0, 1.0
+
+
+def read_raw_exposure(path: Path) -> Exposure | None:
+    """Exposure time, ISO speed and f-number, or None where no time is recorded.
+
+    Raises:
+        InputError: the file is damaged, or no raw file that LibRaw reads.
+    """
+    with _opened(path) as raw:
+        settings = raw.other
+        time_s, iso, f_number = (
+            float(value) if 0 < value < float("inf") else None
+            for value in (settings.shutter_speed, settings.iso_speed, settings.aperture)
+        )
+    return None if time_s is None else Exposure.from_camera(time_s, iso, f_number)
+
+
+def develop(path: Path, balance: WhiteBalance | None = None) -> Developed:
+    """Demosaic a raw file and do nothing else to its light.
+
+    Black is subtracted and white (saturation) is scaled to 65535 as the file or LibRaw's table of
+    cameras says, never by what the picture holds. Brightness, tone and noise stay as they are, and
+    blown highlights are clipped at the sensor's white, neutral in all channels.
+
+    Args:
+        path: the file.
+        balance: the white balance; all frames of a bracket must have the same. None takes the
+            file's own.
+
+    Returns:
+        The picture, turned upright.
+
+    Raises:
+        InputError: the file is damaged, no raw file that LibRaw reads, or does not have three
+            colours.
+    """
+    import rawpy
+
+    red, green, blue = balance or read_white_balance(path)
+    with _opened(path) as raw:
+        matrix = _to_rec709(raw)
+        pixels = raw.postprocess(
+            output_bps=16,
+            output_color=rawpy.ColorSpace.raw,  # pyright: ignore[reportAttributeAccessIssue]
+            gamma=(1, 1),
+            user_wb=[red, green, blue, green],
+            no_auto_bright=True,
+            adjust_maximum_thr=0.0,
+        )
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if pixels.shape[2] == 1:
+        return Developed(np.repeat(pixels, 3, axis=2), None)
+    if pixels.shape[2] != 3:
+        raise InputError(f"{path} has {pixels.shape[2]} colours; develop it to a 16-bit TIFF.")
+    if matrix is None:
+        logger.warning("%s: its camera's colours are unknown; taken for those of sRGB.", path)
+    return Developed(np.ascontiguousarray(pixels, np.uint16), matrix)
+
+
+def _to_rec709(raw: Any) -> NDArray[np.float64] | None:
+    """From white-balanced camera RGB: white stays white, as in dcraw and LibRaw."""
+    from_xyz = np.asarray(raw.rgb_xyz_matrix, np.float64)[:3]
+    if np.linalg.matrix_rank(from_xyz) == 3:
+        camera = from_xyz @ to_xyz(REC709)
+        matrix = np.linalg.inv(camera / camera.sum(axis=1, keepdims=True))
+    else:  # the file brought its own, as a DNG does
+        matrix = np.asarray(raw.color_matrix, np.float64)[:, :3]
+    usable = np.isfinite(matrix).all() and np.allclose(matrix.sum(axis=1), 1, atol=0.01)
+    return matrix if usable and np.linalg.matrix_rank(matrix) == 3 else None
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The raw file; LibRaw's errors, whenever they come, in a user's words."""
+    import rawpy
+
+    try:
+        with rawpy.imread(str(path)) as raw:
+            yield raw
+    except rawpy.LibRawError as error:  # pyright: ignore[reportAttributeAccessIssue]
+        reason = error.args[0] if error.args else error
+        reason = reason.decode(errors="replace") if isinstance(reason, bytes) else reason
+        raise InputError(
+            f"{path} is damaged or no raw file that LibRaw reads ({reason}); "
+            "copy it again, or develop it to a 16-bit TIFF."
+        ) from error
