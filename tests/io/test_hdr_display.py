@@ -16,6 +16,7 @@ from dfghdr_cli.core import hdr
 from dfghdr_cli.core.colour import P3, REC709, REC2020, conversion, srgb_encode
 from dfghdr_cli.core.hdr import HIGHEST, SDR_WHITE, pq_decode
 from dfghdr_cli.errors import OutputError
+from dfghdr_cli.io.avif import with_exif
 from dfghdr_cli.io.display import HDR_FORMATS, display_format, encode_display, write_display
 from dfghdr_cli.io.jxl import as_pq
 from dfghdr_cli.io.metadata import Metadata
@@ -249,17 +250,32 @@ def test_other_headers_of_jpeg_xl_are_refused():
             as_pq(bytes(data))
 
 
-def test_exif_data_in_jpeg_xl_and_ultra_hdr(tmp_path, picture, radiance):
+def test_exif_data(tmp_path, picture, radiance):
     metadata = Metadata({0x010F: "Maker"}, {0x8827: 200})
-    for name in ("jxl", "ultrahdr"):
+    for name, reader in (("avif", read_avif), ("jxl", read_jxl), ("ultrahdr", read_ultrahdr)):
+        bare = encode(name, picture, radiance)
         data = encode(name, picture, radiance, metadata=metadata)
         (tmp_path / NAMES[name]).write_bytes(data)
+        np.testing.assert_array_equal(reader(data), reader(bare))
+        if name == "avif":
+            continue  # which exifread does not know
         with (tmp_path / NAMES[name]).open("rb") as file:
             tags = exifread.process_file(file, details=False)
         assert str(tags["Image Make"]) == "Maker"
         assert str(tags["EXIF ISOSpeedRatings"]) == "200"
-    assert read_jxl((tmp_path / "a.jxl").read_bytes()).shape == radiance.shape
-    assert read_ultrahdr((tmp_path / "a.jpg").read_bytes()).shape == radiance.shape
+    with Image.open(tmp_path / "a.avif") as image:
+        assert image.getexif()[0x010F] == "Maker"
+        assert image.getexif().get_ifd(0x8769)[0x8827] == 200
+        assert image.size == (100, 72)
+
+
+def test_other_layouts_of_avif_are_refused(picture, radiance):
+    data = encode("avif", picture, radiance)
+    alpha = imagecodecs.avif_encode(np.full((16, 16, 4), 99, np.uint8), level=80)
+    again = with_exif(data, b"II*\0\x08\0\0\0\0\0")
+    for other in (bytes(alpha), again, data[:-1], data + b"\0\0\0\x08free"):
+        with pytest.raises(ValueError, match="file"):
+            with_exif(other, b"II*\0\x08\0\0\0\0\0")
 
 
 def test_names_and_refusals(tmp_path, picture, radiance):
