@@ -14,7 +14,7 @@ import numpy as np
 from dfghdr_cli.core.types import FloatImage
 from dfghdr_cli.io.charts import Cell, bars, heat_map, scatter, table
 from dfghdr_cli.pipeline.explore.attention import Attention
-from dfghdr_cli.pipeline.explore.grid import Grid, Walk, ev_text
+from dfghdr_cli.pipeline.explore.grid import Grid, Photograph, Walk, ev_text
 from dfghdr_cli.pipeline.explore.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -23,16 +23,26 @@ _STRIP = 7
 """Pictures side by side in a strip before it goes on below."""
 
 
+def bright_as(photograph: Photograph) -> str:
+    """Whose brightness a picture has: "at +3 EV", or as which file."""
+    if photograph.stops is None:
+        return f"as bright as {photograph.name}"
+    return f"at {photograph.label}"
+
+
 def grid_figure(grid: Grid) -> FloatImage:
     """Inputs along the edges: rows share what is where, columns share how bright it is."""
     corner = Cell(None, ("rows: what is where", "columns: how bright"))
-    heads = [corner, *(Cell(one.code, (one.label, one.name)) for one in grid.photographs)]
-    rows = [heads]
-    for i, (photograph, pictures) in enumerate(zip(grid.photographs, grid.pictures, strict=True)):
-        cells = [Cell(photograph.code, (photograph.label, photograph.name))]
+    inputs = [
+        Cell(one.code, (one.name,) if one.stops is None else (one.label, one.name))
+        for one in grid.photographs
+    ]
+    rows = [[corner, *inputs]]
+    for i, pictures in enumerate(grid.pictures):
+        cells = [inputs[i]]
         for j, picture in enumerate(pictures):
             same = f"itself, PSNR {grid.psnr[i]:.1f} dB"
-            other = f"at {grid.photographs[j].label}"
+            other = bright_as(grid.photographs[j])
             cells.append(Cell(picture, (same if i == j else other,)))
         rows.append(cells)
     return table(rows)

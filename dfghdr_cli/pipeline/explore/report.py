@@ -17,7 +17,7 @@ from dfghdr_cli.io.charts import colours
 from dfghdr_cli.io.display import encode_display
 from dfghdr_cli.pipeline.explore.attention import Attention
 from dfghdr_cli.pipeline.explore.explorer import Explorer
-from dfghdr_cli.pipeline.explore.figures import attention_rows, place_text, umap_points
+from dfghdr_cli.pipeline.explore.figures import attention_rows, bright_as, place_text, umap_points
 from dfghdr_cli.pipeline.explore.grid import Grid, Photograph, Walk
 from dfghdr_cli.pipeline.explore.metrics import CODES, PSNRS, Metrics
 
@@ -85,10 +85,10 @@ def _says(photograph: Photograph) -> str:
 
 def _head(photograph: Photograph, which: str, number: int) -> str:
     says = _says(photograph)
+    name = "" if photograph.stops is None else f"<small>{escape(photograph.name)}</small>"
     return (
         f'<th data-{which}="{number}" data-says="{escape(says)}">'
-        f"{_image(photograph.code, says)}{escape(photograph.label)}"
-        f"<small>{escape(photograph.name)}</small></th>"
+        f"{_image(photograph.code, says)}{escape(photograph.label)}{name}</th>"
     )
 
 
@@ -110,7 +110,7 @@ def _grid_section(grid: Grid) -> Iterator[str]:
             says = f"{photograph.name} as bright as {bright.name}"
             if i == j:
                 says = f"{photograph.name} reconstructed, PSNR {grid.psnr[i]:.1f} dB"
-            note = f"PSNR {grid.psnr[i]:.1f} dB" if i == j else f"at {bright.label}"
+            note = f"PSNR {grid.psnr[i]:.1f} dB" if i == j else bright_as(bright)
             yield (
                 f'<td><button data-row="{i}" data-column="{j}" data-says="{escape(says)}">'
                 f"{_image(picture, says)}</button><small>{escape(note)}</small></td>"

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from dfghdr_cli.core.types import FloatImage
 from dfghdr_cli.engine import OnProgress
-from dfghdr_cli.errors import InputError
+from dfghdr_cli.errors import InputError, OutputError
 from dfghdr_cli.io.animation import is_animation, write_animation
 from dfghdr_cli.io.atomic import ensure_writable
-from dfghdr_cli.io.display import display_format, write_display
+from dfghdr_cli.io.display import HDR_FORMATS, DisplayFormat, display_format, write_display
 from dfghdr_cli.pipeline.explore.attention import Attention, explore_attention
 from dfghdr_cli.pipeline.explore.explorer import Explorer
 from dfghdr_cli.pipeline.explore.figures import (
@@ -159,7 +159,15 @@ def _check_outputs(request: ExploreRequest) -> None:
     if request.output is not None and not (
         request.interpolate is not None and is_animation(request.output)
     ):
-        display_format(request.output)
+        _plain_format(request.output)
+
+
+def _plain_format(path: Path) -> DisplayFormat:
+    """The format of a picture that is no photograph, and so has no light beyond white."""
+    format = display_format(path)
+    if format in HDR_FORMATS:
+        raise OutputError(f"{path} names a format for HDR screens; end it in .png, .jpg or .tif.")
+    return format
 
 
 def _attention(explorer: Explorer, request: ExploreRequest) -> Attention | None:
@@ -198,4 +206,5 @@ def _write_picture(
     else:
         assert metrics is not None
         picture = plane_figure(metrics)
-    write_display(request.output, picture, bits=8, overwrite=request.overwrite)
+    bits = None if _plain_format(request.output) == "jpg" else 8
+    write_display(request.output, picture, bits=bits, overwrite=request.overwrite)

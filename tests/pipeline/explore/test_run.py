@@ -46,7 +46,7 @@ def test_each_kind_of_picture(install, paths, hdr, tmp_path):
 
     grid = picture("grid.png", paths=paths)
     assert grid[0] == 4 * 52 + 5 * 10  # three columns beside the photographs, and gaps
-    assert picture("grid.jpg", paths=paths) == grid
+    assert picture("grid.jpg", paths=paths) == picture("grid.tif", paths=paths) == grid
     strip = picture("walk.png", paths=paths, interpolate=4)
     assert strip[0] == 4 * 52 + 5 * 10
     longer = picture("longer.png", paths=paths, interpolate=4, extrapolate=True)
@@ -96,6 +96,8 @@ def test_nothing_is_written_over_or_by_the_wrong_name(install, paths, tmp_path):
     (tmp_path / "grid.png").write_bytes(b"mine")
     with pytest.raises(OutputExistsError):
         explore(explorer, ExploreRequest(paths, tmp_path / "grid.png"))
+    with pytest.raises(OutputError, match="HDR screens"):
+        explore(explorer, ExploreRequest(paths, tmp_path / "grid.avif"))
     for name, steps in (("grid.gif", None), ("grid.exr", None), ("walk.mp4", 4)):
         with pytest.raises(OutputError, match="names no display format"):
             explore(explorer, ExploreRequest(paths, tmp_path / name, interpolate=steps))
