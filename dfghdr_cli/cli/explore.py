@@ -18,7 +18,7 @@ def explore_disentangle(
         list[Path] | None,
         typer.Argument(
             metavar="[FILES]...",
-            help="Photographs of one scene or of several: JPEG, PNG or TIFF.",
+            help="Photographs of one scene or of several.",
             show_default=False,
         ),
     ] = None,

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dfghdr_cli.core.types import Exposure, FloatImage
+from dfghdr_cli.core.radiance import decode, encode
+from dfghdr_cli.core.types import Exposure, FloatImage, Frame
 from dfghdr_cli.engine import OnProgress
 from dfghdr_cli.errors import InputError
 from dfghdr_cli.io.ldr import read_exposure, read_frame
@@ -25,7 +26,8 @@ class Photograph:
 
     Attributes:
         name: of its file.
-        code: (H, W, 3) float32 in [0, 1], as its file encodes it, which counts as a gamma code.
+        code: (H, W, 3) float32 in [0, 1], as its file encodes it, which counts as a gamma code;
+            what the file holds as linear or in other primaries than Rec. 709 is brought to that.
         stops: exposure relative to the others [stops], or None if unknown.
     """
 
@@ -51,7 +53,7 @@ def read_photographs(
     """Read images, of one scene or of several, and reduce them.
 
     Args:
-        paths: at least one JPEG, PNG or TIFF file; they keep their order.
+        paths: at least one file; they keep their order.
         stops: exposure of each [stops]; None takes the EXIF data, relative to the middle exposure,
             and no exposures at all if one of the files has none.
         longer_side: larger images are reduced to this [pixels].
@@ -69,17 +71,28 @@ def read_photographs(
             stops = [value - middle for value in known]
     photographs = []
     for index, path in enumerate(paths):
-        code = read_frame(path, Exposure(0.0)).encoded()
-        factor = longer_side / max(code.shape[:2])
-        if factor < 1.0:
-            size = tuple(max(1, round(side * factor)) for side in code.shape[1::-1])
-            code = np.asarray(cv2.resize(code, size, interpolation=cv2.INTER_AREA), np.float32)
+        code = _code(read_frame(path, Exposure(0.0)), longer_side)
         if min(code.shape[:2]) < 32:
             raise InputError(f"{path} is too narrow to be looked into; give a larger picture.")
         photographs.append(
             Photograph(path.name, code, None if stops is None else float(stops[index]))
         )
     return photographs
+
+
+def _code(frame: Frame, longer_side: int) -> FloatImage:
+    """A frame, reduced, as gamma codes in Rec. 709: as encoded, unless its file is unlike that."""
+    pixels = frame.encoded()
+    factor = longer_side / max(pixels.shape[:2])
+    if factor < 1.0:
+        size = tuple(max(1, round(side * factor)) for side in pixels.shape[1::-1])
+        pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.float32)
+    if not frame.linear and frame.to_rec709 is None:
+        return pixels
+    linear = pixels if frame.linear else decode(pixels)
+    if frame.to_rec709 is not None:
+        linear = linear @ frame.to_rec709.T
+    return encode(linear)
 
 
 @dataclass(frozen=True, slots=True)

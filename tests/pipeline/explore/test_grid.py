@@ -1,11 +1,16 @@
 """The grid and the walk: with codes that disentangle perfectly, and with real networks."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
+from safetensors.numpy import load_file
 
+from dfghdr_cli.core.types import Exposure, Frame
 from dfghdr_cli.errors import InputError
+from dfghdr_cli.pipeline.explore import grid as grid_module
 from dfghdr_cli.pipeline.explore.explorer import load_explorer
 from dfghdr_cli.pipeline.explore.grid import (
     Photograph,
@@ -14,6 +19,9 @@ from dfghdr_cli.pipeline.explore.grid import (
     explore_walk,
     read_photographs,
 )
+from dfghdr_cli.pipeline.models import import_published
+
+PUBLISHED = Path(__file__).parents[2] / "fixtures" / "published-width8"
 
 
 def photograph(name, level, seed, size=(64, 96), stops=None):
@@ -52,6 +60,32 @@ def test_a_walk_goes_from_the_first_exposure_to_the_last_and_beyond(oracle):
     longer = explore_walk(oracle(), inputs, 5, extrapolate=True)
     assert longer.places == (-0.5, -0.25, *walk.places, 1.25, 1.5)
     assert np.median(longer.pictures[0]) < np.median(longer.pictures[2])
+
+
+def test_the_published_network_decodes_as_the_published_code_did(models_dir):
+    import_published(PUBLISHED, "published", models_dir)
+    given = load_file(PUBLISHED / "io.safetensors")
+    inputs = [
+        Photograph(str(i), np.ascontiguousarray(given["ldr"][i].transpose(1, 2, 0)), None)
+        for i in range(3)
+    ]
+    grid = explore_grid(load_explorer("published", "cpu"), inputs)
+    for i in range(3):
+        for j in range(3):  # every eleventh value is kept, in -1 to 1
+            decoded = 2 * grid.pictures[i][j].transpose(2, 0, 1).ravel()[::11] - 1
+            np.testing.assert_allclose(decoded, given[f"decoded_sp{i}_ex{j}"], atol=1e-4)
+
+
+def test_linear_files_and_other_primaries_become_codes_of_rec709(tmp_path, monkeypatch):
+    linear = np.random.default_rng(0).uniform(0.1, 0.8, (40, 50, 3)).astype(np.float32)
+    swap = np.eye(3)[[2, 1, 0]]
+    frames = {
+        "raw": Frame(linear, Exposure(0.0), linear=True, to_rec709=swap),
+        "wide": Frame(linear ** np.float32(1 / 2.2), Exposure(0.0), to_rec709=swap),
+    }
+    monkeypatch.setattr(grid_module, "read_frame", lambda path, exposure: frames[path.name])
+    for photograph in read_photographs([Path("raw"), Path("wide")], (0.0, 0.0)):
+        np.testing.assert_allclose(photograph.code, linear[..., ::-1] ** (1 / 2.2), atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["dfgnet", "dfgmerge"])
