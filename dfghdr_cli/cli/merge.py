@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import typer
 
@@ -74,12 +74,18 @@ def merge(
     ] = "dfgnet",
     model: options.Model = None,
     response: Annotated[
-        Literal["auto", "srgb", "gamma"],
+        str,
         typer.Option(
             "--response",
-            help="The camera's response curve: found from the frames, sRGB, or the power 2.2.",
+            metavar="auto|srgb|gamma|linear|FILE",
+            help="The camera's response curve: found from the frames, sRGB, the power 2.2, none, "
+            "or a file that --save-response wrote.",
         ),
     ] = "auto",
+    save_response: Annotated[
+        Path | None,
+        typer.Option("--save-response", metavar="FILE", help="Write the response used, as CSV."),
+    ] = None,
     align: Annotated[
         Literal["auto", "none"],
         typer.Option("--align", help="Align the frames globally, or take them as they are."),
@@ -142,6 +148,7 @@ def merge(
         raise typer.BadParameter("give only one of --overwrite and --skip-existing.")
 
     from dfghdr_cli.core.exposure import parse_stops, parse_times
+    from dfghdr_cli.core.response import Kind
     from dfghdr_cli.engine import MergeConfig
     from dfghdr_cli.io.radiance import ExrCompression
     from dfghdr_cli.pipeline.merge import (
@@ -168,7 +175,8 @@ def merge(
         times=None if times is None else parse_times(times),
         ev_step=ev_step,
         reference=chosen,  # pyright: ignore[reportArgumentType]
-        response=response,
+        response=response if response in get_args(Kind) else Path(response),  # pyright: ignore[reportArgumentType]
+        save_response=save_response,
         config=MergeConfig(align=align, resolution=resolution),
         output_space=output_space,
         exr_type=exr_type,

@@ -27,7 +27,7 @@ from dfghdr_cli.errors import InputError
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
-Kind: TypeAlias = Literal["auto", "srgb", "gamma"]
+Kind: TypeAlias = Literal["auto", "srgb", "gamma", "linear"]
 Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16] | FloatImage
 
 _NAMED = ("srgb", "gamma", "linear")
@@ -43,10 +43,13 @@ def _srgb(codes: Floats) -> Floats:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Response:
-    """Monotone map from code in [0, 1] to linear light in [0, 1], with f(0) = 0 and f(1) = 1.
+    """Monotone map from code in [0, 1] to linear light in [0, 1], with f(1) = 1.
+
+    f(0) is 0 unless a file says otherwise.
 
     Attributes:
-        name: "srgb" (IEC 61966-2-1), "gamma" (code ** 2.2, eq. (7)), "linear" or "fitted".
+        name: "srgb" (IEC 61966-2-1), "gamma" (code ** 2.2, eq. (7)), "linear", "fitted", or
+            "file NAME" where it was read from a file.
         codes: (M,) float64, increasing from 0 to 1.
         linear: (M,) or (M, 3) float64, f at `codes`, one column per channel where they differ. The
             named responses are evaluated in closed form and carry the table for plots only.
@@ -477,9 +480,9 @@ def _fallback(reason: str) -> tuple[Response, ResponseReport]:
 
 
 def _estimate(
-    frames: Sequence[Frame], stops: Sequence[float]
+    frames: Sequence[Frame], stops: Sequence[float], *others: Response
 ) -> tuple[Response, ResponseReport, str | None]:
-    """The fit, its report, and the wrong exposures that it betrays."""
+    """The fit, its report with other responses' misfits, and the wrong exposures it betrays."""
     _check(frames, stops)
     matches = _match(frames, stops)
     reason = _undetermined(matches)
@@ -487,7 +490,7 @@ def _estimate(
         return *_fallback(reason), None
     fitted, trust = _fit(matches)
     misfit = {}
-    for response in (*map(Response.named, _NAMED), fitted):
+    for response in (*map(Response.named, _NAMED), *others, fitted):
         error = np.abs(_residuals(response, matches))
         misfit[response.name] = _weighted_median(error, trust)
     if misfit["fitted"] > _HOPELESS:
@@ -560,16 +563,16 @@ def estimate_response(
 
 
 def choose_response(
-    kind: Kind, frames: Sequence[Frame], stops: Sequence[float]
+    kind: Kind | Response, frames: Sequence[Frame], stops: Sequence[float]
 ) -> tuple[Response, ResponseReport]:
     """The response to linearise frames with.
 
-    "srgb" and "gamma" are taken at their word, and only warned about when the frames contradict
-    them. "auto" takes linear for frames that are known to be; else whichever of sRGB, gamma 2.2 and
+    A named or given one is taken at its word, and only warned about when the frames contradict it.
+    "auto" takes linear for frames that are known to be; else whichever of sRGB, gamma 2.2 and
     linear the exposure ratios agree with best, unless a free curve agrees clearly better.
 
     Args:
-        kind: "auto", "srgb" or "gamma".
+        kind: "auto", "srgb", "gamma" or "linear", or a response of a known camera.
         frames: two or more frames of one scene and size.
         stops: exposure of each [stops], only differences matter.
 
@@ -580,34 +583,47 @@ def choose_response(
         InputError: an unknown kind, fewer than two frames, not one exposure each, or an exposure
             that is not finite.
     """
-    if kind not in ("auto", "srgb", "gamma"):
-        raise InputError(f"unknown response {kind!r}: choose auto, srgb or gamma")
+    if isinstance(kind, str) and kind not in ("auto", *_NAMED):
+        raise InputError(f"unknown response {kind!r}: choose auto, {', '.join(_NAMED)} or a file")
     if kind == "auto" and all(frame.linear for frame in frames):
         text = "The response is linear, as the files say."
         return Response.named("linear"), ResponseReport("linear", {}, text)
-    fitted, report, suspicion = _estimate(frames, stops)
+    if kind == "auto":
+        asked = None
+        fitted, report, suspicion = _estimate(frames, stops)
+    else:
+        asked = kind if isinstance(kind, Response) else Response.named(kind)
+        fitted, report, suspicion = _estimate(frames, stops, asked)
     misfit = report.misfit
+    if asked is not None:
+        return asked, _judged(asked.name, misfit, suspicion)
     if not misfit:
-        if kind == "auto":
-            return fitted, report
-        text = f"The response is {kind}, as asked; the frames do not allow a check."
-        return Response.named(kind), ResponseReport(kind, {}, text)
-    factor, slack = _TOLERANCE
-    limit = factor * misfit["fitted"] + slack
-    if kind != "auto":
-        warning = suspicion
-        if warning is None and misfit[kind] > max(limit, _WORTH_A_WARNING):
-            warning = (
-                f"The exposures contradict the response {kind} by {misfit[kind]:.2f} stops "
-                f"(a fitted curve: {misfit['fitted']:.2f}): expect false motion, or use auto."
-            )
-        text = f"The response is {kind}, as asked."
-        return Response.named(kind), ResponseReport(kind, misfit, text, warning)
+        return fitted, report
     best = min(_NAMED, key=lambda name: misfit[name])
-    if misfit[best] <= limit:
+    if misfit[best] <= _limit(misfit):
         text = _sentence(best, misfit)
         return Response.named(best), ResponseReport(best, misfit, text, suspicion)
     return fitted, report
+
+
+def _limit(misfit: dict[str, float]) -> float:
+    """Misfit [stops] up to which a response agrees about as well as the fit does."""
+    factor, slack = _TOLERANCE
+    return factor * misfit["fitted"] + slack
+
+
+def _judged(name: str, misfit: dict[str, float], suspicion: str | None) -> ResponseReport:
+    """What the frames say of the response that the user asked for."""
+    if not misfit:
+        text = f"The response is {name}, as asked; the frames do not allow a check."
+        return ResponseReport(name, {}, text)
+    warning = suspicion
+    if warning is None and misfit[name] > max(_limit(misfit), _WORTH_A_WARNING):
+        warning = (
+            f"The exposures contradict the response {name} by {misfit[name]:.2f} stops "
+            f"(a fitted curve: {misfit['fitted']:.2f}): expect false motion, or use auto."
+        )
+    return ResponseReport(name, misfit, f"The response is {name}, as asked.", warning)
 
 
 def _sentence(kind: str, misfit: dict[str, float]) -> str:

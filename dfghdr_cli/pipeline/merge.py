@@ -23,7 +23,9 @@ from dfghdr_cli.core.colour import (
     convert_radiance,
 )
 from dfghdr_cli.core.ghostmap import frame_colors, ghost_map
-from dfghdr_cli.core.response import choose_response
+from dfghdr_cli.core.jpeg import restore_bracket
+from dfghdr_cli.core.response import Kind as ResponseKind
+from dfghdr_cli.core.response import Response, choose_response
 from dfghdr_cli.core.tonemap import mu_law
 from dfghdr_cli.core.types import Bracket, FloatImage, MergeResult, RadianceImage
 from dfghdr_cli.engine import AlignedBracket, MergeConfig, OnProgress, choose_device, merge_bracket
@@ -39,12 +41,12 @@ from dfghdr_cli.io.radiance import (
     ensure_radiance_name,
     exposure_attributes,
 )
+from dfghdr_cli.io.response import encode_response, read_response
 from dfghdr_cli.modelstore import DEFAULT_MODEL, Model, load_model
 
 log = logging.getLogger(__name__)
 
 Method = Literal["dfgnet", "classic"]
-ResponseKind = Literal["auto", "srgb", "gamma"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,8 @@ class MergeRequest:
         times: exposure times [s] likewise.
         ev_step: equal steps [stops] likewise, `paths` from dark to bright.
         reference: "auto", a number from 1 for the darkest, or one of the files.
-        response: "auto", "srgb" or "gamma".
+        response: "auto", "srgb", "gamma", "linear", or a file with a camera's response.
+        save_response: where to write the response that was used, or None.
         config: how to merge.
         output_space: the primaries of the result.
         exr_type: "half" or "float".
@@ -120,7 +123,8 @@ class MergeRequest:
     times: Sequence[float] | None = None
     ev_step: float | None = None
     reference: Reference = "auto"
-    response: ResponseKind = "auto"
+    response: ResponseKind | Path = "auto"
+    save_response: Path | None = None
     config: MergeConfig = field(default_factory=MergeConfig)
     output_space: RadianceSpace = "rec709"
     exr_type: ExrType = "half"
@@ -138,7 +142,7 @@ class MergeRequest:
     @property
     def results(self) -> tuple[Path, ...]:
         """All the files that the merge leaves, the results first."""
-        beside = (self.preview_path, self.ghost_map)
+        beside = (self.preview_path, self.ghost_map, self.save_response)
         return (*self.outputs, *(path for path in beside if path is not None))
 
 
@@ -227,6 +231,9 @@ def merge_files(
             f"{merger.name} paints the picture itself, so that no map can say which frame was used "
             "where; leave out --ghost-map or take another model."
         )
+    asked = request.response
+    if isinstance(asked, Path):
+        asked = read_response(asked)
     watch = _Stopwatch()
     with watch.stage("read"):
         bracket = read_bracket(
@@ -237,7 +244,8 @@ def merge_files(
             reference=request.reference,
         )
     with watch.stage("response"):
-        response, response_report = choose_response(request.response, bracket.frames, bracket.stops)
+        bracket = restore_bracket(bracket)
+        response, response_report = choose_response(asked, bracket.frames, bracket.stops)
         log.info(response_report.text)
         linears = [response.linearise(frame.pixels) for frame in bracket.frames]
     with watch.stage("merge"):
@@ -272,7 +280,7 @@ def merge_files(
         metadata = read_metadata(bracket.frames[bracket.reference].path)
         header = _header(values, bracket) | exr_attributes(metadata)
         for path, file in zip(missing, files, strict=True):
-            file.write(_encoded(path, request, bracket, result, header, metadata))
+            file.write(_encoded(path, request, bracket, response, result, header, metadata))
     values["kept"] = [str(path) for path in request.results if path not in missing]
     values["seconds"] = watch.seconds
     return MergeReport(request.results, values, tuple(warnings))
@@ -282,11 +290,14 @@ def _encoded(
     path: Path,
     request: MergeRequest,
     bracket: Bracket,
+    response: Response,
     result: MergeResult,
     header: dict[str, str | float],
     metadata: Metadata,
 ) -> bytes:
     """The bytes of one result."""
+    if path == request.save_response:
+        return encode_response(response)
     if path == request.ghost_map:
         assert result.weights is not None
         picture = ghost_map(result.weights, bracket.reference, result.clipped)

@@ -317,13 +317,38 @@ def test_the_reference_sets_the_scale(number, stops, method, truth, place):
     assert scale("out.exr", truth) == pytest.approx(2.0**stops, rel=0.01)
 
 
-@pytest.mark.parametrize("response", ["srgb", "gamma"])
+@pytest.mark.parametrize("response", ["srgb", "gamma", "linear"])
 def test_the_response_is_taken_at_its_word(response, truth):
     done = merge(*NAMES, "-o", "out.exr", *EV, "--response", response, "--json")
     report = json.loads(done.stdout)
     assert report["response"]["kind"] == response
     if response == "gamma":
         assert scale("out.exr", truth) == pytest.approx(1, rel=0.01)
+
+
+def test_a_response_is_saved_and_used_again(truth, place):
+    saved = ("--response", "gamma", "--save-response", "camera.csv")
+    done = merge(*NAMES, "-o", "first.exr", *EV, "--no-preview", *saved)
+    assert done.stdout == "first.exr\ncamera.csv\n"
+    given = ("--response", "camera.csv", "--json")
+    done = merge(*NAMES, "-o", "second.exr", *EV, "--no-preview", *given)
+    report = json.loads(done.stdout)
+    assert report["response"]["kind"] == "file camera.csv"
+    assert scale("second.exr", truth) == pytest.approx(1, rel=0.01)
+    first, second = (read_radiance(place / f"{name}.exr")[0] for name in ("first", "second"))
+    np.testing.assert_allclose(second, first, rtol=0.01, atol=1e-4)
+    merge(*NAMES, "-o", "third.exr", *EV, *saved, code=3)
+    assert not (place / "third.exr").exists()
+
+
+def test_a_bad_response_is_refused(place):
+    (place / "camera.csv").write_text("code,exposure\n0,0\n1,dark\n")
+    for name in ("camera.csv", "none.csv", NAMES[0], "."):
+        done = merge(*NAMES, "-o", "out.exr", *EV, "--response", name, code=4)
+        assert len(done.stderr.strip().splitlines()[-1]) > 20
+        assert "Traceback" not in done.stderr
+    merge(*NAMES, "-o", "out.exr", *EV, "--save-response", "out.exr", code=7)
+    assert files(place) == sorted([*NAMES, "camera.csv"])
 
 
 def test_a_model_by_name_and_by_folder(models, place):
