@@ -13,38 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from dfghdr_cli.core.types import FloatImage
+from dfghdr_cli.core.tonemap import ToneSettings, tone_map
 from dfghdr_cli.io.display import write_display
 from dfghdr_cli.io.radiance import read_radiance
 
-LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
-"""Of linear Rec. 709 (ITU-R BT.709-6, item 3.2)."""
-
 GAP = 8
 """White between the two pictures [pixels]."""
-
-
-def tone_map(radiance: FloatImage, exposure: float, white: float) -> FloatImage:
-    """Reinhard's global curve on luminance, then the sRGB curve.
-
-    Source: Reinhard et al., "Photographic Tone Reproduction for Digital Images", 2002, eq. (4);
-    IEC 61966-2-1.
-
-    Args:
-        radiance: (H, W, 3), linear.
-        exposure: brightens the picture first [stops].
-        white: the radiance that becomes white, after `exposure` is applied to it, too.
-
-    Returns:
-        (H, W, 3) float32 for the screen; highlights of strong colour may exceed 1.
-    """
-    gain = np.float32(2.0**exposure)
-    scaled = radiance * gain
-    luminance = scaled @ LUMINANCE
-    curve = (1.0 + luminance / (white * gain) ** 2) / (1.0 + luminance)
-    x = np.clip(scaled * curve[..., None], 0.0, 1.0)
-    encoded = np.where(x <= 0.0031308, 12.92 * x, 1.055 * x ** (1 / 2.4) - 0.055)
-    return encoded.astype(np.float32)
 
 
 def _crop(text: str) -> tuple[slice, slice]:
@@ -64,7 +38,8 @@ def main() -> None:
     pictures = []
     for path in (arguments.left, arguments.right):
         radiance, header = read_radiance(path)
-        picture = tone_map(radiance, arguments.exposure, float(header["dfghdr:peak"]))
+        white = float(header["dfghdr:peak"]) * 2.0**arguments.exposure
+        picture = tone_map(radiance, ToneSettings("reinhard", arguments.exposure, white)).pixels
         pictures.append(picture[arguments.crop] if arguments.crop else picture)
     left, right = pictures
     gap = np.ones((left.shape[0], GAP, 3), np.float32)

@@ -168,3 +168,139 @@ def srgb_decode(code: NDArray[np.floating]) -> NDArray[np.floating]:
     low = size <= 0.04045
     linear[low] = size[low] / 12.92
     return np.copysign(linear, code)
+
+
+# B. Ottosson, "A perceptual color space for image processing" (Oklab), 2020: from XYZ (D65) to
+# cone-like responses, and from their cube roots to lightness and two opponent axes.
+_XYZ_TO_LMS = np.array(
+    [
+        [0.8189330101, 0.3618667424, -0.1288597137],
+        [0.0329845436, 0.9293118715, 0.0361456387],
+        [0.0482003018, 0.2643662691, 0.6338517070],
+    ]
+)
+_ROOTS_TO_LAB = np.array(
+    [
+        [0.2104542553, 0.7936177850, -0.0040720468],
+        [1.9779984951, -2.4285922050, 0.4505937099],
+        [0.0259040371, 0.7827717662, -0.8086757660],
+    ]
+)
+
+# Of a display's range: how far outside counts as inside, and how finely its border is found.
+_TOLERANCE = 1e-3
+_BISECTIONS = 9
+
+
+def transform(pixels: NDArray[np.floating], matrix: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Multiply every pixel by a matrix.
+
+    Args:
+        pixels: (H, W, 3) float32.
+        matrix: (3, 3), applied from the left.
+
+    Returns:
+        (H, W, 3) float32.
+    """
+    import cv2
+
+    if not pixels.size:
+        return np.asarray(pixels, np.float32)
+    return np.asarray(cv2.transform(pixels, np.asarray(matrix, np.float32)), np.float32)
+
+
+def oklab(linear: NDArray[np.floating], space: Space = "srgb") -> NDArray[np.float32]:
+    """Linear RGB to Oklab. Its hue does not change when light is only scaled.
+
+    Source: B. Ottosson, "A perceptual color space for image processing", 2020.
+
+    Args:
+        linear: (H, W, 3) float32; colours outside the triangle are allowed.
+        space: the primaries of `linear`.
+
+    Returns:
+        (H, W, 3) float32: lightness (white is 1), and two axes whose angle is the hue.
+    """
+    lms = transform(linear, _XYZ_TO_LMS @ to_xyz(PRIMARIES[space]))
+    return transform(np.cbrt(lms), _ROOTS_TO_LAB)
+
+
+def from_oklab(lab: NDArray[np.floating], space: Space = "srgb") -> NDArray[np.float32]:
+    """The inverse of `oklab`.
+
+    Args:
+        lab: (H, W, 3) float32.
+        space: the primaries wanted.
+
+    Returns:
+        (H, W, 3) float32, linear RGB.
+    """
+    roots = transform(lab, np.linalg.inv(_ROOTS_TO_LAB))
+    back = np.linalg.inv(_XYZ_TO_LMS @ to_xyz(PRIMARIES[space]))
+    return transform(roots * roots * roots, back)
+
+
+def keep_hue(
+    toned: NDArray[np.float32], original: NDArray[np.float32], space: Space = "srgb"
+) -> NDArray[np.float32]:
+    """Give a picture the hues of another one; its lightness and chroma stay.
+
+    Curves that act on R, G and B apart turn bright orange into yellow and blue into violet or
+    cyan. This takes such turns back and leaves what the curve does to lightness and saturation.
+
+    Args:
+        toned: (H, W, 3) float32, linear.
+        original: (H, W, 3) float32, linear, on any scale.
+        space: the primaries of both.
+
+    Returns:
+        (H, W, 3) float32, linear in the same primaries; strong colours may leave the triangle.
+    """
+    lab, wanted = oklab(toned, space), oklab(original, space)
+    chroma = np.hypot(lab[..., 1], lab[..., 2])
+    length = np.hypot(wanted[..., 1], wanted[..., 2])
+    # Where the original is grey, a hue means nothing and there is none to be kept.
+    scale = np.where(length > 1e-6, chroma / np.maximum(length, 1e-6), 0)
+    lab[..., 1] = wanted[..., 1] * scale
+    lab[..., 2] = wanted[..., 2] * scale
+    return from_oklab(lab, space)
+
+
+def fit_gamut(linear: NDArray[np.float32], space: Space = "srgb") -> NDArray[np.float32]:
+    """Bring colours that a display cannot show into its range, each at its own hue.
+
+    In Oklab such a colour moves on a straight line towards a grey until it can be shown: bright
+    saturated light becomes paler and somewhat darker instead of turning yellow, cyan or magenta,
+    as it does where each channel is cut at 1. The grey lies between the colour's own lightness
+    and the middle.
+
+    Source: B. Ottosson, "sRGB gamut clipping", 2021, adaptive L0 with alpha = 0.5; the point on
+    the line is found by bisection, which serves any primaries.
+
+    Args:
+        linear: (H, W, 3) float32 display light in the primaries of `space`; 1 is white.
+        space: the display's primaries.
+
+    Returns:
+        (H, W, 3) float32 in [0, 1]; what was inside is unchanged.
+    """
+    out = np.clip(linear, 0, 1)
+    beyond = (np.abs(linear - out) > _TOLERANCE).any(axis=2)
+    if not beyond.any():
+        return out
+    lab = oklab(np.ascontiguousarray(linear[beyond][None]), space)
+    lightness, chroma = lab[..., 0], np.hypot(lab[..., 1], lab[..., 2])
+    offset = np.abs(lightness - 0.5)
+    e = 0.5 + offset + 0.5 * chroma
+    toward = 0.5 * (1 + np.sign(lightness - 0.5) * (e - np.sqrt(np.maximum(e**2 - 2 * offset, 0))))
+    grey = np.zeros_like(lab)
+    grey[..., 0] = np.clip(toward, 0, 1)
+    low, high = np.zeros_like(lightness), np.ones_like(lightness)
+    for _ in range(_BISECTIONS):
+        middle = 0.5 * (low + high)
+        colour = from_oklab(grey + (lab - grey) * middle[..., None], space)
+        inside = ((colour >= -_TOLERANCE) & (colour <= 1 + _TOLERANCE)).all(axis=2)
+        low, high = np.where(inside, middle, low), np.where(inside, high, middle)
+    colour = from_oklab(grey + (lab - grey) * low[..., None], space)
+    out[beyond] = np.clip(colour, 0, 1)[0]
+    return out

@@ -6,17 +6,18 @@ import contextlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from io import BytesIO, StringIO
+from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dfghdr_cli.core.colour import REC709, Chromaticities
-from dfghdr_cli.core.types import Exposure, FloatImage, RadianceImage
+from dfghdr_cli.core.colour import REC709, Chromaticities, conversion, transform
+from dfghdr_cli.core.types import Exposure, FloatImage, Mask, RadianceImage
 from dfghdr_cli.errors import InputError, OutputError
 from dfghdr_cli.io.atomic import atomic_write
+from dfghdr_cli.io.exr import decode_exr
 from dfghdr_cli.io.source import read_head
 
 logger = logging.getLogger(__name__)
@@ -183,37 +184,137 @@ def read_radiance(
 ) -> tuple[FloatImage, dict[str, Any]]:
     """Read a linear picture from .exr or .hdr; the content decides which, not the name.
 
-    EXR: the channels R, G, B of the first part, or Y alone, which is repeated; an alpha channel
-    is left out. HDR: as stored, that is, an EXPOSURE line is reported and not applied. Values are
-    neither scaled nor clipped; files of other programs may hold negative ones.
+    EXR: see `dfghdr_cli.io.exr.decode_exr`; what is not taken as it stands is logged as a
+    warning. HDR: as stored, that is, an EXPOSURE line is reported and not applied. Values are
+    neither scaled nor clipped nor converted; files of other programs may hold negative ones.
 
     Args:
         path: the file.
         allow_nonfinite: return NaN and infinities instead of refusing the file.
 
     Returns:
-        (H, W, 3) float32 linear RGB in the file's own unit, and the header: name to value (.exr)
-        or to text (.hdr).
+        (H, W, 3) float32 linear RGB in the file's own unit and primaries, and the header: name to
+        value (.exr) or to text (.hdr).
 
     Raises:
         InputError: the file is missing, damaged, of another kind, has other channels, or holds
             NaN or infinite values that were not asked for.
     """
-    head = read_head(path)
-    if head.startswith(_EXR_MAGIC):
-        pixels, header = _decode_exr(path)
-    elif head.startswith(b"#?"):
-        pixels, header = _decode_hdr(path)
-    else:
-        raise InputError(
-            f"{path} is neither an OpenEXR nor a Radiance .hdr file; give the linear original."
-        )
+    pixels, header, notes = _decode(path)
+    for note in notes:
+        logger.warning("%s: %s.", path, note)
+    primaries = _primaries(header)
+    if primaries is not None and not np.allclose(primaries, REC709, atol=2e-3):
+        logger.warning("%s: its primaries are not those of Rec. 709; read as they are.", path)
     if not allow_nonfinite and not np.isfinite(pixels).all():
         raise InputError(
             f"{path} holds NaN or infinite values; write it again without them "
             "(half-float files overflow above 65504)."
         )
     return pixels, header
+
+
+@dataclass(frozen=True, slots=True)
+class LinearPicture:
+    """A linear picture of any origin, ready to be shown.
+
+    Attributes:
+        pixels: (H, W, 3) float32, linear Rec. 709 in the file's own unit, finite; colours outside
+            Rec. 709 have negative components.
+        header: name to value (.exr) or to text (.hdr).
+        notes: a sentence, without the file's name, for everything that had to be mended, chosen
+            or converted.
+    """
+
+    pixels: FloatImage
+    header: Mapping[str, Any]
+    notes: tuple[str, ...]
+
+
+def read_linear(path: Path) -> LinearPicture:
+    """Read an .exr or .hdr file of any program and mend what can be mended.
+
+    Beyond `read_radiance`: the primaries that the header names are converted to Rec. 709; NaN
+    takes the mean of its neighbours and infinity the largest finite value.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The picture.
+
+    Raises:
+        InputError: the file is missing, damaged, of another kind, has other channels, names
+            impossible primaries, or holds no finite value at all.
+    """
+    pixels, header, decoded = _decode(path)
+    notes = [*decoded, *_mend(path, pixels)]
+    primaries = _primaries(header)
+    if primaries is not None and not np.allclose(primaries, REC709, atol=2e-3):
+        try:
+            pixels = transform(pixels, conversion(primaries, REC709))
+        except ValueError as error:
+            raise InputError(
+                f"{path} names primaries that are no colours; export it again as Rec. 709."
+            ) from error
+        notes.append("its primaries were converted to those of Rec. 709")
+    return LinearPicture(pixels, header, tuple(notes))
+
+
+def _decode(path: Path) -> tuple[FloatImage, dict[str, Any], list[str]]:
+    head = read_head(path)
+    if head.startswith(_EXR_MAGIC):
+        return decode_exr(path)
+    if head.startswith(b"#?"):
+        return *_decode_hdr(path), []
+    raise InputError(
+        f"{path} is neither an OpenEXR nor a Radiance .hdr file; give the linear original."
+    )
+
+
+def _primaries(header: Mapping[str, Any]) -> Chromaticities | None:
+    """What the header says of the primaries: `chromaticities` (.exr) or PRIMARIES (.hdr)."""
+    stated = header.get("chromaticities", header.get("PRIMARIES"))
+    values = stated.split() if isinstance(stated, str) else stated
+    try:
+        numbers = tuple(float(value) for value in values or ())
+    except (TypeError, ValueError):
+        return None
+    return cast("Chromaticities", numbers) if len(numbers) == 8 else None
+
+
+def _mend(path: Path, pixels: FloatImage) -> list[str]:
+    """Replace what is not finite, in place; say what was found."""
+    import cv2
+
+    notes = []
+    finite = np.isfinite(pixels)
+    if not finite.all():
+        if not finite.any():
+            raise InputError(f"{path} holds no finite value; write it again.")
+        missing: Mask = np.asarray(np.isnan(pixels).any(axis=2))
+        infinite: Mask = ~np.asarray(finite.all(axis=2)) & ~missing
+        largest, least = pixels[finite].max(), pixels[finite].min()
+        np.nan_to_num(pixels, copy=False, nan=0, posinf=largest, neginf=least)
+        if infinite.any():
+            notes.append(f"{_pixels(infinite)} infinite, now {largest:g}")
+        if missing.any():
+            pixels[missing] = 0
+            share = cv2.blur(1 - missing.astype(np.float32), (3, 3))[missing]
+            mean = cv2.blur(pixels, (3, 3))[missing]
+            pixels[missing] = mean / np.maximum(share, 1e-3)[:, None]
+            notes.append(f"{_pixels(missing)} NaN, now the mean of its neighbours")
+    negative: Mask = np.asarray((pixels < 0).any(axis=2))
+    if negative.any():
+        notes.append(
+            f"{_pixels(negative)} negative in a channel, which is shown as far as possible"
+        )
+    return notes
+
+
+def _pixels(mask: Mask) -> str:
+    count = int(np.count_nonzero(mask))
+    return f"{count} pixel was" if count == 1 else f"{count} pixels were"
 
 
 def _checked_pixels(pixels: FloatImage) -> FloatImage:
@@ -299,43 +400,6 @@ def _is_finite_exr(data: bytes) -> bool:
 
     with OpenEXR.File(BytesIO(data)) as file:
         return bool(np.isfinite(file.channels()["RGB"].pixels).all())
-
-
-def _decode_exr(path: Path) -> tuple[FloatImage, dict[str, Any]]:
-    import OpenEXR
-
-    try:
-        # Separate channels: the package cannot join R, G and B of different types.
-        # At a damaged file it prints a warning to stdout, which belongs to results.
-        with (
-            contextlib.redirect_stdout(StringIO()),
-            OpenEXR.File(str(path), separate_channels=True) as file,
-        ):
-            header = dict(file.header())
-            channels = {name: channel.pixels for name, channel in file.channels().items()}
-    except (RuntimeError, ValueError, TypeError, MemoryError) as error:
-        raise InputError(
-            f"{path} is damaged or of an unknown kind of OpenEXR; copy or export it again."
-        ) from error
-    names = ("R", "G", "B") if {"R", "G", "B"} <= channels.keys() else ("Y", "Y", "Y")
-    if names[0] not in channels or {"RY", "BY"} & channels.keys():
-        found = ", ".join(sorted(channels)) or "none"
-        raise InputError(
-            f"{path} has no R, G, B or plain Y channels (found: {found}); export it as RGB."
-        )
-    planes = [channels[name] for name in names]
-    if any(plane.dtype.kind != "f" for plane in planes) or len({p.shape for p in planes}) > 1:
-        raise InputError(
-            f"{path} stores its channels as integers or in different sizes; "
-            "export it as half or float RGB."
-        )
-    alpha = channels.get("A")
-    if alpha is not None and (alpha != 1).any():
-        logger.warning("%s: its alpha channel is not opaque and was left out.", path)
-    primaries = header.get("chromaticities")
-    if primaries is not None and not np.allclose(primaries, REC709, atol=2e-3):
-        logger.warning("%s: its primaries are not those of Rec. 709; read as they are.", path)
-    return np.stack(planes, axis=2).astype(np.float32, copy=False), header
 
 
 def _encode_hdr(

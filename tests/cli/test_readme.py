@@ -70,7 +70,7 @@ def run(place, *command):
 
 
 def test_the_examples_are_found():
-    for command in ("merge", "train", "models"):
+    for command in ("merge", "tonemap", "train", "models"):
         assert any(f"dfghdr {command} " in block for block in SHELL)
     assert len(fenced("python")) == 1
 
@@ -111,7 +111,7 @@ def parameters_of(command):
     return {k: v for k, v in found.items() if k.startswith("--") and k not in common}
 
 
-@pytest.mark.parametrize("command", ["merge", "train", "explore-disentangle"])
+@pytest.mark.parametrize("command", ["merge", "train", "explore-disentangle", "tonemap"])
 def test_each_table_has_the_options_and_defaults_of_its_command(command):
     parameters = parameters_of(get_command(app).commands[command])
     rows = table_below(f"| `dfghdr {command}` | default | |")
@@ -128,7 +128,7 @@ def test_each_table_has_the_options_and_defaults_of_its_command(command):
             assert stated == "", option
         elif parameter.default is not None:
             assert stated == str(parameter.default), option
-    if command != "train":
+    if command in ("merge", "explore-disentangle"):
         assert table["--model"][1] == f"`{DEFAULT_MODEL}`"
 
 

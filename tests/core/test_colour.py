@@ -10,6 +10,10 @@ from dfghdr_cli.core.colour import (
     REC2020,
     conversion,
     convert_radiance,
+    fit_gamut,
+    from_oklab,
+    keep_hue,
+    oklab,
     srgb_decode,
     srgb_encode,
     to_xyz,
@@ -104,3 +108,73 @@ def test_colours_that_no_light_has_are_black():
     pixels, _ = convert_radiance(np.float32([[[0, 0.001, 0.0], [0, 0, 0]]]), matrix, REC709)
     assert (pixels >= 0).all()
     assert (pixels < 0.002).all()
+
+
+LAMPS = {
+    "red": (1, 0.05, 0.02),
+    "orange": (1, 0.35, 0.02),
+    "yellow": (1, 0.9, 0.05),
+    "green": (0.05, 1, 0.1),
+    "cyan": (0.05, 1, 1),
+    "blue": (0.02, 0.08, 1),
+    "magenta": (1, 0.05, 0.9),
+}
+
+
+def hue(linear):
+    """Of Oklab [degrees], (H, W)."""
+    lab = oklab(np.asarray(linear, np.float32))
+    return np.degrees(np.arctan2(lab[..., 2], lab[..., 1]))
+
+
+def test_oklab_has_the_published_values():
+    # B. Ottosson, 2020: the table of XYZ and Oklab pairs, its first row being white.
+    white = oklab(np.ones((1, 1, 3), np.float32))[0, 0]
+    np.testing.assert_allclose(white, [1, 0, 0], atol=1e-3)
+    red = oklab(np.array([[[1, 0, 0]]], np.float32))[0, 0]
+    np.testing.assert_allclose(red, [0.6280, 0.2249, 0.1258], atol=1e-3)
+
+
+@pytest.mark.parametrize("space", ["srgb", "p3"])
+def test_oklab_there_and_back(space):
+    colours = np.random.default_rng(0).uniform(-0.2, 4, (5, 7, 3)).astype(np.float32)
+    np.testing.assert_allclose(from_oklab(oklab(colours, space), space), colours, atol=1e-4)
+
+
+def test_scaling_light_keeps_its_hue():
+    lamp = np.array([[LAMPS["blue"]]], np.float32)
+    np.testing.assert_allclose(hue(lamp * 1000), hue(lamp), atol=0.01)
+
+
+@pytest.mark.parametrize("space", ["srgb", "p3"])
+def test_what_a_display_can_show_is_left_alone(space):
+    colours = np.random.default_rng(1).random((6, 5, 3)).astype(np.float32)
+    np.testing.assert_array_equal(fit_gamut(colours, space), colours)
+
+
+@pytest.mark.parametrize("name", LAMPS)
+def test_bright_colours_fade_at_their_hue(name):
+    lamp = np.array([[LAMPS[name]]], np.float32)
+    gains = np.array([1.5, 3, 8, 30], np.float32)[None, :, None]
+    shown = fit_gamut(lamp * gains)
+    assert shown.min() >= 0
+    assert shown.max() <= 1
+    # Hue means nothing in what has become white.
+    chroma = np.hypot(*np.moveaxis(oklab(shown)[..., 1:], 2, 0))
+    turned = np.abs((hue(shown) - hue(lamp) + 180) % 360 - 180)
+    assert (turned[chroma > 0.02] < 1).all()
+    lightness = oklab(shown)[0, :, 0]
+    assert (np.diff(lightness) >= -1e-3).all()
+    # The cut of each channel, which it replaces, turns most of them.
+    if name in ("orange", "blue"):
+        assert np.abs(hue(np.clip(lamp * 8, 0, 1)) - hue(lamp)).max() > 10
+
+
+def test_keep_hue_takes_hues_from_one_picture_and_the_rest_from_the_other():
+    original = np.array([[LAMPS["orange"], LAMPS["blue"], (0.5, 0.5, 0.5)]], np.float32) * 20
+    toned = original / (1 + original)
+    assert np.abs(hue(toned) - hue(original))[0, :2].min() > 5
+    kept = keep_hue(toned, original)
+    np.testing.assert_allclose(hue(kept)[0, :2], hue(original)[0, :2], atol=0.1)
+    np.testing.assert_allclose(oklab(kept)[..., 0], oklab(toned)[..., 0], atol=1e-4)
+    np.testing.assert_allclose(kept[0, 2], toned[0, 2], atol=1e-4)

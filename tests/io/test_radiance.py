@@ -276,7 +276,7 @@ def bad_files(folder):
         (folder / name).write_bytes(content)
     exr(folder / "depth.exr", {"Z": plane})
     exr(folder / "integers.exr", {n: plane.astype("u4") for n in "RGB"})
-    exr(folder / "chroma.exr", {n: plane for n in ("Y", "RY", "BY")})
+    exr(folder / "chroma.exr", {n: plane for n in ("RY", "BY")})
     return [path for path in folder.iterdir() if path.stem != "good"] + [folder / "missing.exr"]
 
 

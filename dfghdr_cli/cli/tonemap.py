@@ -1,0 +1,155 @@
+"""`dfghdr tonemap`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from dfghdr_cli.cli import console, options
+
+OperatorName = Literal[
+    "fusion",
+    "mu-law",
+    "gamma",
+    "reinhard",
+    "reinhard-local",
+    "drago",
+    "mantiuk",
+    "durand",
+    "hable",
+    "aces",
+    "agx",
+    "khronos-neutral",
+]
+
+
+def _exposure(text: str) -> float | None:
+    if text == "auto":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter("--exposure takes auto or a number of stops.") from None
+
+
+def _parameters(given: list[str]) -> dict[str, float]:
+    parameters = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        try:
+            if not equals:
+                raise ValueError
+            parameters[name.strip()] = float(value)
+        except ValueError:
+            raise typer.BadParameter(
+                f"--param takes NAME=NUMBER, such as --param lift=2, not {text}."
+            ) from None
+    return parameters
+
+
+def tonemap(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILES...",
+            help="Linear pictures, .exr or .hdr, of any program.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE|FOLDER",
+            help="The result, or a folder for any number of them.",
+            show_default=False,
+        ),
+    ] = None,
+    operator: Annotated[
+        OperatorName, typer.Option("--operator", help="How to bring the range down.")
+    ] = "fusion",
+    exposure: Annotated[
+        str,
+        typer.Option(
+            "--exposure",
+            metavar="auto|EV",
+            help="What to brighten the picture by first, in stops.",
+        ),
+    ] = "auto",
+    white: Annotated[
+        float | None,
+        typer.Option("--white", metavar="X", help="The value after exposure that becomes white."),
+    ] = None,
+    saturation: Annotated[
+        float, typer.Option("--saturation", metavar="X", help="1 keeps colours, 0 removes them.")
+    ] = 1.0,
+    param: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--param", metavar="NAME=X", help="A parameter of the operator; may be repeated."
+        ),
+    ] = None,
+    format: Annotated[
+        Literal["jpg", "png", "tiff"] | None,
+        typer.Option("--format", help="Of the result, where its name does not say so."),
+    ] = None,
+    space: Annotated[
+        Literal["srgb", "p3"],
+        typer.Option("--space", help="The colours of the result: sRGB or Display P3."),
+    ] = "srgb",
+    sheet: Annotated[
+        Path | None,
+        typer.Option("--sheet", help="Show all operators side by side in this file."),
+    ] = None,
+    json: options.Json = False,
+    overwrite: options.Overwrite = False,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Leave out results that exist already.")
+    ] = False,
+) -> None:
+    """Make pictures for a display of linear HDR images.
+
+    Prints the paths of what it wrote.
+    """
+    if output is None and sheet is None:
+        raise typer.BadParameter("say where to: --output, --sheet or both.")
+    if sheet is not None and len(files) > 1:
+        raise typer.BadParameter("--sheet shows one picture: give one file.")
+    if overwrite and skip_existing:
+        raise typer.BadParameter("--overwrite and --skip-existing exclude each other.")
+    stops, parameters = _exposure(exposure), _parameters(param or [])
+
+    from dfghdr_cli.core.tonemap import ToneSettings, checked_settings
+    from dfghdr_cli.pipeline.tonemap import TonemapRequest, tonemap_files
+
+    settings = ToneSettings(operator, stops, white, saturation, parameters)
+    try:
+        checked_settings(settings)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    request = TonemapRequest(
+        files,
+        output,
+        settings,
+        format=format,
+        space=space,
+        sheet=sheet,
+        overwrite=overwrite,
+        skip_existing=skip_existing,
+    )
+    with console.progress() as on_progress:
+        report = tonemap_files(request, on_progress)
+    for warning in report.warnings:
+        console.print_warning(warning)
+    if json:
+        typer.echo(report.to_json())
+    else:
+        for path in report.outputs:
+            typer.echo(path)
+    for _, error in report.failures:
+        console.print_error(str(error))
+    if report.failures:
+        raise typer.Exit(1 if report.files or report.skipped else report.failures[0][1].exit_code)

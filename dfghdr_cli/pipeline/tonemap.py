@@ -1,0 +1,271 @@
+"""From linear files to pictures for a display."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dfghdr_cli.core.colour import Space
+from dfghdr_cli.core.tonemap import OPERATORS, ToneMapped, ToneSettings, checked_settings, tone_map
+from dfghdr_cli.core.types import FloatImage
+from dfghdr_cli.errors import DfghdrError, InputError, OutputError
+from dfghdr_cli.io.atomic import ensure_writable
+from dfghdr_cli.io.display import DisplayFormat, display_format, write_display
+from dfghdr_cli.io.radiance import LinearPicture, read_linear
+
+OnProgress = Callable[[int, int, str], None]
+
+_TILE = 480
+"""Width of a picture on a sheet [pixels]."""
+_COLUMNS = 3
+_GAP = 8
+_LABEL = 26
+_SUFFIXES: Mapping[str, str] = {"ultrahdr": ".jpg", "tiff": ".tif"}
+"""What a format's files end in, where that is not the format's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class TonemapRequest:
+    """Which files to tone-map, how, and where to.
+
+    Attributes:
+        paths: .exr or .hdr files of any program.
+        output: a file for one path, an existing folder for any number, or None for a sheet alone.
+        settings: how to tone-map.
+        format: of the results; None goes by the name, and is "jpg" in a folder.
+        space: the primaries of the results.
+        sheet: a file for all operators side by side, of one path, or None.
+        overwrite: whether existing files may be replaced.
+        skip_existing: leave out results that exist already.
+    """
+
+    paths: Sequence[Path]
+    output: Path | None
+    settings: ToneSettings = field(default_factory=ToneSettings)
+    format: DisplayFormat | None = None
+    space: Space = "srgb"
+    sheet: Path | None = None
+    overwrite: bool = False
+    skip_existing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TonemapReport:
+    """What was done, as `--json` prints it.
+
+    Attributes:
+        outputs: the files written, in the order of the paths, the sheet last.
+        files: of each path that was read: what it became, and how.
+        skipped: the results that existed already.
+        failures: path and error of each that could not be used, if there were several paths.
+        warnings: sentences for the user.
+    """
+
+    outputs: tuple[Path, ...]
+    files: tuple[dict[str, Any], ...]
+    skipped: tuple[Path, ...]
+    failures: tuple[tuple[Path, DfghdrError], ...]
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> str:
+        """One JSON object on one line."""
+        return json.dumps(
+            {
+                "outputs": [str(path) for path in self.outputs],
+                "files": self.files,
+                "skipped": [str(path) for path in self.skipped],
+                "failed": [{"file": str(p), "error": str(error)} for p, error in self.failures],
+                "warnings": self.warnings,
+            }
+        )
+
+
+def tonemap_files(request: TonemapRequest, on_progress: OnProgress | None = None) -> TonemapReport:
+    """Tone-map files; see `TonemapRequest`.
+
+    Of several paths, one that cannot be used does not keep the others from being done.
+
+    Args:
+        request: what to do.
+        on_progress: called as (done, total, what).
+
+    Raises:
+        OutputExistsError: a result is there already; checked before any work.
+        OutputError: a result cannot be written; names and folders are checked before any work.
+        InputError: the only path cannot be used, or two paths would become one file.
+        ValueError: settings out of range, no output at all, or a sheet of several paths.
+    """
+    checked_settings(request.settings)
+    if request.output is None and request.sheet is None:
+        raise ValueError("neither an output nor a sheet is wanted")
+    if request.sheet is not None and len(request.paths) != 1:
+        raise ValueError("a sheet shows one picture")
+    results = _results(request)
+    for result in [*results, request.sheet]:
+        if result is not None and not (request.skip_existing and result.is_file()):
+            display_format(result, request.format if result is not request.sheet else None)
+            ensure_writable(result, request.overwrite)
+    outputs: list[Path] = []
+    files: list[dict[str, Any]] = []
+    skipped: list[Path] = []
+    failures: list[tuple[Path, DfghdrError]] = []
+    warnings: list[str] = []
+    for number, (path, result) in enumerate(zip(request.paths, results, strict=True)):
+        if on_progress:
+            on_progress(number, len(request.paths), path.name)
+        wanted = [result, request.sheet]
+        if request.skip_existing:
+            skipped += [p for p in wanted if p is not None and p.is_file()]
+            wanted = [None if p is None or p.is_file() else p for p in wanted]
+        if wanted == [None, None]:
+            continue
+        try:
+            entry, written, notes = _tonemap_file(path, wanted[0], wanted[1], request)
+        except (InputError, OutputError) as error:
+            if len(request.paths) == 1:
+                raise
+            failures.append((path, error))
+            continue
+        outputs += written
+        files.append(entry)
+        warnings += [f"{path}: {note}." for note in notes]
+    return TonemapReport(
+        tuple(outputs), tuple(files), tuple(skipped), tuple(failures), tuple(warnings)
+    )
+
+
+def _results(request: TonemapRequest) -> list[Path | None]:
+    output = request.output
+    if output is None:
+        return [None] * len(request.paths)
+    if not output.is_dir():
+        if len(request.paths) > 1:
+            raise OutputError(
+                f"{output} is not a folder, which {len(request.paths)} pictures need; "
+                "create one, or give one picture only."
+            )
+        return [output]
+    suffix = _SUFFIXES.get(request.format or "jpg", f".{request.format or 'jpg'}")
+    results: list[Path | None] = []
+    origin: dict[Path, Path] = {}
+    for path in request.paths:
+        result = output / f"{path.stem}{suffix}"
+        if result in origin:
+            raise InputError(
+                f"{origin[result]} and {path} would both become {result}; "
+                "give them in two calls, with two folders."
+            )
+        origin[result] = path
+        results.append(result)
+    return results
+
+
+def _tonemap_file(
+    path: Path, result: Path | None, sheet: Path | None, request: TonemapRequest
+) -> tuple[dict[str, Any], list[Path], list[str]]:
+    started = time.perf_counter()
+    picture = read_linear(path)
+    notes = list(picture.notes)
+    if not (picture.pixels > 0).any():
+        notes.append("it has no light and becomes black")
+    read = time.perf_counter()
+    height, width = picture.pixels.shape[:2]
+    entry: dict[str, Any] = {"input": str(path), "size": [width, height], "space": request.space}
+    written: list[Path] = []
+    if result is not None:
+        toned = tone_map(picture.pixels, _settings_for(picture, request.settings), request.space)
+        entry |= {
+            "output": str(result),
+            "format": display_format(result, request.format),
+            "operator": request.settings.operator,
+            "parameters": checked_settings(request.settings)[1],
+            "exposure": round(toned.exposure, 4),
+            "white": request.settings.white,
+            "saturation": request.settings.saturation,
+        }
+        _write(result, toned, picture, request)
+        written.append(result)
+    if sheet is not None:
+        write_display(sheet, contact_sheet(picture, request.settings), overwrite=request.overwrite)
+        entry["sheet"] = str(sheet)
+        written.append(sheet)
+    entry["notes"] = notes
+    entry["seconds"] = {
+        "read": round(read - started, 3),
+        "tonemap": round(time.perf_counter() - read, 3),
+    }
+    return entry, written, notes
+
+
+def _write(
+    result: Path, toned: ToneMapped, picture: LinearPicture, request: TonemapRequest
+) -> None:
+    write_display(
+        result,
+        toned.pixels,
+        format=request.format,
+        space=request.space,
+        overwrite=request.overwrite,
+    )
+
+
+def _settings_for(picture: LinearPicture, settings: ToneSettings) -> ToneSettings:
+    """Eq. (10) divides by the peak, which the header of a merged picture names."""
+    peak = picture.header.get("dfghdr:peak")
+    if settings.operator != "mu-law" or settings.white is not None or peak is None:
+        return settings
+    exposure = settings.exposure or 0.0
+    return replace(settings, exposure=exposure, white=float(peak) * 2.0**exposure)
+
+
+def contact_sheet(picture: LinearPicture, settings: ToneSettings) -> FloatImage:
+    """All operators side by side, each with its name below.
+
+    Args:
+        picture: reduced to 480 pixels a piece.
+        settings: exposure and saturation hold for all operators, white for those that take one,
+            and the parameters for the operator they were given for.
+
+    Returns:
+        (H, W, 3) float32 in [0, 1], encoded with the sRGB curve in the primaries of sRGB.
+    """
+    import cv2
+
+    pixels = picture.pixels
+    height, width = pixels.shape[:2]
+    scale = min(1.0, _TILE / width, 2 * _TILE / height)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = pixels if scale == 1 else cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    small = np.ascontiguousarray(small, np.float32)
+    column, row = max(size[0], 160) + _GAP, size[1] + _LABEL
+    rows = -(-len(OPERATORS) // _COLUMNS)
+    sheet = np.ones((rows * row + _GAP, _COLUMNS * column + _GAP, 3), np.float32)
+    for number, (name, operator) in enumerate(OPERATORS.items()):
+        chosen = replace(
+            settings,
+            operator=name,
+            white=settings.white if operator.takes_white else None,
+            parameters=settings.parameters if name == settings.operator else {},
+        )
+        tile = tone_map(small, _settings_for(picture, chosen)).pixels
+        y, x = number // _COLUMNS * row + _GAP, number % _COLUMNS * column + _GAP
+        sheet[y : y + size[1], x : x + size[0]] = tile
+        label = _label(name, column - _GAP)
+        sheet[y + size[1] : y + size[1] + len(label), x : x + label.shape[1]] = label[..., None]
+    return sheet
+
+
+def _label(name: str, width: int) -> NDArray[np.float32]:
+    """Dark letters on white, (18, `width`)."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    image = Image.new("L", (width, _LABEL - _GAP), 255)
+    ImageDraw.Draw(image).text((2, 1), name, fill=40, font=ImageFont.load_default(14))
+    return np.asarray(image, np.float32) / np.float32(255)

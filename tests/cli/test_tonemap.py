@@ -1,0 +1,216 @@
+"""`dfghdr tonemap`: results, options, exit codes, clean stdout, and nothing left behind."""
+
+import json
+from typing import get_args
+
+import numpy as np
+import OpenEXR
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from dfghdr_cli.cli.app import app
+from dfghdr_cli.cli.tonemap import OperatorName
+from dfghdr_cli.core.tonemap import DEFAULT_OPERATOR, OPERATORS, ToneSettings, mu_law, tone_map
+from dfghdr_cli.core.types import RadianceImage
+from dfghdr_cli.io.radiance import write_radiance
+
+
+@pytest.fixture
+def pixels():
+    y, x = np.mgrid[0:40, 0:56] / 8.0
+    stops = np.sin(x)[..., None] * np.cos(y)[..., None] * 3 + np.array([0.0, 0.5, -0.5])
+    return np.exp2(stops).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch, pixels):
+    """A folder of its own with three pictures."""
+    monkeypatch.chdir(tmp_path)
+    write_radiance(tmp_path / "a.exr", RadianceImage(pixels, 8.0), exr_type="float")
+    write_radiance(tmp_path / "b.hdr", RadianceImage(pixels[:, ::-1], 8.0))
+    write_radiance(tmp_path / "c.exr", RadianceImage(pixels[::-1], 8.0))
+    return tmp_path
+
+
+def tonemap(*arguments, code=0):
+    result = CliRunner().invoke(app, ["tonemap", *map(str, arguments)])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def codes(path):
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def files(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_operators_are_those_of_the_core():
+    assert set(get_args(OperatorName)) == set(OPERATORS)
+    assert get_args(OperatorName)[0] == DEFAULT_OPERATOR == next(iter(OPERATORS))
+
+
+def test_one_picture(place, pixels):
+    result = tonemap("a.exr", "-o", "a.tif")
+    assert result.stdout == "a.tif\n"
+    assert result.stderr == ""
+    expected = tone_map(pixels, ToneSettings()).pixels
+    np.testing.assert_allclose(codes("a.tif") / 255, expected, atol=1 / 200)
+
+
+def test_options_reach_the_operator(place, pixels):
+    options = ("--operator", "drago", "--exposure", "1.5", "--white", "6", "--saturation", "0.5")
+    tonemap("a.exr", "-o", "a.png", *options, "--param", "bias=0.7", "--space", "p3")
+    settings = ToneSettings("drago", 1.5, 6.0, 0.5, {"bias": 0.7})
+    expected = tone_map(pixels, settings, "p3").pixels
+    np.testing.assert_allclose(codes("a.png") / 255, expected, atol=1 / 200)
+    with Image.open("a.png") as image:
+        assert b"P3" in image.info["icc_profile"].replace(b"\0", b"")
+
+
+def test_mu_law_divides_by_the_peak_of_a_merge(pixels):
+    tonemap("a.exr", "-o", "a.png", "--operator", "mu-law")
+    np.testing.assert_allclose(
+        codes("a.png") / 255, np.clip(mu_law(pixels / 8), 0, 1), atol=1 / 200
+    )
+
+
+def test_several_pictures_into_a_folder(place):
+    (place / "out").mkdir()
+    result = tonemap("a.exr", "b.hdr", "c.exr", "-o", "out", "--operator", "agx")
+    assert result.stdout.split() == ["out/a.jpg", "out/b.jpg", "out/c.jpg"]
+    assert files(place / "out") == ["a.jpg", "b.jpg", "c.jpg"]
+    mirrored = codes("out/a.jpg").astype(int) - codes("out/b.jpg")[:, ::-1]
+    assert np.abs(mirrored).mean() < 3
+    tonemap("a.exr", "-o", "out", "--format", "tiff")
+    assert "a.tif" in files(place / "out")
+
+
+def test_a_sheet_shows_every_operator(place):
+    result = tonemap("a.exr", "--sheet", "sheet.png")
+    assert result.stdout == "sheet.png\n"
+    sheet = codes("sheet.png")
+    columns, rows = 3, -(-len(OPERATORS) // 3)
+    assert sheet.shape[0] == rows * (40 + 26) + 8
+    assert sheet.shape[1] == columns * (160 + 8) + 8
+    for number in range(len(OPERATORS)):
+        y, x = number // columns * 66 + 8, number % columns * 168 + 8
+        assert sheet[y : y + 40, x : x + 56].std() > 10
+        letters = sheet[y + 40 : y + 58, x : x + 160]
+        assert letters.min() < 100 < 250 < letters.max()
+    tonemap("a.exr", "-o", "a.jpg", "--sheet", "both.jpg")
+    assert {"a.jpg", "both.jpg"} <= set(files(place))
+
+
+def test_json(place):
+    result = tonemap("a.exr", "-o", "a.jpg", "--json", "--param", "lift=2")
+    report = json.loads(result.stdout)
+    (entry,) = report["files"]
+    assert report["outputs"] == ["a.jpg"]
+    assert report["failed"] == report["skipped"] == report["warnings"] == []
+    assert entry["input"] == "a.exr"
+    assert entry["size"] == [56, 40]
+    assert entry["operator"] == DEFAULT_OPERATOR
+    assert entry["parameters"]["lift"] == 2
+    assert entry["exposure"] == pytest.approx(-2.5, abs=1.5)
+
+
+def test_what_was_mended_is_reported(place, pixels):
+    pixels[3, 4] = np.nan
+    pixels[5, 6, 0] = -0.5
+    with OpenEXR.File({}, {"RGB": pixels}) as file:
+        file.write("odd.exr")
+    result = tonemap("odd.exr", "-o", "odd.png")
+    assert "odd.exr: 1 pixel was NaN" in result.stderr
+    assert "odd.exr: 1 pixel was negative" in result.stderr
+    assert result.stdout == "odd.png\n"
+
+
+def test_existing_results(place):
+    (place / "a.jpg").write_bytes(b"mine")
+    result = tonemap("a.exr", "-o", "a.jpg", code=3)
+    assert "--overwrite" in result.stderr
+    assert (place / "a.jpg").read_bytes() == b"mine"
+    (place / "out").mkdir()
+    (place / "out" / "c.jpg").write_bytes(b"mine")
+    tonemap("a.exr", "c.exr", "-o", "out", code=3)
+    assert files(place / "out") == ["c.jpg"]
+    report = json.loads(tonemap("a.exr", "c.exr", "-o", "out", "--skip-existing", "--json").stdout)
+    assert report["skipped"] == ["out/c.jpg"]
+    assert report["outputs"] == ["out/a.jpg"]
+    assert (place / "out" / "c.jpg").read_bytes() == b"mine"
+    tonemap("a.exr", "c.exr", "-o", "out", "--overwrite")
+    assert codes("out/c.jpg").shape == (40, 56, 3)
+
+
+def bad_files(folder):
+    whole = (folder / "a.exr").read_bytes()
+    (folder / "cut.exr").write_bytes(whole[: len(whole) // 2])
+    (folder / "empty.exr").write_bytes(b"")
+    (folder / "text.hdr").write_bytes(b"no picture")
+    with OpenEXR.File({}, {"Z": np.ones((4, 4), "f4")}) as file:
+        file.write(str(folder / "depth.exr"))
+    nan = np.full((4, 4, 3), np.nan, "f4")
+    with OpenEXR.File({}, {"RGB": nan}) as file:
+        file.write(str(folder / "nan.exr"))
+    return ["cut.exr", "empty.exr", "text.hdr", "depth.exr", "nan.exr", "missing.exr"]
+
+
+def test_a_bad_picture_is_named_in_one_sentence(place):
+    bad = bad_files(place)
+    before = files(place)
+    for name in bad:
+        result = tonemap(name, "-o", "out.jpg", code=4)
+        assert result.stdout == ""
+        assert f"error: {name} " in result.stderr
+        assert "Traceback" not in result.stderr
+        assert len([line for line in result.stderr.splitlines() if "error" in line]) == 1
+    assert files(place) == before
+
+
+def test_one_bad_picture_does_not_stop_the_others(place):
+    (place / "out").mkdir()
+    bad_files(place)
+    result = tonemap("a.exr", "cut.exr", "c.exr", "-o", "out", code=1)
+    assert result.stdout.split() == ["out/a.jpg", "out/c.jpg"]
+    assert "error: cut.exr " in result.stderr
+    assert files(place / "out") == ["a.jpg", "c.jpg"]
+    tonemap("cut.exr", "empty.exr", "-o", "out", code=4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["a.exr"], 2, "--sheet"),
+        (["a.exr", "c.exr", "--sheet", "s.jpg"], 2, "one"),
+        (["a.exr", "-o", "a.jpg", "--exposure", "bright"], 2, "auto"),
+        (["a.exr", "-o", "a.jpg", "--operator", "ansel"], 2, "reinhard"),
+        (["a.exr", "-o", "a.jpg", "--param", "lift"], 2, "NAME"),
+        (["a.exr", "-o", "a.jpg", "--param", "mu=3"], 2, "lift"),
+        (["a.exr", "-o", "a.jpg", "--operator", "aces", "--white", "3"], 2, "white"),
+        (["a.exr", "-o", "a.jpg", "--saturation", "nan"], 2, "saturation"),
+        (["a.exr", "-o", "a.jpg", "--overwrite", "--skip-existing"], 2, "exclude"),
+        (["a.exr", "c.exr", "-o", "a.jpg"], 7, "folder"),
+        (["a.exr", "-o", "none/a.jpg"], 7, "none"),
+        (["a.exr", "-o", "a.gif"], 7, ".jpg"),
+        (["a.exr", "-o", "a.png", "--format", "jpg"], 7, "a.jpg"),
+        (["a.exr", "--sheet", "a.exr"], 7, ".jpg"),
+    ],
+)
+def test_wrong_use(place, arguments, code, words):
+    before = files(place)
+    result = tonemap(*arguments, code=code)
+    assert words in " ".join(result.stderr.replace("│", " ").split())
+    assert result.stdout == ""
+    assert files(place) == before
+
+
+def test_two_pictures_of_one_name_are_refused(place):
+    (place / "a.hdr").write_bytes((place / "b.hdr").read_bytes())
+    (place / "out").mkdir()
+    result = tonemap("a.exr", "a.hdr", "-o", "out", code=4)
+    assert "would both become" in result.stderr
+    assert files(place / "out") == []
