@@ -25,6 +25,7 @@ def merge(
         list[Path],
         typer.Argument(
             metavar="FILES...",
+            readable=False,  # that is checked, and said, by the reader
             help="2 to 9 photographs of one scene, in any order, or one folder that holds them.",
             show_default=False,
         ),

@@ -28,6 +28,7 @@ _MOST_STOPS = 24.0
 _SAME_EXPOSURE = 0.01  # [stops]
 _PLAINLY_DIFFERENT = 0.5  # [stops], between what is recorded and what the pixels show
 _SAME_COLORS = 0.01
+_NEXT_TO_NOTHING = 0.001  # share of the pixels
 _SAMPLED_PIXELS = 100_000
 _REMEDY = "give the exposures with --ev, --times or --ev-step"
 _PREVIEW = ".preview.jpg"
@@ -87,6 +88,12 @@ def read_bracket(
     samples = [_sample(frame) for frame in frames]
     if asked is not None:
         _check_brightness(frames, samples)
+    if max(map(usable_share, samples)) < _NEXT_TO_NOTHING:
+        logger.warning(
+            "%s show next to nothing between black and white; "
+            "the result is of little use, and shorter or longer exposures would help.",
+            _names(frames),
+        )
     if frames[-1].exposure.stops - frames[0].exposure.stops < _SAME_EXPOSURE:
         logger.warning(
             "%s are exposed alike: their mean has less noise, but no more range than each.",

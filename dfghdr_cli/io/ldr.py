@@ -298,6 +298,8 @@ def _decode_tiff(path: Path) -> _Decoded:
     import tifffile
     from tifffile import PHOTOMETRIC, TiffPage
 
+    # What it says of damaged files is said here in one sentence.
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     with tifffile.TiffFile(path) as file:
         page = file.pages[0]
         assert isinstance(page, TiffPage)
