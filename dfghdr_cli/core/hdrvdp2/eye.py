@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.fft import fftfreq, irfft2, rfft2, rfftfreq
+from torch.fft import fft, fftfreq, ifft, irfft, rfft, rfftfreq
 
 from dfghdr_cli.core.hdrvdp2.tables import CSF, CSF_LUMINANCE
 
@@ -80,10 +80,13 @@ def filtered(image: Tensor, response: Tensor, surround: float) -> Tensor:
     Returns:
         (B, H, W) float64.
     """
-    batch, height, width = image.shape
-    padded = image.new_full((batch, 2 * height, 2 * width), surround)
-    padded[:, :height, :width] = image
-    return irfft2(rfft2(padded) * response, s=padded.shape[-2:])[:, :height, :width]
+    height, width = image.shape[-2:]
+    # Relative to the surround what lies outside is zero: rows of it need no transform.
+    rows = rfft(image - surround, 2 * width)
+    spectrum = fft(rows, 2 * height, dim=-2) * response
+    inside = ifft(spectrum, dim=-2)[:, :height]
+    constant = surround * response[..., :1, :1]
+    return irfft(inside, 2 * width)[:, :, :width] + constant
 
 
 @dataclass(frozen=True, slots=True)
