@@ -8,6 +8,7 @@ from typing import Annotated, Literal, get_args
 import typer
 
 from dfghdr_cli.cli import console, options
+from dfghdr_cli.cli.tonemap import OperatorName
 
 
 def _reference(text: str) -> int | str | Path:
@@ -35,7 +36,7 @@ def merge(
         typer.Option(
             "--output",
             "-o",
-            help="The result, ending in .exr or .hdr; may be given several times.",
+            help="The result, .exr or .hdr, or a picture such as .jpg or .avif; may be repeated.",
             show_default=False,
         ),
     ],
@@ -116,8 +117,16 @@ def merge(
     ] = "zip",
     preview: Annotated[
         bool,
-        typer.Option("--preview/--no-preview", help="Write a mu-law preview beside the result."),
+        typer.Option("--preview/--no-preview", help="Write a preview beside an .exr or .hdr."),
     ] = True,
+    preview_operator: Annotated[
+        OperatorName,
+        typer.Option("--preview-operator", help="How to bring down the range of the preview."),
+    ] = "mu-law",
+    format: Annotated[
+        Literal["jpg", "ultrahdr", "avif", "jxl", "tiff", "png"] | None,
+        typer.Option("--format", help="Of pictures, where the name does not say so: ultrahdr."),
+    ] = None,
     ghost_map: Annotated[
         Path | None,
         typer.Option(
@@ -183,6 +192,8 @@ def merge(
         exr_type=exr_type,
         exr_compression=compression,
         preview=preview,
+        preview_operator=preview_operator,
+        format=format,
         ghost_map=ghost_map,
         overwrite=overwrite,
         skip_existing=skip_existing,

@@ -56,6 +56,8 @@ _BY_SUFFIX: dict[str, DisplayFormat] = {
     ".avif": "avif",
     ".jxl": "jxl",
 }
+DISPLAY_SUFFIXES = tuple(_BY_SUFFIX)
+"""What the names of pictures for screens end in."""
 _SUFFIXES: dict[DisplayFormat, Sequence[str]] = {
     name: tuple(suffix for suffix, other in _BY_SUFFIX.items() if other == name)
     for name in get_args(DisplayFormat)
@@ -67,6 +69,11 @@ _AVIF_SPEED = 8
 _JXL_EFFORT = 4
 _PNG_LEVEL = 3  # on 16 bits, 6 takes twice as long and saves 1 %
 _SEGMENT_LIMIT = 65535 - 2 - 6  # bytes, without the length and "Exif\0\0"
+
+
+def is_display_name(path: Path) -> bool:
+    """Whether a name ends like a picture for screens."""
+    return path.suffix.lower() in _BY_SUFFIX
 
 
 def display_format(path: Path, format: DisplayFormat | None = None) -> DisplayFormat:
@@ -83,7 +90,7 @@ def display_format(path: Path, format: DisplayFormat | None = None) -> DisplayFo
     found = _BY_SUFFIX.get(suffix)
     if format is None:
         if found is None:
-            known = ", ".join(_BY_SUFFIX)
+            known = ", ".join(DISPLAY_SUFFIXES)
             raise OutputError(f"{path} names no display format; end it in one of {known}.")
         return found
     if suffix not in _SUFFIXES[format]:

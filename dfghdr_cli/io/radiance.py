@@ -73,7 +73,7 @@ _DWAA_SURE = 16384.0
 # Radiance readers fill a buffer of 128 bytes a header line.
 _HDR_LINE_LIMIT = 120
 _EXR_MAGIC = b"\x76\x2f\x31\x01"
-_SUFFIXES = (".exr", ".hdr")
+RADIANCE_SUFFIXES = (".exr", ".hdr")
 
 
 def exposure_attributes(exposure: Exposure) -> dict[str, str | float]:
@@ -95,7 +95,7 @@ def exposure_attributes(exposure: Exposure) -> dict[str, str | float]:
 
 def is_radiance_name(path: Path) -> bool:
     """Whether a name ends in .exr or .hdr."""
-    return path.suffix.lower() in _SUFFIXES
+    return path.suffix.lower() in RADIANCE_SUFFIXES
 
 
 def ensure_radiance_name(path: Path) -> None:

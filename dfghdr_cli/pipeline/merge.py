@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,20 +27,28 @@ from dfghdr_cli.core.ghostmap import frame_colors, ghost_map
 from dfghdr_cli.core.jpeg import restore_bracket
 from dfghdr_cli.core.response import Kind as ResponseKind
 from dfghdr_cli.core.response import Response, choose_response
-from dfghdr_cli.core.tonemap import mu_law
+from dfghdr_cli.core.tonemap import DEFAULT_OPERATOR, ToneMapped, ToneSettings, tone_map
 from dfghdr_cli.core.types import Bracket, FloatImage, MergeResult, RadianceImage
 from dfghdr_cli.engine import AlignedBracket, MergeConfig, OnProgress, choose_device, merge_bracket
 from dfghdr_cli.errors import ModelError, OutputError
 from dfghdr_cli.io.atomic import atomic_write_all, ensure_different, ensure_writable
 from dfghdr_cli.io.bracket import Reference, find_frames, read_bracket
-from dfghdr_cli.io.display import encode_display
+from dfghdr_cli.io.display import (
+    DISPLAY_SUFFIXES,
+    HDR_FORMATS,
+    DisplayFormat,
+    display_format,
+    encode_display,
+    is_display_name,
+)
 from dfghdr_cli.io.metadata import Metadata, exr_attributes, read_metadata
 from dfghdr_cli.io.radiance import (
+    RADIANCE_SUFFIXES,
     ExrCompression,
     ExrType,
     encode_radiance,
-    ensure_radiance_name,
     exposure_attributes,
+    is_radiance_name,
 )
 from dfghdr_cli.io.response import encode_response, read_response
 from dfghdr_cli.modelstore import DEFAULT_MODEL, Model, load_model
@@ -100,7 +109,8 @@ class MergeRequest:
 
     Attributes:
         paths: 2 to 9 photographs, in any order, or one folder that holds them.
-        outputs: the results, .exr or .hdr.
+        outputs: the results, .exr or .hdr, or pictures for screens, tone-mapped by the default
+            operator.
         stops: exposures [stops] in the order of `paths`; overrides what the files say.
         times: exposure times [s] likewise.
         ev_step: equal steps [stops] likewise, `paths` from dark to bright.
@@ -111,7 +121,9 @@ class MergeRequest:
         output_space: the primaries of the result.
         exr_type: "half" or "float".
         exr_compression: of an .exr.
-        preview: whether to write a mu-law preview beside the first result.
+        format: of the pictures for screens; None goes by their names.
+        preview: whether to write a preview beside the first .exr or .hdr.
+        preview_operator: what tone-maps the preview, a key of `core.tonemap.OPERATORS`.
         ghost_map: where to show which frame was used where (.png), or None.
         overwrite: whether existing files may be replaced.
         skip_existing: whether existing files are kept, and only the missing ones written.
@@ -129,15 +141,18 @@ class MergeRequest:
     output_space: RadianceSpace = "rec709"
     exr_type: ExrType = "half"
     exr_compression: ExrCompression = field(default_factory=ExrCompression)
+    format: DisplayFormat | None = None
     preview: bool = True
+    preview_operator: str = "mu-law"
     ghost_map: Path | None = None
     overwrite: bool = False
     skip_existing: bool = False
 
     @property
     def preview_path(self) -> Path | None:
-        """out.exr's preview is out.preview.jpg."""
-        return self.outputs[0].with_suffix(".preview.jpg") if self.preview else None
+        """out.exr's preview is out.preview.jpg; pictures for screens need none."""
+        linear = [path for path in self.outputs if is_radiance_name(path)]
+        return linear[0].with_suffix(".preview.jpg") if self.preview and linear else None
 
     @property
     def results(self) -> tuple[Path, ...]:
@@ -191,7 +206,7 @@ def missing_results(request: MergeRequest) -> tuple[Path, ...]:
         OutputError: if one cannot be written, names no format, or would replace a photograph.
     """
     for path in request.outputs:
-        ensure_radiance_name(path)
+        _check_name(path, request.format)
     if request.ghost_map is not None and request.ghost_map.suffix.lower() != ".png":
         raise OutputError(f"{request.ghost_map} must be a PNG file; end it in .png.")
     ensure_different(request.results)
@@ -207,6 +222,15 @@ def missing_results(request: MergeRequest) -> tuple[Path, ...]:
         ensure_writable(path, request.overwrite)
         missing.append(path)
     return tuple(missing)
+
+
+def _check_name(path: Path, format: DisplayFormat | None) -> None:
+    if is_radiance_name(path):
+        return
+    if not is_display_name(path):
+        known = ", ".join((*RADIANCE_SUFFIXES, *DISPLAY_SUFFIXES))
+        raise OutputError(f"{path} names no format; end it in one of {known}.")
+    display_format(path, format)
 
 
 def merge_files(
@@ -279,11 +303,39 @@ def merge_files(
     with watch.stage("write"), atomic_write_all(missing, request.overwrite) as files:
         metadata = read_metadata(bracket.frames[bracket.reference].path)
         header = _header(values, bracket) | exr_attributes(metadata)
+        pictures = _Pictures(result.radiance)
         for path, file in zip(missing, files, strict=True):
-            file.write(_encoded(path, request, bracket, response, result, header, metadata))
+            data = _encoded(path, request, bracket, response, result, pictures, header, metadata)
+            file.write(data)
+    values["tone_mapped"] = pictures.exposures
     values["kept"] = [str(path) for path in request.results if path not in missing]
     values["seconds"] = watch.seconds
     return MergeReport(request.results, values, tuple(warnings))
+
+
+class _Pictures:
+    """The merge tone-mapped for screens, by each operator once."""
+
+    def __init__(self, radiance: RadianceImage) -> None:
+        self._radiance = radiance
+        self._done: dict[str, ToneMapped] = {}
+        self.exposures: dict[str, float] = {}
+        """By operator, what the picture was brightened by [stops]."""
+
+    @cached_property
+    def linear(self) -> FloatImage:
+        """(H, W, 3) linear Rec. 709."""
+        return _shown(self._radiance)
+
+    def toned(self, operator: str) -> ToneMapped:
+        """By the operator of that name; mu-law is eq. (10) of radiance / peak."""
+        if operator not in self._done:
+            settings = ToneSettings(operator)
+            if operator == "mu-law":
+                settings = ToneSettings(operator, exposure=0.0, white=self._radiance.peak)
+            self._done[operator] = tone_map(self.linear, settings)
+            self.exposures[operator] = round(self._done[operator].exposure, 4)
+        return self._done[operator]
 
 
 def _encoded(
@@ -292,6 +344,7 @@ def _encoded(
     bracket: Bracket,
     response: Response,
     result: MergeResult,
+    pictures: _Pictures,
     header: dict[str, str | float],
     metadata: Metadata,
 ) -> bytes:
@@ -303,14 +356,22 @@ def _encoded(
         picture = ghost_map(result.weights, bracket.reference, result.clipped)
         return encode_display(path, picture, bits=8)
     if path == request.preview_path:
-        picture = mu_law(_shown(result.radiance) / result.radiance.peak)
+        picture = pictures.toned(request.preview_operator).pixels
         return encode_display(path, picture, metadata=metadata)
-    return encode_radiance(
-        path,
-        result.radiance,
-        exr_type=request.exr_type,
-        compression=request.exr_compression,
-        attributes=header,
+    if is_radiance_name(path):
+        return encode_radiance(
+            path,
+            result.radiance,
+            exr_type=request.exr_type,
+            compression=request.exr_compression,
+            attributes=header,
+        )
+    toned = pictures.toned(DEFAULT_OPERATOR)
+    radiance = None
+    if display_format(path, request.format) in HDR_FORMATS:
+        radiance = pictures.linear * np.float32(2.0**toned.exposure)
+    return encode_display(
+        path, toned.pixels, radiance=radiance, format=request.format, metadata=metadata
     )
 
 

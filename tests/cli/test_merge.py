@@ -20,6 +20,8 @@ from typer.testing import CliRunner
 from dfghdr_cli import __version__, engine, modelstore
 from dfghdr_cli.cli.app import app
 from dfghdr_cli.core.colour import ACESCG, ADOBE_RGB, REC709, REC2020, conversion, to_xyz
+from dfghdr_cli.core.hdr import SDR_WHITE, pq_decode
+from dfghdr_cli.core.tonemap import DEFAULT_OPERATOR
 from dfghdr_cli.io.radiance import read_radiance
 from dfghdr_cli.modelstore import DEFAULT_MODEL, WEIGHTS, install_model, load_model
 from dfghdr_cli.nets.registry import build
@@ -426,7 +428,9 @@ def test_existing_results_are_kept_unless_told_otherwise(place):
         (["dark.tif", "nowhere.tif", "-o", "out.exr", "--ev", "0,1"], 4, "nowhere.tif"),
         ([*NAMES, "-o", "out.exr", *EV, "-m", "nothing"], 5, "nothing"),
         ([*NAMES, "-o", "out.exr", *EV, "--device", "cuda:77"], 6, "cuda:77"),
-        ([*NAMES, "-o", "out.png", *EV], 7, "out.png"),
+        ([*NAMES, "-o", "out.gif", *EV], 7, "out.gif"),
+        ([*NAMES, "-o", "out.png", *EV, "--format", "avif"], 7, "out.avif"),
+        ([*NAMES, "-o", "out.exr", *EV, "--preview-operator", "best"], 2, "--preview-operator"),
         ([*NAMES, "-o", "out.exr", "-o", "out.txt", *EV], 7, "out.txt"),
         ([*NAMES, "-o", "out.exr", "-o", "./out.exr", *EV], 7, "two results"),
         ([*NAMES, "-o", "out.exr", "-o", "missing/out.hdr", *EV], 7, "missing"),
@@ -443,7 +447,7 @@ def test_existing_results_are_kept_unless_told_otherwise(place):
             *(5, "leave out --ghost-map"),
         ),
         ([*NAMES, "-o", "missing/out.exr", *EV], 7, "missing"),
-        ([*NAMES, "-o", ".", *EV], 7, "end it in .exr or .hdr"),
+        ([*NAMES, "-o", ".", *EV], 7, "end it in one of .exr, .hdr, .jpg"),
     ],
 )
 def test_exit_codes(arguments, code, word, place):
@@ -638,3 +642,46 @@ def test_stopped_while_it_writes(number, after, place):
     if number == signal.SIGINT:
         assert process.returncode == 130
         assert files(place) == sorted(NAMES)
+
+
+PICTURES = ("out.jpg", "out.png", "out.tif", "out.avif", "out.jxl")
+
+
+def test_pictures_beside_the_linear_result(truth, place):
+    options = [word for name in PICTURES for word in ("-o", name)]
+    done = merge(*NAMES, "-o", "out.exr", *options, *EV, "--json")
+    report = json.loads(done.stdout)
+    assert report["outputs"] == ["out.exr", *PICTURES, "out.preview.jpg"]
+    assert set(report["tone_mapped"]) == {DEFAULT_OPERATOR, "mu-law"}
+    linear, _ = read_radiance(place / "out.exr")
+    for name in PICTURES[:3]:
+        codes = tifffile.imread(name) if name == "out.tif" else cv2.imread(name, -1)[..., ::-1]
+        assert codes.shape == truth.shape
+        order = [np.argsort(values.mean(axis=2).ravel()) for values in (codes, linear)]
+        ranks = np.empty_like(order)
+        for rank, places in zip(ranks, order, strict=True):
+            rank[places] = np.arange(len(places))
+        assert np.corrcoef(*ranks)[0, 1] > 0.8  # what is brighter is shown brighter, mostly
+    # HDR pictures hold the radiance itself, times one factor, which is the exposure.
+    gain = 2.0 ** report["tone_mapped"][DEFAULT_OPERATOR]
+    shown = pq_decode(imagecodecs.avif_decode(Path("out.avif").read_bytes()) / 1023) / SDR_WHITE
+    assert np.median((shown @ conversion(REC2020, REC709).T) / (linear * gain)) == pytest.approx(
+        1, abs=0.05
+    )
+
+
+def test_a_picture_alone_has_no_preview(place):
+    done = merge(*NAMES, "-o", "out.jpg", *EV, "--format", "ultrahdr")
+    assert done.stdout == "out.jpg\n"
+    assert files(place) == sorted([*NAMES, "out.jpg"])
+    assert imagecodecs.ultrahdr_check((place / "out.jpg").read_bytes())
+    merge("dark.tif", "middle.tif", "-o", "plain.jpg", "--ev", "0,2")
+    assert not imagecodecs.ultrahdr_check((place / "plain.jpg").read_bytes())
+
+
+def test_the_preview_is_that_of_dfghdr_tonemap(place):
+    merge(*NAMES, "-o", "a.exr", "--exr-type", "float", *EV, "--preview-operator", "reinhard")
+    command = ["tonemap", "a.exr", "-o", "b.jpg", "--operator", "reinhard"]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    with Image.open("a.preview.jpg") as preview, Image.open("b.jpg") as other:
+        np.testing.assert_array_equal(np.asarray(preview), np.asarray(other))
