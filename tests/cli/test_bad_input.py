@@ -348,8 +348,8 @@ def test_no_permission(what, monkeypatch):
     ("output", "code", "words"),
     [
         ("nowhere/out.exr", 7, ["nowhere does not exist"]),
-        ("out.png", 7, ["end it in .exr or .hdr"]),
-        ("out", 7, ["end it in .exr or .hdr"]),
+        ("out.gif", 7, ["end it in one of .exr, .hdr"]),
+        ("out", 7, ["end it in one of .exr, .hdr"]),
         ("folder.exr", 7, ["folder.exr is a folder"]),
         ("there.exr", 3, ["there.exr exists already", "--overwrite"]),
         ("/dev/null/out.exr", 7, ["/dev/null"]),
