@@ -37,7 +37,7 @@ def clean_logging():
         logger.setLevel(level)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_scene():
     """A function that writes a scene with truth exactly as Kalantari's data set has them."""
 

@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from dfghdr_cli import __version__
-from dfghdr_cli.cli import console, explore, merge, models, tonemap, train
+from dfghdr_cli.cli import console, evaluate, explore, merge, models, tonemap, train
 from dfghdr_cli.errors import DfghdrError
 
 EXIT_INTERNAL = 1
@@ -115,5 +115,6 @@ def main() -> None:
 app.command("merge")(merge.merge)
 app.command("tonemap")(tonemap.tonemap)
 app.command("train")(train.train)
+app.command("eval")(evaluate.evaluate)
 app.command("explore-disentangle")(explore.explore_disentangle)
 app.add_typer(models.app, name="models")

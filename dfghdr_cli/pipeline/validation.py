@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
+from dfghdr_cli.core.metrics import psnr, psnr_mu
 from dfghdr_cli.core.radiance import decode
 from dfghdr_cli.core.tonemap import mu_law
 from dfghdr_cli.core.types import FloatImage
@@ -21,7 +22,6 @@ from dfghdr_cli.nets.candidates import Candidates
 from dfghdr_cli.nets.dfgmerge import Decision, compose
 from dfghdr_cli.nets.registry import Network
 from dfghdr_cli.training.loop import Validation
-from dfghdr_cli.training.losses import psnr_mu
 from dfghdr_cli.training.objectives import decode_frames, disentangle_cases, restore
 from dfghdr_cli.training.synth import Sample, to_candidates
 
@@ -57,8 +57,7 @@ def validate_decoding(batches: Sequence[dict[str, Tensor]], pictures: Path) -> V
                 images, targets, reference = disentangle_cases(network, batch)
                 _, decoded, others = decode_frames(network, images, reference)
                 decoded, targets = decoded.clamp(0.0, 1.0), targets[:, others]
-                squared = (decoded - targets).square().mean((2, 3, 4))
-                values += (-10.0 * torch.log10(squared + 1e-12)).flatten().tolist()
+                values += _each(psnr, decoded.flatten(0, 1), targets.flatten(0, 1))
                 rows.append([images[0, reference], decoded[0, 0], targets[0, 0]])
         _write_picture(pictures / f"disentangle-{step:06d}.png", rows)
         return float(np.mean(values))
@@ -80,7 +79,7 @@ def validate_on_samples(batches: Sequence[dict[str, Tensor]], pictures: Path) ->
             for batch in batches:
                 candidates = to_candidates(batch)
                 radiance, _ = restore(network, candidates)
-                values += psnr_mu(radiance, batch["truth"]).tolist()
+                values += _each(psnr_mu, radiance, batch["truth"])
                 rows.append(_merge_row(candidates, radiance, batch["truth"]))
         _write_picture(pictures / f"merge-{step:06d}.png", rows)
         return float(np.mean(values))
@@ -117,12 +116,18 @@ def validate_on_scenes(folder: Path, device: torch.device, pictures: Path) -> Va
                 out = run_tiled(network, candidates)
                 if isinstance(out, Decision):
                     out = compose(candidates, out).radiance
-                values.append(float(psnr_mu(out, truth)))
+                values += _each(psnr_mu, out, truth)
                 rows.append(_merge_row(candidates, out, truth))
         _write_picture(pictures / f"merge-{step:06d}.png", rows)
         return float(np.mean(values))
 
     return validate
+
+
+def _each(metric: Callable[..., float], results: Tensor, truths: Tensor) -> list[float]:
+    """A metric of every sample of two batches (B, ...)."""
+    pairs = zip(results.cpu().numpy(), truths.cpu().numpy(), strict=True)
+    return [metric(result, truth) for result, truth in pairs]
 
 
 def _merge_row(candidates: Candidates, radiance: Tensor, truth: Tensor) -> list[Tensor]:

@@ -47,9 +47,3 @@ def merge_loss(estimate: Tensor, truth: Tensor, config: MergeLossConfig) -> Tens
         loss = loss + config.squared * squared.mean()
         loss = loss + config.logarithm * torch.log10(squared + 1e-5).mean()
     return loss
-
-
-def psnr_mu(estimate: Tensor, truth: Tensor) -> Tensor:
-    """PSNR after the mu-law of each sample [dB]: (B,), both images clipped to [0, 1]."""
-    error = mu_law(estimate.clamp(0.0, 1.0)) - mu_law(truth.clamp(0.0, 1.0))
-    return -10.0 * torch.log10(error.square().mean((1, 2, 3)) + 1e-12)

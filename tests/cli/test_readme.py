@@ -34,8 +34,8 @@ SHELL = [block for block in fenced("sh") if re.search(r"^ *dfghdr ", block, re.M
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """A folder with all that the examples name: photographs, models, HDR images, weights."""
+def place(tmp_path_factory, make_scene):
+    """A folder with all that the examples name: photographs, scenes, HDR images, weights."""
     folder = tmp_path_factory.mktemp("readme")
     (folder / "demo").mkdir()
     for path in (ROOT / "demo").glob("*.jpg"):
@@ -48,6 +48,7 @@ def place(tmp_path_factory):
     noise = np.random.default_rng(0).random((16, 24, 3), np.float32)
     smooth = cv2.resize(noise, (384, 256), interpolation=cv2.INTER_LINEAR)
     write_radiance(folder / "panoramas" / "sky.exr", RadianceImage(smooth, 1.0))
+    make_scene(folder / "scenes" / "one")
     shutil.copytree(ROOT / "tests" / "fixtures" / "published-width8", folder / "published")
     install_model(build("dfgmerge", SMALL), DEFAULT_MODEL, folder / "models")
     return folder
@@ -70,7 +71,7 @@ def run(place, *command):
 
 
 def test_the_examples_are_found():
-    for command in ("merge", "tonemap", "train", "models"):
+    for command in ("merge", "tonemap", "train", "eval", "models"):
         assert any(f"dfghdr {command} " in block for block in SHELL)
     assert len(fenced("python")) == 1
 
@@ -111,7 +112,7 @@ def parameters_of(command):
     return {k: v for k, v in found.items() if k.startswith("--") and k not in common}
 
 
-@pytest.mark.parametrize("command", ["merge", "train", "explore-disentangle", "tonemap"])
+@pytest.mark.parametrize("command", ["merge", "train", "explore-disentangle", "tonemap", "eval"])
 def test_each_table_has_the_options_and_defaults_of_its_command(command):
     parameters = parameters_of(get_command(app).commands[command])
     rows = table_below(f"| `dfghdr {command}` | default | |")

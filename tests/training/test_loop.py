@@ -9,16 +9,17 @@ import signal
 from collections import namedtuple
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import default_collate
 
+from dfghdr_cli.core.metrics import psnr_mu
 from dfghdr_cli.errors import ModelError
 from dfghdr_cli.training.checkpoint import save_checkpoint
 from dfghdr_cli.training.config import TrainConfig, learning_rate
 from dfghdr_cli.training.guard import DivergedError
 from dfghdr_cli.training.loop import moving_average, train
-from dfghdr_cli.training.losses import psnr_mu
 from dfghdr_cli.training.objectives import restore
 from dfghdr_cli.training.synth import to_candidates
 
@@ -88,7 +89,8 @@ def quality(network, batches):
     """Mean PSNR-mu [dB]."""
     with torch.no_grad():
         pairs = [(restore(network, to_candidates(batch))[0], batch["truth"]) for batch in batches]
-    return float(torch.cat([psnr_mu(*pair) for pair in pairs]).mean())
+    samples = [sample for pair in pairs for sample in zip(*pair, strict=True)]
+    return float(np.mean([psnr_mu(result.numpy(), truth.numpy()) for result, truth in samples]))
 
 
 @pytest.mark.parametrize("architecture", ["dfgmerge", "dfgnet"])

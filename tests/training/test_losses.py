@@ -11,7 +11,6 @@ from dfghdr_cli.training.losses import (
     PAPER_MERGE_LOSS,
     MergeLossConfig,
     merge_loss,
-    psnr_mu,
 )
 from dfghdr_cli.training.objectives import MergeObjective
 from dfghdr_cli.training.synth import to_candidates
@@ -47,13 +46,6 @@ def test_the_gradient_is_finite_at_the_truth_and_at_black():
     estimate = flat(0.0, 0.7).clone().requires_grad_()
     merge_loss(estimate, flat(0.0, 0.7), MergeLossConfig()).backward()
     assert torch.isfinite(estimate.grad).all()
-
-
-def test_psnr_is_one_a_sample_and_of_clipped_pictures():
-    values = psnr_mu(flat(0.5, 3.0, -1.0), flat(0.1, 1.0, 0.0))
-    assert values.shape == (3,)
-    assert float(values[0]) == pytest.approx(-20 * math.log10(toned(0.5) - toned(0.1)), rel=1e-5)
-    assert (values[1:] > 100).all()
 
 
 def test_the_merge_before_its_correction_is_judged_too(network, samples):

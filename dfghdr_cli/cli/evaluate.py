@@ -1,0 +1,271 @@
+"""`dfghdr eval`."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from dfghdr_cli.cli import console, options
+
+if TYPE_CHECKING:
+    from dfghdr_cli.pipeline.evaluate import Evaluation
+
+
+class Method(StrEnum):
+    """What --method takes; Typer repeats enumerations only."""
+
+    CLASSIC = "classic"
+    OPENCV_DEBEVEC = "opencv-debevec"
+    OPENCV_ROBERTSON = "opencv-robertson"
+    REFERENCE = "reference"
+
+
+def evaluate(
+    scenes: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="SCENES...",
+            help="Folders of scenes with truth, at any depth.",
+            show_default=False,
+        ),
+    ],
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="NAME|FOLDER",
+            help="A model to score; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    method: Annotated[
+        list[Method] | None,
+        typer.Option(
+            "--method",
+            help="A method without a model to score; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    predictions: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--predictions",
+            metavar="FOLDER",
+            help="Another program's pictures, SCENE.exr or SCENE.hdr; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    protocol: Annotated[
+        Literal["default", "paper"],
+        typer.Option(
+            "--protocol",
+            help="Read all bits at full size, or 8 bits resized to 1440x960 as the paper's script.",
+        ),
+    ] = "default",
+    fit_scale: Annotated[
+        bool,
+        typer.Option("--fit-scale", help="Multiply each picture by one fitted factor first."),
+    ] = False,
+    paper: Annotated[
+        bool,
+        typer.Option("--paper", help="Also print the figures that the paper published."),
+    ] = False,
+    markdown: Annotated[
+        bool,
+        typer.Option("--markdown", help="Print the table as Markdown, as on a model's card."),
+    ] = False,
+    json: Annotated[
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Write every figure as JSON."),
+    ] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option("--csv", metavar="FILE", help="Write a line for each method and scene."),
+    ] = None,
+    device: options.Device = "auto",
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Score merges against scenes with truth.
+
+    Prints a table, methods by metrics: the mean over the scenes, and below it the worst of them.
+    Without --model, --method and --predictions it scores the default model, classic and reference.
+    """
+    from dfghdr_cli.errors import DfghdrError
+    from dfghdr_cli.io.atomic import ensure_different, ensure_writable
+    from dfghdr_cli.modelstore import DEFAULT_MODEL
+    from dfghdr_cli.pipeline.evaluate import PROTOCOLS, build_methods, write_texts
+    from dfghdr_cli.pipeline.evaluate import evaluate as run
+
+    outputs = [path for path in (json, csv) if path is not None]
+    ensure_different(outputs)
+    for path in outputs:
+        ensure_writable(path, overwrite)
+    if not (model or method or predictions):
+        model, method = [DEFAULT_MODEL], [Method.CLASSIC, Method.REFERENCE]
+    names = [each.value for each in method or ()]
+    methods = build_methods(
+        model or (),
+        names,  # pyright: ignore[reportArgumentType]
+        predictions or (),
+        device,
+    )
+    with console.progress() as on_progress:
+        evaluation = run(
+            scenes,
+            methods,
+            protocol=PROTOCOLS[protocol],
+            fit_scale=fit_scale,
+            on_progress=on_progress,
+        )
+    texts = [(json, evaluation.to_json()), (csv, evaluation.to_csv())]
+    write_texts([(path, text) for path, text in texts if path is not None], overwrite)
+    if markdown:
+        typer.echo(_markdown(evaluation))
+    else:
+        _print_figures(evaluation)
+    _print_notes(evaluation)
+    if paper:
+        _print_published()
+    if evaluation.excluded:
+        names = ", ".join(excluded.scene for excluded in evaluation.excluded)
+        total = len(evaluation.scenes) + len(evaluation.excluded)
+        raise DfghdrError(
+            f"{len(evaluation.excluded)} of {total} scenes count for no method ({names}): "
+            "see the warnings above and mend or remove them."
+        )
+
+
+Cells = list[str]
+
+
+def _figures(evaluation: Evaluation) -> tuple[Cells, list[tuple[Cells, Cells]], list[set[int]]]:
+    """Headings; each method's cells, mean and worst; and which columns of a mean are best."""
+    from dfghdr_cli.core.metrics import METRICS
+
+    names = [method.name for method in evaluation.methods]
+    shown = [m for m in METRICS if any(evaluation.mean(n, m.key) is not None for n in names)]
+    headings = ["method", *(metric.label for metric in shown), "s", "MiB", "worst scene"]
+    rows = []
+    for name in names:
+        worst = {metric.key: evaluation.worst(name, metric.key) for metric in shown}
+        scene = evaluation.worst(name, "psnr_mu")
+        mean = [metric.text(evaluation.mean(name, metric.key)) for metric in shown]
+        bad = [
+            metric.text(None if (pair := worst[metric.key]) is None else pair[1])
+            for metric in shown
+        ]
+        seconds, memory = (evaluation.mean(name, key) for key in ("seconds", "peak_memory_mib"))
+        slowest, largest = (evaluation.worst(name, key) for key in ("seconds", "peak_memory_mib"))
+        mean += [_number(seconds, 1), _number(memory, 0), ""]
+        bad += [_number(slowest and slowest[1], 1), _number(largest and largest[1], 0)]
+        rows.append(([name, *mean], ["", *bad, scene[0] if scene else ""]))
+    best: list[set[int]] = [set() for _ in names]
+    for column, metric in enumerate(shown, start=1):
+        values = [evaluation.mean(name, metric.key) for name in names]
+        sign = 1.0 if metric.higher_is_better else -1.0
+        top = max((sign * v for v in values if v is not None), default=None)
+        for marks, value in zip(best, values, strict=True):
+            if len(names) > 1 and value is not None and sign * value == top:
+                marks.add(column)
+    return headings, rows, best
+
+
+def _number(value: float | None, decimals: int) -> str:
+    return "–" if value is None else f"{value:.{decimals}f}"
+
+
+def _print_figures(evaluation: Evaluation) -> None:
+    """The table on stdout: drawn on a terminal, else tab-separated with a column mean/worst."""
+    headings, rows, best = _figures(evaluation)
+    if not sys.stdout.isatty():
+        typer.echo("\t".join([headings[0], "of scenes", *headings[1:]]))
+        for mean, worst in rows:
+            typer.echo("\t".join([mean[0], "mean", *mean[1:]]))
+            typer.echo("\t".join([mean[0], "worst", *worst[1:]]))
+        return
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for index, heading in enumerate(headings):
+        edge = index in (0, len(headings) - 1)
+        table.add_column(heading, justify="left" if edge else "right", overflow="fold")
+    for (mean, worst), marks in zip(rows, best, strict=True):
+        table.add_row(*(Text(c, "bold" if i in marks else "") for i, c in enumerate(mean)))
+        table.add_row(*(Text(cell, "dim") for cell in worst))
+    Console().print(table)
+
+
+def _markdown(evaluation: Evaluation) -> str:
+    """A table for a card: means, best in bold, and the worst scene's PSNR-mu."""
+    headings, rows, best = _figures(evaluation)
+    columns = len(headings) - 3
+    heads = [heading.replace("μ", "mu") for heading in headings[:columns]]
+    heads[0] = ""
+    lines = [[*heads, "worst scene"], ["---"] * (columns + 1)]
+    for (mean, worst), marks in zip(rows, best, strict=True):
+        cells = [f"**{cell}**" if i in marks else cell for i, cell in enumerate(mean[:columns])]
+        lines.append([*cells, worst[1]])
+    table = [f"| {' | '.join(line)} |" for line in lines]
+    table[1] = "|" + "---|" * (columns + 1)
+    return "\n".join(table)
+
+
+def _print_notes(evaluation: Evaluation) -> None:
+    """What the figures mean, on stderr."""
+    count = len(evaluation.scenes)
+    text = f"{count} scene{'s' if count > 1 else ''}; {evaluation.protocol.text}; gamma 2.2"
+    text += "; each picture's scale fitted." if evaluation.fit_scale else "; no scale fitted."
+    console.print_status(text)
+    estimated = sum(facts.moving_from == "estimated" for facts in evaluation.scenes)
+    if estimated:
+        console.print_status(
+            f"What moves was estimated in {estimated} of {count} scenes (no motion.png there)."
+        )
+    names = [method.name for method in evaluation.methods]
+    means = {name: evaluation.mean(name, "psnr_mu") or 0.0 for name in names}
+    best = max(names, key=lambda name: means[name])
+    for difference in evaluation.differences():
+        pair = (difference.first, difference.second)
+        if difference.metric != "psnr_mu" or best not in pair:
+            continue
+        sign = 1.0 if difference.first == best else -1.0
+        ends = sorted(sign * end for end in difference.interval)
+        console.print_status(
+            f"PSNR-mu, {best} over {pair[difference.first == best]}: "
+            f"{sign * difference.mean:+.2f} dB, 95 % within {ends[0]:+.2f} to {ends[1]:+.2f}"
+        )
+
+
+def _print_published() -> None:
+    """The paper's own table, apart from anything measured."""
+    from dfghdr_cli.pipeline.evaluate import PUBLISHED, PUBLISHED_SOURCE
+
+    headings = ["published", "PSNR-μ", "PSNR-l", "HDR-VDP-2"]
+    rows = [
+        [row.method, *(_number(v, 2) for v in (row.psnr_mu, row.psnr_l, row.hdr_vdp2))]
+        for row in PUBLISHED
+    ]
+    typer.echo("")
+    if sys.stdout.isatty():
+        from rich.box import SIMPLE_HEAD
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, style="dim")
+        for index, heading in enumerate(headings):
+            table.add_column(heading, justify="right" if index else "left")
+        for row in rows:
+            table.add_row(*row)
+        Console().print(table)
+    else:
+        for row in (headings, *rows):
+            typer.echo("\t".join(row))
+    typer.echo(f"Published: {PUBLISHED_SOURCE}.")

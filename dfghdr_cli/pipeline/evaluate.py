@@ -1,0 +1,631 @@
+"""Methods compared on scenes with truth."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+
+from dfghdr_cli import __version__
+from dfghdr_cli.core.align import warp
+from dfghdr_cli.core.baselines import OpencvMerge, opencv_merge
+from dfghdr_cli.core.metrics import METRICS, Measured, bootstrap_interval, measure
+from dfghdr_cli.core.motion import moving_pixels
+from dfghdr_cli.core.radiance import decode
+from dfghdr_cli.core.types import Bracket, FloatImage, Frame, Mask
+from dfghdr_cli.engine import MergeConfig, align_bracket, merge_bracket
+from dfghdr_cli.errors import InputError
+from dfghdr_cli.io.atomic import atomic_write_all
+from dfghdr_cli.io.radiance import read_radiance
+from dfghdr_cli.io.scenes import Scene, find_scenes, read_scene
+from dfghdr_cli.pipeline.merge import Merger, load_merger
+
+log = logging.getLogger(__name__)
+
+OnProgress = Callable[[int, int, str], None]
+MethodName = Literal["classic", "opencv-debevec", "opencv-robertson", "reference"]
+Row = dict[str, float | None]
+"""What one method achieved on one scene: `METRICS`, `COSTS` and the fitted `scale`."""
+
+COSTS = ("seconds", "peak_memory_mib")
+"""Of making the picture out of decoded frames, without reading and scoring; None for files."""
+BEYOND_WHITE = 1.01
+"""A truth that often reaches further has another scale than the darkest frame's white."""
+PREDICTION_SUFFIXES = (".exr", ".hdr")
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """How the files of a scene are read.
+
+    Attributes:
+        name: as `--protocol` takes it.
+        eight_bits: whether the frames are cut to 8 bits.
+        size: (width, height) to which frames and truth are resized, bilinearly; None leaves them.
+        text: one line on it.
+    """
+
+    name: str
+    eight_bits: bool
+    size: tuple[int, int] | None
+    text: str
+
+    def applied(self, scene: Scene) -> Scene:
+        """The scene as this protocol reads it."""
+        if not self.eight_bits and self.size is None:
+            return scene
+        frames = tuple(self._frame(frame) for frame in scene.bracket.frames)
+        bracket = Bracket(frames, scene.bracket.reference)
+        truth, motion = scene.truth, scene.motion
+        if self.size is not None:
+            truth = np.asarray(cv2.resize(truth, self.size, interpolation=cv2.INTER_LINEAR))
+            if motion is not None:
+                mask = motion.astype(np.uint8)
+                motion = cv2.resize(mask, self.size, interpolation=cv2.INTER_NEAREST) > 0
+        return replace(scene, bracket=bracket, truth=truth, motion=motion)
+
+    def _frame(self, frame: Frame) -> Frame:
+        pixels = frame.pixels
+        if self.eight_bits:
+            pixels = np.rint(frame.encoded() * 255).astype(np.uint8)
+        if self.size is not None:
+            pixels = cv2.resize(pixels, self.size, interpolation=cv2.INTER_LINEAR)
+        return replace(frame, pixels=pixels)
+
+
+PROTOCOLS = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol("default", False, None, "all bits, full size, no border cut off"),
+        Protocol("paper", True, (1440, 960), "frames cut to 8 bits, all resized to 1440x960"),
+    )
+}
+"""What `--protocol` takes. "paper" is what the authors' published test script does; both read
+gamma 2.2, subtract the smallest exposure and give the truth and 1.0 the white of the darkest
+frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """Something that makes a picture of a scene.
+
+    Attributes:
+        name: its name in tables.
+        kind: "model", "predictions" or the name of a method without a model.
+        run: scene to (H, W, 3) linear, 1.0 = the white of the darkest frame; raises InputError
+            where it has no picture for a scene.
+    """
+
+    name: str
+    kind: str
+    run: Callable[[Scene], FloatImage]
+
+    @property
+    def computes(self) -> bool:
+        """Whether the picture is computed here, so that its cost can be told."""
+        return self.kind != "predictions"
+
+
+def build_methods(
+    models: Sequence[str] = (),
+    methods: Sequence[MethodName] = (),
+    predictions: Sequence[Path] = (),
+    device: str = "auto",
+) -> list[Method]:
+    """Load what is to be compared, in the order given: models, methods, folders.
+
+    Args:
+        models: names or folders.
+        methods: methods without a model.
+        predictions: folders of pictures, one a scene.
+        device: where the models compute.
+
+    Returns:
+        Methods with distinct names: the model's or folder's own, or what was given where two
+        would have the same.
+
+    Raises:
+        ModelError: a model cannot be loaded.
+        DeviceError: the device is not there.
+        InputError: a folder of predictions does not exist, or one thing is named twice.
+    """
+    found: list[tuple[str, Method]] = []
+    for model in models:
+        merger = load_merger("dfgnet", model, device)
+        found.append((model, Method(merger.name, "model", _merging(merger))))
+    for name in methods:
+        found.append((name, Method(name, name, _without_model(name, device))))
+    for folder in predictions:
+        if not folder.is_dir():
+            raise InputError(f"{folder} is not a folder; give one with a picture for each scene.")
+        name = folder.resolve().name
+        found.append((str(folder), Method(name, "predictions", _predicted(folder))))
+    twice = [given for given, count in Counter(given for given, _ in found).items() if count > 1]
+    if twice:
+        raise InputError(f"{twice[0]} is given twice; name each thing once.")
+    names = Counter(method.name for _, method in found)
+    return [
+        method if names[method.name] == 1 else replace(method, name=given)
+        for given, method in found
+    ]
+
+
+def _merging(merger: Merger) -> Callable[[Scene], FloatImage]:
+    network = merger.model.network if merger.model else None
+
+    def run(scene: Scene) -> FloatImage:
+        bracket = scene.bracket
+        linears = [decode(frame.encoded()) for frame in bracket.frames]
+        result, _ = merge_bracket(
+            network, merger.name, bracket, linears, MergeConfig(), merger.device
+        )
+        return result.radiance.pixels / np.float32(result.radiance.peak)
+
+    return run
+
+
+def _without_model(name: MethodName, device: str) -> Callable[[Scene], FloatImage]:
+    if name == "classic":
+        return _merging(load_merger("classic", None, device))
+    if name == "reference":
+        return reference_alone
+    return lambda scene: _opencv(scene, name)
+
+
+def reference_alone(scene: Scene) -> FloatImage:
+    """The reference frame linearised: what there is to see without merging anything."""
+    frame = scene.bracket.frames[scene.bracket.reference]
+    return decode(frame.encoded()) / np.float32(scene.bracket.peak)
+
+
+def _opencv(scene: Scene, kind: OpencvMerge) -> FloatImage:
+    frames = scene.bracket.frames
+    stops = [frame.exposure.stops for frame in frames]
+    codes = [frame.encoded() for frame in frames]
+    return opencv_merge(codes, stops, scene.bracket.reference, kind)
+
+
+def _predicted(folder: Path) -> Callable[[Scene], FloatImage]:
+    def run(scene: Scene) -> FloatImage:
+        paths = [folder / f"{scene.name}{suffix}" for suffix in PREDICTION_SUFFIXES]
+        path = next((path for path in paths if path.exists()), None)
+        if path is None:
+            raise InputError(f"{paths[0]} does not exist, nor does it end in .hdr; put it there.")
+        picture, header = read_radiance(path)
+        if picture.shape != scene.truth.shape:
+            height, width = scene.truth.shape[:2]
+            raise InputError(
+                f"{path} has {picture.shape[1]}x{picture.shape[0]} pixels but the truth has "
+                f"{width}x{height}; make them of one size."
+            )
+        peak = header.get("dfghdr:peak")
+        return picture if peak is None else picture / np.float32(peak)
+
+    return run
+
+
+@dataclass(frozen=True, slots=True)
+class SceneFacts:
+    """A scene that was scored.
+
+    Attributes:
+        name: its folder's name, or its path where two have the same.
+        path: its folder.
+        size: (width, height) of what was compared.
+        stops: of the frames, relative to the darkest.
+        moving_from: "motion.png", or "estimated" from the frames and the truth.
+        moving_share: share of the pixels that move.
+        white_share: share of the truth's pixels that are white: there nothing darker was shot.
+    """
+
+    name: str
+    path: Path
+    size: tuple[int, int]
+    stops: tuple[float, ...]
+    moving_from: str
+    moving_share: float
+    white_share: float
+
+    def values(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {
+            "name": self.name,
+            "folder": str(self.path),
+            "size": list(self.size),
+            "stops": [round(stop, 4) for stop in self.stops],
+            "moving_from": self.moving_from,
+            "moving_share": round(self.moving_share, 6),
+            "white_share": round(self.white_share, 6),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Excluded:
+    """A scene that counts for no method.
+
+    Attributes:
+        scene: its name.
+        method: which could not be scored; None if the scene itself cannot be read.
+        reason: a sentence.
+    """
+
+    scene: str
+    method: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One scene with all that was made of it.
+
+    Attributes:
+        facts: on the scene.
+        scene: as the protocol reads it.
+        moving: (H, W), the pixels that move.
+        pictures: by method, (H, W, 3) linear, on the truth's scale, fitted if that was asked for.
+        measured: by method.
+    """
+
+    facts: SceneFacts
+    scene: Scene
+    moving: Mask
+    pictures: dict[str, FloatImage]
+    measured: dict[str, Measured]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How much one method is better than another, scene by scene.
+
+    Attributes:
+        metric: key.
+        first: method.
+        second: method.
+        mean: of first - second over the scenes.
+        interval: 95 %, by the bootstrap over scenes.
+        scenes: how many.
+    """
+
+    metric: str
+    first: str
+    second: str
+    mean: float
+    interval: tuple[float, float]
+    scenes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Everything that was measured.
+
+    Attributes:
+        protocol: how files were read.
+        fit_scale: whether each picture's scale was fitted.
+        methods: in the order given.
+        scenes: that were scored, for every method.
+        rows: by method, one a scene.
+        excluded: scenes that were not.
+    """
+
+    protocol: Protocol
+    fit_scale: bool
+    methods: tuple[Method, ...]
+    scenes: tuple[SceneFacts, ...]
+    rows: dict[str, list[Row]]
+    excluded: tuple[Excluded, ...]
+
+    def mean(self, method: str, key: str) -> float | None:
+        """Over the scenes that have such a value."""
+        values = [value for row in self.rows[method] if (value := row[key]) is not None]
+        return float(np.mean(values)) if values else None
+
+    def worst(self, method: str, key: str) -> tuple[str, float] | None:
+        """The scene with the worst value, and this."""
+        sign = (
+            -1.0
+            if key in COSTS
+            else next(
+                1.0 if metric.higher_is_better else -1.0 for metric in METRICS if metric.key == key
+            )
+        )
+        pairs = [
+            (facts.name, value)
+            for facts, row in zip(self.scenes, self.rows[method], strict=True)
+            if (value := row[key]) is not None
+        ]
+        return min(pairs, key=lambda pair: sign * pair[1]) if pairs else None
+
+    def differences(self) -> list[Difference]:
+        """Of every pair of methods, in every metric that both have on at least two scenes."""
+        found = []
+        for metric in METRICS:
+            for first, second in combinations((m.name for m in self.methods), 2):
+                pairs = zip(self.rows[first], self.rows[second], strict=True)
+                values = [
+                    one - other
+                    for a, b in pairs
+                    if (one := a[metric.key]) is not None and (other := b[metric.key]) is not None
+                ]
+                if len(values) > 1:
+                    interval = bootstrap_interval(values)
+                    mean = float(np.mean(values))
+                    found.append(Difference(metric.key, first, second, mean, interval, len(values)))
+        return found
+
+    def to_json(self) -> str:
+        """Everything, as one JSON object."""
+        keys = [*(metric.key for metric in METRICS), *COSTS]
+        methods = {}
+        for method in self.methods:
+            worst = {key: self.worst(method.name, key) for key in keys}
+            methods[method.name] = {
+                "kind": method.kind,
+                "mean": {key: self.mean(method.name, key) for key in keys},
+                "worst": {
+                    key: None if pair is None else {"scene": pair[0], "value": pair[1]}
+                    for key, pair in worst.items()
+                },
+                "scenes": {
+                    facts.name: row
+                    for facts, row in zip(self.scenes, self.rows[method.name], strict=True)
+                },
+            }
+        values = {
+            "version": __version__,
+            "protocol": {"name": self.protocol.name, "text": self.protocol.text},
+            "fit_scale": self.fit_scale,
+            "metrics": {
+                m.key: {"unit": m.unit, "better": "higher" if m.higher_is_better else "lower"}
+                | {"meaning": m.meaning}
+                for m in METRICS
+            },
+            "scenes": [facts.values() for facts in self.scenes],
+            "excluded": [
+                {"scene": e.scene, "method": e.method, "reason": e.reason} for e in self.excluded
+            ],
+            "methods": methods,
+            "differences": [
+                {
+                    "metric": d.metric,
+                    "first": d.first,
+                    "second": d.second,
+                    "mean": d.mean,
+                    "interval_95": list(d.interval),
+                    "scenes": d.scenes,
+                }
+                for d in self.differences()
+            ],
+        }
+        return json.dumps(values, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+    def to_csv(self) -> str:
+        """One line for each method and scene, below a line of headings; nothing for no value."""
+        keys = [*(metric.key for metric in METRICS), "scale", *COSTS]
+        text = io.StringIO(newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["method", "scene", "moving_from", *keys])
+        for method in self.methods:
+            for facts, row in zip(self.scenes, self.rows[method.name], strict=True):
+                values = ["" if row[key] is None else repr(row[key]) for key in keys]
+                writer.writerow([method.name, facts.name, facts.moving_from, *values])
+        return text.getvalue()
+
+
+def write_texts(texts: Sequence[tuple[Path, str]], overwrite: bool = False) -> None:
+    """Write files of text, all of them or none.
+
+    Raises:
+        OutputExistsError: a file exists and `overwrite` is false.
+        OutputError: a file cannot be written.
+    """
+    with atomic_write_all([path for path, _ in texts], overwrite) as files:
+        for file, (_, text) in zip(files, texts, strict=True):
+            file.write(text.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    name: str
+    path: Path
+
+
+def evaluate(
+    folders: Sequence[Path],
+    methods: Sequence[Method],
+    *,
+    protocol: Protocol = PROTOCOLS["default"],
+    fit_scale: bool = False,
+    on_progress: OnProgress | None = None,
+    on_scene: Callable[[Outcome], None] | None = None,
+) -> Evaluation:
+    """Score every method on every scene.
+
+    A scene that cannot be read, or for which one method has no picture, counts for none.
+
+    Args:
+        folders: scenes, or folders of scenes at any depth.
+        methods: see `build_methods`.
+        protocol: one of `PROTOCOLS`.
+        fit_scale: multiply each picture by one fitted factor first; see
+            `dfghdr_cli.core.metrics.fitted_scale`.
+        on_progress: called as (done, total, what).
+        on_scene: called with each scene once it is scored.
+
+    Returns:
+        The figures, for at least one scene.
+
+    Raises:
+        InputError: there is no scene, or none could be scored.
+    """
+    cases = _cases(folders)
+    rows: dict[str, list[Row]] = {method.name: [] for method in methods}
+    scored: list[SceneFacts] = []
+    excluded: list[Excluded] = []
+    # Predictions first: what they lack is known before anything is computed in vain.
+    order = sorted(methods, key=lambda method: method.computes)
+    steps = 0
+    for case in cases:
+        method: Method | None = None
+        try:
+            scene = protocol.applied(replace(read_scene(case.path), name=case.name))
+            pictures: dict[str, FloatImage] = {}
+            costs: dict[str, Row] = {}
+            for number, method in enumerate(order):
+                if on_progress:
+                    done = steps + number
+                    on_progress(done, len(cases) * len(methods), f"{case.name}: {method.name}")
+                pictures[method.name], costs[method.name] = _run(method, scene)
+        except InputError as error:
+            name = method.name if method else None
+            excluded.append(Excluded(case.name, name, str(error)))
+            log.warning("%s is left out: %s", case.name, error)
+            continue
+        finally:
+            steps += len(methods)
+        outcome = _score(case, scene, pictures, fit_scale)
+        for name, measured in outcome.measured.items():
+            rows[name].append({**measured.values, "scale": measured.scale, **costs[name]})
+        scored.append(outcome.facts)
+        if on_scene:
+            on_scene(outcome)
+    if not scored:
+        raise InputError(
+            f"none of {len(cases)} scenes could be scored; the first: {excluded[0].reason}"
+        )
+    return Evaluation(protocol, fit_scale, tuple(methods), tuple(scored), rows, tuple(excluded))
+
+
+def _cases(folders: Sequence[Path]) -> list[_Case]:
+    paths = list(dict.fromkeys(path.resolve() for root in folders for path in find_scenes(root)))
+    names = Counter(path.name for path in paths)
+    cases = []
+    for path in paths:
+        name = path.name
+        if names[name] > 1:
+            root = next(root for root in folders if path.is_relative_to(root.resolve()))
+            name = path.relative_to(root.resolve()).as_posix()
+        cases.append(_Case(name, path))
+    return cases
+
+
+def _run(method: Method, scene: Scene) -> tuple[FloatImage, Row]:
+    if not method.computes:
+        return method.run(scene), dict.fromkeys(COSTS)
+    with _peak_memory() as peak:
+        started = time.perf_counter()
+        picture = method.run(scene)
+        seconds = time.perf_counter() - started
+    return picture, {"seconds": round(seconds, 3), "peak_memory_mib": peak()}
+
+
+def _score(case: _Case, scene: Scene, pictures: dict[str, FloatImage], fit_scale: bool) -> Outcome:
+    truth = scene.truth
+    if (truth > BEYOND_WHITE).mean() > 0.001:
+        log.warning(
+            "%s: its truth reaches %.3g; 1.0 should be the white of the darkest frame, and what "
+            "is brighter is clipped.",
+            case.name,
+            truth.max(),
+        )
+    moving = _moving(scene) if scene.motion is None else scene.motion
+    facts = SceneFacts(
+        case.name,
+        case.path,
+        (truth.shape[1], truth.shape[0]),
+        tuple(frame.exposure.stops for frame in scene.bracket.frames),
+        "estimated" if scene.motion is None else "motion.png",
+        float(moving.mean()),
+        float((truth >= 1.0).any(axis=2).mean()),
+    )
+    measured = {
+        name: measure(picture, truth, moving, scaled=fit_scale)
+        for name, picture in pictures.items()
+    }
+    scaled = {name: pictures[name] * np.float32(m.scale) for name, m in measured.items()}
+    return Outcome(facts, scene, moving, scaled, measured)
+
+
+def _moving(scene: Scene) -> Mask:
+    bracket = scene.bracket
+    linears = [decode(frame.encoded()) for frame in bracket.frames]
+    aligned = align_bracket(linears, bracket.stops, bracket.reference)
+    pairs = [
+        warp(code, alignment.transform, aligned.size)
+        for code, alignment in zip(aligned.codes, aligned.alignments, strict=True)
+    ]
+    stops = [frame.exposure.stops for frame in bracket.frames]
+    return moving_pixels(
+        [decode(code) for code, _ in pairs], [v for _, v in pairs], stops, scene.truth
+    )
+
+
+@contextmanager
+def _peak_memory() -> Iterator[Callable[[], float | None]]:
+    """The process's largest resident memory within the block [MiB]; None where nobody tells.
+
+    Linux keeps a high-water mark that can be reset (proc(5), clear_refs and VmHWM). What models
+    and the scene take is in it; memory of a GPU is not.
+    """
+    counter = Path("/proc/self/clear_refs")
+    try:
+        counter.write_text("5")
+        known = True
+    except OSError:
+        known = False
+
+    def peak() -> float | None:
+        if not known:
+            return None
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        line = next((line for line in status.splitlines() if line.startswith("VmHWM")), None)
+        return None if line is None else round(int(line.split()[1]) / 1024, 1)
+
+    yield peak
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A row that somebody else published; None where there is no figure.
+
+    Attributes:
+        method: its name there.
+        psnr_mu: [dB].
+        psnr_l: [dB].
+        hdr_vdp2: Q.
+    """
+
+    method: str
+    psnr_mu: float
+    psnr_l: float | None
+    hdr_vdp2: float
+
+
+PUBLISHED_SOURCE = (
+    "Table 1 of Lee, Jang and Cho, ICASSP 2022: means over the 15 test scenes of Kalantari and "
+    "Ramamoorthi's data set, as published there; not measured here"
+)
+PUBLISHED = (
+    Published("Sen et al.", 40.80, 38.11, 59.38),
+    Published("Kalantari et al.", 42.74, 41.23, 65.05),
+    Published("DeepHDR", 41.64, 40.91, 64.90),
+    Published("AHDRNet", 43.63, 41.14, 64.61),
+    Published("NHDRRNet", 42.41, None, 61.21),
+    Published("HDR-GAN", 43.92, 41.57, 65.45),
+    Published("DFGNet without EAU (Model 1)", 43.57, 41.45, 65.88),
+    Published("DFGNet without SAU (Model 2)", 43.92, 41.59, 66.91),
+    Published("DFGNet", 44.19, 41.89, 66.84),
+)
+"""The paper's Table 1. The authors' published test script reads 8 bits and resizes to 1440x960
+(`--protocol paper`) and finds PSNR-mu only; how the other columns were found is not known."""
