@@ -93,7 +93,7 @@ def tonemap(
         ),
     ] = None,
     format: Annotated[
-        Literal["jpg", "png", "tiff"] | None,
+        Literal["jpg", "ultrahdr", "avif", "jxl", "png", "tiff"] | None,
         typer.Option("--format", help="Of the result, where its name does not say so."),
     ] = None,
     space: Annotated[

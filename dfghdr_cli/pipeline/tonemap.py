@@ -13,11 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfghdr_cli.core.colour import Space
-from dfghdr_cli.core.tonemap import OPERATORS, ToneMapped, ToneSettings, checked_settings, tone_map
+from dfghdr_cli.core.tonemap import (
+    OPERATORS,
+    ToneSettings,
+    checked_settings,
+    choose_exposure,
+    luminance_of,
+    tone_map,
+)
 from dfghdr_cli.core.types import FloatImage
 from dfghdr_cli.errors import DfghdrError, InputError, OutputError
-from dfghdr_cli.io.atomic import ensure_writable
-from dfghdr_cli.io.display import DisplayFormat, display_format, write_display
+from dfghdr_cli.io.atomic import atomic_write_all, ensure_writable
+from dfghdr_cli.io.display import HDR_FORMATS, DisplayFormat, display_format, encode_display
 from dfghdr_cli.io.radiance import LinearPicture, read_linear
 
 OnProgress = Callable[[int, int, str], None]
@@ -27,6 +34,8 @@ _TILE = 480
 _COLUMNS = 3
 _GAP = 8
 _LABEL = 26
+_RADIANCE_ALONE: frozenset[DisplayFormat] = frozenset({"avif", "jxl"})
+"""Formats in which a picture for other screens has no place, so that no operator is needed."""
 _SUFFIXES: Mapping[str, str] = {"ultrahdr": ".jpg", "tiff": ".tif"}
 """What a format's files end in, where that is not the format's name."""
 
@@ -108,6 +117,8 @@ def tonemap_files(request: TonemapRequest, on_progress: OnProgress | None = None
     if request.sheet is not None and len(request.paths) != 1:
         raise ValueError("a sheet shows one picture")
     results = _results(request)
+    if request.sheet is not None and display_format(request.sheet) in HDR_FORMATS:
+        raise OutputError(f"{request.sheet} is for HDR screens; end a sheet in .jpg or .png.")
     for result in [*results, request.sheet]:
         if result is not None and not (request.skip_existing and result.is_file()):
             display_format(result, request.format if result is not request.sheet else None)
@@ -178,24 +189,16 @@ def _tonemap_file(
     read = time.perf_counter()
     height, width = picture.pixels.shape[:2]
     entry: dict[str, Any] = {"input": str(path), "size": [width, height], "space": request.space}
-    written: list[Path] = []
-    if result is not None:
-        toned = tone_map(picture.pixels, _settings_for(picture, request.settings), request.space)
-        entry |= {
-            "output": str(result),
-            "format": display_format(result, request.format),
-            "operator": request.settings.operator,
-            "parameters": checked_settings(request.settings)[1],
-            "exposure": round(toned.exposure, 4),
-            "white": request.settings.white,
-            "saturation": request.settings.saturation,
-        }
-        _write(result, toned, picture, request)
-        written.append(result)
+    encoded: dict[Path, bytes] = {}
     if sheet is not None:
-        write_display(sheet, contact_sheet(picture, request.settings), overwrite=request.overwrite)
         entry["sheet"] = str(sheet)
-        written.append(sheet)
+        encoded[sheet] = encode_display(sheet, contact_sheet(picture, request.settings))
+    if result is not None:
+        encoded[result] = _encoded(result, picture, request, entry)
+    written = [path for path in (result, sheet) if path is not None]
+    with atomic_write_all(written, request.overwrite) as files:
+        for path, file in zip(written, files, strict=True):
+            file.write(encoded.pop(path))
     entry["notes"] = notes
     entry["seconds"] = {
         "read": round(read - started, 3),
@@ -204,16 +207,33 @@ def _tonemap_file(
     return entry, written, notes
 
 
-def _write(
-    result: Path, toned: ToneMapped, picture: LinearPicture, request: TonemapRequest
-) -> None:
-    write_display(
-        result,
-        toned.pixels,
-        format=request.format,
-        space=request.space,
-        overwrite=request.overwrite,
-    )
+def _encoded(
+    result: Path, picture: LinearPicture, request: TonemapRequest, entry: dict[str, Any]
+) -> bytes:
+    """The bytes of a result; `entry` learns how it came about. `picture` is used up."""
+    format = display_format(result, request.format)
+    settings = request.settings
+    entry |= {"output": str(result), "format": format}
+    if format in _RADIANCE_ALONE:
+        exposure = settings.exposure
+        if exposure is None:
+            exposure = choose_exposure(luminance_of(picture.pixels))
+        shown = picture.pixels
+    else:
+        toned = tone_map(picture.pixels, _settings_for(picture, settings), request.space)
+        exposure, shown = toned.exposure, toned.pixels
+        entry |= {
+            "operator": settings.operator,
+            "parameters": checked_settings(settings)[1],
+            "white": settings.white,
+            "saturation": settings.saturation,
+        }
+    entry["exposure"] = round(exposure, 4)
+    radiance = None
+    if format in HDR_FORMATS:
+        # In place: the picture may be large, and nothing needs it as the file had it any more.
+        radiance = np.multiply(picture.pixels, np.float32(2.0**exposure), out=picture.pixels)
+    return encode_display(result, shown, radiance=radiance, format=format, space=request.space)
 
 
 def _settings_for(picture: LinearPicture, settings: ToneSettings) -> ToneSettings:

@@ -198,6 +198,8 @@ def test_one_bad_picture_does_not_stop_the_others(place):
         (["a.exr", "-o", "a.gif"], 7, ".jpg"),
         (["a.exr", "-o", "a.png", "--format", "jpg"], 7, "a.jpg"),
         (["a.exr", "--sheet", "a.exr"], 7, ".jpg"),
+        (["a.exr", "--sheet", "a.avif"], 7, ".jpg"),
+        (["a.exr", "-o", "a.jpg", "--sheet", "a.jpg"], 7, "a.jpg"),
     ],
 )
 def test_wrong_use(place, arguments, code, words):
@@ -214,3 +216,48 @@ def test_two_pictures_of_one_name_are_refused(place):
     result = tonemap("a.exr", "a.hdr", "-o", "out", code=4)
     assert "would both become" in result.stderr
     assert files(place / "out") == []
+
+
+@pytest.mark.parametrize(("name", "format"), [("a.jpg", "ultrahdr"), ("a.avif", None)])
+def test_hdr_formats_get_the_radiance_at_the_exposure_of_the_picture(
+    place, pixels, monkeypatch, name, format
+):
+    """What the formats make of it is tested where they are written."""
+    from dfghdr_cli.pipeline import tonemap as pipeline
+
+    given = {}
+
+    def encode(path, picture, **others):
+        given.update(others, picture=picture)
+        return b"picture"
+
+    monkeypatch.setattr(pipeline, "encode_display", encode)
+    arguments = () if format is None else ("--format", format)
+    tonemap("a.exr", "-o", name, "--exposure", "1.5", *arguments)
+    np.testing.assert_allclose(given["radiance"], pixels * 2**1.5, rtol=1e-6)
+    if format == "ultrahdr":
+        expected = tone_map(pixels, ToneSettings(exposure=1.5)).pixels
+        np.testing.assert_array_equal(given["picture"], expected)
+
+
+def test_an_ultra_hdr_is_a_jpeg_with_a_gain_map(place, pixels):
+    (place / "out").mkdir()
+    tonemap("a.exr", "-o", "out", "--format", "ultrahdr")
+    assert files(place / "out") == ["a.jpg"]
+    data = (place / "out" / "a.jpg").read_bytes()
+    assert data.count(b"\xff\xd8\xff") >= 2
+    expected = tone_map(pixels, ToneSettings()).pixels
+    assert np.abs(codes("out/a.jpg") / 255 - expected).mean() < 0.02
+
+
+@pytest.mark.parametrize("ending", ["avif", "jxl"])
+def test_pictures_of_radiance_alone(place, ending):
+    """Exposure is chosen as it is for the others; the operator has no part in it."""
+    tonemap("a.exr", "-o", "a.png")
+    report = json.loads(tonemap("a.exr", "-o", f"a.{ending}", "--json").stdout)
+    (entry,) = report["files"]
+    assert entry["format"] == ending
+    assert "operator" not in entry
+    other = json.loads(tonemap("a.exr", "-o", "b.png", "--json").stdout)["files"][0]
+    assert entry["exposure"] == other["exposure"]
+    assert (place / f"a.{ending}").stat().st_size > 100
