@@ -145,12 +145,16 @@ def test_maps_can_be_left_out():
     assert hdrvdp2(noisy, picture, maps=False).contrast_map is None
 
 
-def test_tensors_and_other_float_types_are_taken_too():
+def test_tensors_other_float_types_and_views_are_taken_too():
     picture = scene().astype(np.float32)
     noisy = picture + np.float32(0.02)
     quality = hdrvdp2(noisy, picture, maps=False).quality
     tensors = hdrvdp2(torch.from_numpy(noisy), torch.from_numpy(picture), maps=False)
     assert tensors.quality == quality
+    flipped = noisy[::-1]
+    flipped.setflags(write=False)
+    copies = hdrvdp2(flipped.copy(), picture[::-1].copy(), maps=False)
+    assert hdrvdp2(flipped, picture[::-1], maps=False).quality == copies.quality
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -238,7 +238,10 @@ def _pair(test: Image, reference: Image, encoding: str) -> Tensor:
     channels = ENCODINGS[encoding][0]
     images = []
     for image in (test, reference):
-        values = torch.as_tensor(image).to(torch.float64)
+        if not isinstance(image, Tensor):
+            # A copy may be written to and has no negative strides, as PyTorch wants it.
+            image = torch.from_numpy(np.array(image, np.float64))
+        values = image.to(torch.float64)
         if values.ndim == 2:
             values = values[..., None]
         if values.ndim != 3 or values.shape[2] != channels:
