@@ -95,7 +95,12 @@ def test_the_sdist_holds_what_a_build_needs(source, sdist):
 def test_the_wheel_holds_code_models_and_completions(source, wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    code = {path.relative_to(source).as_posix() for path in (source / "dfghdr_cli").rglob("*.py")}
+    code = {
+        path.relative_to(source).as_posix()
+        for pattern in ("*.py", "*.html")
+        for path in (source / "dfghdr_cli").rglob(pattern)
+    }
+    assert "dfghdr_cli/pipeline/explore/report.html" in code
     assert code <= names
     assert "extra/model.safetensors" in models_of(source)
     assert {f"dfghdr_cli/_models/{name}" for name in models_of(source)} <= names

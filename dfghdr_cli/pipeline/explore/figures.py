@@ -146,5 +146,6 @@ def umap_points(metrics: Metrics) -> FloatImage | None:
         log.info("umap-learn is not installed, so the codes are projected by PCA alone.")
         return None
     neighbours = min(15, len(metrics.stops) - 1)
-    layout = UMAP(n_neighbors=neighbours, random_state=0).fit_transform(metrics.exposure_codes)
-    return np.asarray(layout, np.float32)
+    layout = UMAP(n_neighbors=neighbours, random_state=0, n_jobs=1)
+    points = layout.fit_transform(metrics.exposure_codes)
+    return np.asarray(points, np.float32)

@@ -122,9 +122,9 @@ def test_umap_is_drawn_beside_the_principal_plane_where_it_is_installed(
     install, hdr, tmp_path, monkeypatch
 ):
     class Umap:
-        def __init__(self, n_neighbors, random_state):
+        def __init__(self, n_neighbors, random_state, n_jobs):
             assert n_neighbors < 12
-            assert random_state == 0
+            assert (random_state, n_jobs) == (0, 1)
 
         def fit_transform(self, codes):
             assert codes.shape == (12, 8)
