@@ -5,6 +5,10 @@ in which 0.18 is a middle grey and 1.0 the white of paper. Operators on luminanc
 of R, G and B; those that are defined on channels have their turns of hue taken back
 (`keep_hue`); and what a display cannot show moves into its range at its own hue (`fit_gamut`).
 The exception is mu-law, which is eq. (10) on each channel and nothing else.
+
+None of OpenCV's operators is used: all of them stretch the picture from its darkest to its
+brightest pixel before and after, so that one hot pixel changes everything; its Reinhard is the
+operator of 2005, and its Mantiuk a power of the luminance.
 """
 
 from __future__ import annotations
@@ -49,6 +53,8 @@ MIDDLE_GREY = 0.18
 """The reflectance of a grey card, and the luminance that automatic exposure aims at."""
 
 DEFAULT_OPERATOR = "fusion"
+"""Chosen by looking at all operators on fifteen pictures of different sources: merged brackets,
+rooms with windows, a stained-glass window, landscapes, and squares at night."""
 
 
 def mu_law(x: Image, mu: float = MU) -> Image:

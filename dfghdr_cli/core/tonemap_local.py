@@ -155,7 +155,8 @@ def durand(luminance: Plane, white: float, contrast: float, space: float, range:
     Args:
         luminance: see above.
         white: luminance that becomes white.
-        contrast: ratio of bright to dark that the base keeps.
+        contrast: ratio of bright to dark that the base keeps; 5 in the paper, which puts a grey
+            veil over many pictures.
         space: standard deviation of the filter in the plane, as a share of the longer side.
         range: and in log10 of luminance.
 
