@@ -444,6 +444,7 @@ def _header(values: dict[str, Any], bracket: Bracket) -> dict[str, str | float]:
         "modelDigest": values["model_digest"] or "",
         "frames": ", ".join(Path(f["file"]).name for f in frames),
         "stops": ", ".join(f"{f['stops']:+g}" for f in frames),
+        "exposuresFrom": values["exposures_from"],
         "alignment": ", ".join(f["alignment"] for f in frames),
         "reference": values["reference"],
         "response": values["response"]["kind"],

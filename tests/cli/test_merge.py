@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from dfghdr_cli.modelstore import DEFAULT_MODEL, WEIGHTS, install_model, load_mo
 from dfghdr_cli.nets.registry import build
 from dfghdr_cli.pipeline import merge as pipeline
 
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 STOPS = (-2, 0, 2)
 NAMES = ("dark.tif", "middle.tif", "bright.tif")
 EV = ("--ev", "-2,0,2")
@@ -128,7 +130,10 @@ def test_json_is_one_object(models, place):
     assert report["device"] == "cpu"
     assert report["exposures_from"] == "--ev"
     assert 0 <= report["clipped_share"] < 1
-    assert {"read", "response", "merge", "write"} == set(report["seconds"])
+    assert {"read", "response", "merge", "write"} <= set(report["seconds"])
+    described = README.partition("| `--json` of `dfghdr merge` | |\n")[2].partition("\n\n")[0]
+    first_cells = " ".join(line.split("|")[1] for line in described.splitlines())
+    assert set(report) <= set(re.findall(r"`(\w+)`", first_cells))
 
 
 def test_the_header_says_how_it_came_about(place):
@@ -142,6 +147,7 @@ def test_the_header_says_how_it_came_about(place):
         "dfghdr:modelDigest": load_model(DEFAULT_MODEL).digest,
         "dfghdr:frames": ", ".join(NAMES),
         "dfghdr:stops": "-2, +0, +2",
+        "dfghdr:exposuresFrom": "--times",
         "dfghdr:alignment": "none, none, none",
         "dfghdr:reference": "middle.tif",
         "dfghdr:response": "gamma",
@@ -152,6 +158,7 @@ def test_the_header_says_how_it_came_about(place):
         "dfghdr:outputSpace": "rec709",
     }
     assert header["expTime"] == pytest.approx(0.01)
+    assert set(own) <= set(re.findall(r"`(dfghdr:\w+)`", README))
 
 
 def test_exposures_may_come_from_the_photographs(truth, place):
