@@ -79,6 +79,8 @@ def read_bracket(
         read_frame(path, exposure, balance)
         for path, exposure in zip(paths, known.exposures, strict=True)
     ]
+    # What is estimated below shall not depend on the order of the files, not even by rounding.
+    frames.sort(key=lambda frame: (frame.name, str(frame.path)))
     _check_sizes(frames)
     _check_colors(frames)
     frames, source = (frames, asked.source) if asked else _settled(frames, known)

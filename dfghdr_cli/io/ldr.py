@@ -29,21 +29,17 @@ from dfghdr_cli.io.source import read_head
 
 logger = logging.getLogger(__name__)
 
+HEIC_SUFFIXES = (".heic", ".heif", ".hif")
+
 _FORMATS = {
     ".tif": "TIFF",
     ".tiff": "TIFF",
     ".png": "PNG",
-    ".heic": "HEIC",
-    ".heif": "HEIC",
-    ".hif": "HEIC",
+    **dict.fromkeys(HEIC_SUFFIXES, "HEIC"),
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
 }
-SUFFIXES = (
-    *(".tif", ".tiff", ".png"),
-    *RAW_SUFFIXES,
-    *(".heic", ".heif", ".hif", ".jpg", ".jpeg"),
-)
+SUFFIXES = (".tif", ".tiff", ".png", *RAW_SUFFIXES, *HEIC_SUFFIXES, ".jpg", ".jpeg")
 """Endings of photographs, the developed ones first, the camera's own last."""
 _MOST_PIXELS = 500_000_000
 # Floating-point rounding of an exporter; anything further outside [0, 1] is another scale.
@@ -176,6 +172,19 @@ def image_format(path: Path) -> str:
             f"rename it to {path.stem}{_usual_suffix(actual)}."
         )
     return actual
+
+
+def heic_exif(path: Path) -> bytes:
+    """The EXIF block of a HEIC file as JPEG would hold it; empty where there is none.
+
+    Args:
+        path: a HEIC file.
+
+    Raises:
+        InputError: pillow-heif is not installed.
+        ValueError, OSError, RuntimeError: the file is damaged.
+    """
+    return _heif(path).open_heif(path).info.get("exif") or b""
 
 
 def balance_of(paths: Sequence[Path]) -> WhiteBalance | None:
@@ -423,8 +432,8 @@ def _exif_tags(path: Path, actual: str) -> Mapping[str, Any]:
     logging.getLogger("exifread").setLevel(logging.CRITICAL)
     try:
         if actual == "HEIC":
-            block = _heif(path).open_heif(path).info.get("exif") or b""
-            return exifread.process_file(BytesIO(block.removeprefix(b"Exif\0\0")), details=False)
+            block = heic_exif(path).removeprefix(b"Exif\0\0")
+            return exifread.process_file(BytesIO(block), details=False)
         with path.open("rb") as file:
             return exifread.process_file(file, details=False)
     except InputError:

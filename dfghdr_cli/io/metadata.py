@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dfghdr_cli import __version__
+from dfghdr_cli.io.ldr import HEIC_SUFFIXES, heic_exif
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class Metadata:
 
 
 def read_metadata(path: Path | None) -> Metadata:
-    """Read the EXIF data of a photograph: JPEG, PNG, TIFF, and what is TIFF inside, as most RAW.
+    """Read the EXIF data of a photograph: JPEG, PNG, TIFF, HEIC, and what is TIFF inside, as RAW.
 
     Left out are the thumbnail, the orientation (pixels are turned upright when they are read), the
     maker's notes, whose pointers break when they are moved, and what describes the file.
@@ -88,6 +89,8 @@ def read_metadata(path: Path | None) -> Metadata:
 def _exif_block(path: Path) -> bytes | None:
     from PIL import Image, UnidentifiedImageError
 
+    if path.suffix.lower() in HEIC_SUFFIXES:
+        return heic_exif(path)
     try:
         with Image.open(path) as image:
             return image.info.get("exif")

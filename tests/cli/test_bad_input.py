@@ -208,7 +208,7 @@ REFUSED = {
         4,
         ["turned.tif (32x48)"],
     ),
-    "mixed colour spaces": (other_colors, 4, ["adobe.tif in ", "alike"]),
+    "mixed colour spaces": (other_colors, 4, ["adobe.tif is in ", "alike"]),
     "no frame": (lambda: [], 2, ["FILES"]),
     "one frame": (lambda: many(1), 4, ["2 to 9 frames, not 1"]),
     "ten frames": (lambda: many(10), 4, ["2 to 9 frames, not 10"]),

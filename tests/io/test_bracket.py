@@ -196,6 +196,17 @@ def test_exposures_from_the_pixels(tmp_path, caplog, times, words):
     assert "assuming gamma 2.2" in warning
 
 
+@pytest.mark.parametrize("times", [(0.05, 0.05, 0.05), (0, 0.1, 0)])
+def test_estimates_do_not_depend_on_the_order_of_the_files(tmp_path, times):
+    paths = shots_saying(tmp_path, (0, -2, 1), times)
+    first = read_bracket(paths)
+    for order in ((1, 2, 0), (2, 1, 0)):
+        other = read_bracket([paths[index] for index in order])
+        assert other.stops == first.stops
+        assert [frame.path for frame in other.frames] == [frame.path for frame in first.frames]
+        assert other.reference == first.reference
+
+
 def test_true_exposures_are_not_estimated(tmp_path, caplog):
     bracket = read_bracket(shots_saying(tmp_path, (0, -2, 1), (0.04, 0.01, 0.08)), reference=1)
     assert bracket.stops == pytest.approx((0, 2, 3), abs=1e-6)

@@ -89,6 +89,14 @@ def test_attributes_of_an_exr(photograph):
     }
 
 
+def test_a_heic_file_is_read_like_a_jpeg(tmp_path, photograph):
+    heif = pytest.importorskip("pillow_heif")
+    with Image.open(photograph) as image:
+        exif = image.info["exif"]
+        heif.from_pillow(image.convert("RGB")).save(tmp_path / "a.heic", exif=exif)
+    assert read_metadata(tmp_path / "a.heic") == read_metadata(photograph)
+
+
 def test_nothing_known_is_nothing_written(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "bare.jpg")
     bare = read_metadata(tmp_path / "bare.jpg")
