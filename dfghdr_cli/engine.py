@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import cv2
@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from dfghdr_cli.core.align import Alignment, align_frame, warp_with_trust
+from dfghdr_cli.core.align import Alignment, Method, align_frame, warp, warp_with_trust
+from dfghdr_cli.core.burst import fuse
 from dfghdr_cli.core.flow import dense_flow
 from dfghdr_cli.core.radiance import CLIPPED_CODE, classic_merge, decode, encode, smooth
 from dfghdr_cli.core.tiles import tiles
-from dfghdr_cli.core.types import Bracket, FloatImage, MergeResult, RadianceImage
+from dfghdr_cli.core.types import SAME_EXPOSURE, Bracket, FloatImage, MergeResult, RadianceImage
 from dfghdr_cli.errors import DeviceError
 from dfghdr_cli.nets.candidates import Candidates, Hypothesis, candidate_layout
 from dfghdr_cli.nets.dfgmerge import Decision, DFGMerge, compose
@@ -43,14 +44,14 @@ class MergeConfig:
     """How to merge.
 
     Attributes:
-        align: "auto" aligns the frames globally, "none" takes them as they are.
+        align: how to align the frames, see `core.align.Method`.
         resolution: "full" runs the network on every pixel; "auto" lets a proxy of at most
             `proxy_pixels` decide where the network can, which DFGNet cannot.
         proxy_pixels: largest picture the network sees under "auto" [pixels].
         tile: side of the network's tiles [pixels].
     """
 
-    align: Literal["auto", "none"] = "auto"
+    align: Method = "auto"
     resolution: Literal["auto", "full"] = "auto"
     proxy_pixels: int = 2_500_000
     tile: int = 512
@@ -262,7 +263,7 @@ class AlignedBracket:
             self.alignments[frame].transform @ down,
             size,
             None if moved is None else _flow_strip(moved, self.size, start, stop),
-            is_darkest=frame == 0,
+            is_darkest=self.stops[frame] <= min(self.stops) + SAME_EXPOSURE,
         )
 
     def candidates(self, rows: slice, device: torch.device) -> Candidates:
@@ -316,7 +317,7 @@ def align_bracket(
     stops: Sequence[float],
     reference: int,
     *,
-    align: Literal["auto", "none"] = "auto",
+    align: Method = "auto",
     on_progress: OnProgress | None = None,
 ) -> AlignedBracket:
     """Align every frame to the reference.
@@ -325,7 +326,7 @@ def align_bracket(
         linears: N frames (H, W, 3) float32, linear in [0, 1], dark to bright.
         stops: exposure of each relative to the reference [stops].
         reference: index of the reference.
-        align: "none" trusts the frames as they are.
+        align: how; of "flow", only its homography is found here.
         on_progress: called after each frame.
     """
     identity = Alignment(np.eye(3), "none", 0.0, 0)
@@ -334,7 +335,8 @@ def align_bracket(
         if index == reference or align == "none":
             alignments.append(identity)
         else:
-            alignments.append(align_frame(linears[reference], frame, stop))
+            model = "homography" if align == "flow" else align
+            alignments.append(align_frame(linears[reference], frame, stop, model))
         if on_progress:
             on_progress(index + 1, len(linears), "align")
     codes = tuple(encode(frame) for frame in linears)
@@ -343,8 +345,11 @@ def align_bracket(
 
 
 def merge_classic(aligned: AlignedBracket) -> MergeResult:
-    """The classic merge of the globally aligned frames (see `core.radiance.classic_merge`)."""
-    pairs = [aligned.warped(frame, slice(None)) for frame in range(len(aligned.codes))]
+    """The classic merge of the frames under their alignments and flows, if there are any.
+
+    See `core.radiance.classic_merge`.
+    """
+    pairs = [aligned.warped(frame, slice(None), flow=True) for frame in range(len(aligned.codes))]
     trusts = [trust for _, trust in pairs]
     radiance, weights = classic_merge([decode(code) for code, _ in pairs], trusts, aligned.stops)
     white = [(code.max(2) >= CLIPPED_CODE) | (trust == 0) for code, trust in pairs]
@@ -467,6 +472,74 @@ def merge_bracket(
         linears, bracket.stops, bracket.reference, align=config.align, on_progress=on_progress
     )
     if network is None:
+        if config.align == "flow":
+            small = aligned.reduced(config.reduction(aligned.size)).with_flows()
+            aligned = replace(aligned, flows=small.flows)
         return merge_classic(aligned), aligned
-    result = merge_with_network(network, name, aligned, config, device, on_progress)
+    fused, shares = fuse_equal_exposures(aligned)
+    if len(fused.codes) == 1:
+        result = _as_it_is(fused, name)
+    else:
+        result = merge_with_network(network, name, fused, config, device, on_progress)
+    if result.weights is not None and shares:
+        own = [w * share for w, (_, share) in zip(result.weights, shares, strict=True)]
+        weights = np.zeros((len(aligned.codes), *aligned.size), np.float32)
+        for (members, _), parts in zip(shares, own, strict=True):
+            weights[members] = parts
+        result = replace(result, weights=weights)
     return result, aligned
+
+
+def fuse_equal_exposures(
+    aligned: AlignedBracket,
+) -> tuple[AlignedBracket, list[tuple[list[int], FloatImage]]]:
+    """Make one frame of those that are exposed alike (see `core.burst`).
+
+    The networks were trained on frames of different exposures and would keep to the reference.
+
+    Returns:
+        A bracket of frames that differ in exposure; and for each of them the indices of the frames
+        (M) it was made of, and their shares (M, H, W) in the reference's geometry. `aligned`
+        itself and no shares where no two frames are alike.
+    """
+    groups: list[list[int]] = []
+    for index, stop in enumerate(aligned.stops):
+        if groups and stop - aligned.stops[groups[-1][0]] <= SAME_EXPOSURE:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    if len(groups) == len(aligned.stops):
+        return aligned, []
+    codes, alignments, stops, shares = [], [], [], []
+    for members in groups:
+        leader = aligned.reference if aligned.reference in members else members[0]
+        rest = [index for index in members if index != leader]
+        back = np.linalg.inv(aligned.alignments[leader].transform)
+        others = []
+        for index in rest:
+            transform = aligned.alignments[index].transform @ back
+            if np.allclose(transform / transform[2, 2], np.eye(3), atol=1e-9):
+                transform = np.eye(3)
+            code = aligned.codes[index]
+            others.append(warp_with_trust(code, transform, aligned.size, is_darkest=True))
+        code, share = fuse(aligned.codes[leader], others)
+        if aligned.alignments[leader].model != "none":
+            moved = aligned.alignments[leader].transform
+            share = np.stack([warp(part, moved, aligned.size)[0] for part in share])
+            share /= np.maximum(share.sum(axis=0), np.finfo(np.float32).tiny)
+        codes.append(code)
+        alignments.append(aligned.alignments[leader])
+        stops.append(aligned.stops[leader])
+        shares.append(([leader, *rest], share))
+    reference = next(k for k, group in enumerate(groups) if aligned.reference in group)
+    nothing = (None,) * len(codes)
+    fused = AlignedBracket(tuple(codes), tuple(stops), reference, tuple(alignments), nothing)
+    return fused, shares
+
+
+def _as_it_is(aligned: AlignedBracket, name: str) -> MergeResult:
+    """The merge of a single frame."""
+    code = aligned.codes[0]
+    weights = np.ones((1, *aligned.size), np.float32)
+    clipped = code.max(2) >= CLIPPED_CODE
+    return MergeResult(RadianceImage(decode(code), aligned.peak), weights, clipped, name)

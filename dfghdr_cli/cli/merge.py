@@ -89,9 +89,17 @@ def merge(
         typer.Option("--save-response", metavar="FILE", help="Write the response used, as CSV."),
     ] = None,
     align: Annotated[
-        Literal["auto", "none"],
-        typer.Option("--align", help="Align the frames globally, or take them as they are."),
+        Literal["auto", "none", "shift", "affine", "homography", "flow"],
+        typer.Option("--align", help="Motion to undo; auto takes the simplest that explains it."),
     ] = "auto",
+    anchor_ev: Annotated[
+        float | None,
+        typer.Option(
+            "--anchor-ev",
+            metavar="EV",
+            help="Let 1.0 be the white of a frame of this exposure, the same for many brackets.",
+        ),
+    ] = None,
     resolution: Annotated[
         Literal["auto", "full"],
         typer.Option(
@@ -146,7 +154,8 @@ def merge(
 ) -> None:
     """Merge a bracket of photographs into one linear HDR image, without ghosts.
 
-    Prints the paths of what it wrote. In the result 1.0 is the white of the reference frame.
+    Prints the paths of what it wrote. In the result 1.0 is the white of the reference frame,
+    unless --anchor-ev says otherwise.
     """
     chosen = _reference(reference)
     given = [o for o in (ev, times, ev_step) if o is not None]
@@ -188,6 +197,7 @@ def merge(
         response=response if response in get_args(Kind) else Path(response),  # pyright: ignore[reportArgumentType]
         save_response=save_response,
         config=MergeConfig(align=align, resolution=resolution),
+        anchor_ev=anchor_ev,
         output_space=output_space,
         exr_type=exr_type,
         exr_compression=compression,
@@ -207,6 +217,9 @@ def merge(
         kept = [str(path) for path in request.results]
         console.print_status(f"{', '.join(kept)}: there already, nothing to do.")
         report = MergeReport(request.results, {"kept": kept}, ())
+    if frames := report.values.get("frames"):
+        done = ", ".join(f"{Path(frame['file']).name} {frame['alignment']}" for frame in frames)
+        console.print_status(f"alignment: {done}")
     for warning in report.warnings:
         console.print_warning(warning)
     if json:

@@ -24,6 +24,9 @@ from dfghdr_cli.core.radiance import CLIPPED_CODE, GAMMA
 from dfghdr_cli.core.types import FloatImage, Mask
 
 Model = Literal["none", "shift", "euclidean", "affine", "homography"]
+Method = Literal["auto", "none", "shift", "affine", "homography", "flow"]
+"""How to align a bracket: "auto" takes the smallest model that explains the frames, "none" takes
+them as they are, and "flow" is "homography" and, beyond it, dense flow for the classic merge."""
 Grey = NDArray[np.uint8]
 Matrix = NDArray[np.float64]
 Vector = NDArray[np.float64]
@@ -458,13 +461,20 @@ def _best_hypothesis(reference: FloatImage, other: FloatImage) -> tuple[Matrix, 
     return best, _agreement(smooth, other_smooth, best), least, inliers
 
 
-def align_frame(reference_linear: FloatImage, other_linear: FloatImage, stops: float) -> Alignment:
+def align_frame(
+    reference_linear: FloatImage,
+    other_linear: FloatImage,
+    stops: float,
+    model: Literal["auto", "shift", "affine", "homography"] = "auto",
+) -> Alignment:
     """Estimate where `other` shows what the reference shows, whatever moves in between.
 
     Args:
         reference_linear: (H, W, 3) float32 linear, 1 = its own white.
         other_linear: (h, w, 3) float32 linear, 1 = its own white.
         stops: exposure of `other` relative to the reference [stops], + = brighter.
+        model: "auto" takes the smallest that explains the frames; the others are taken at their
+            word unless nothing moved.
 
     Returns:
         The alignment; the identity, exactly, where the frames are aligned already (to 0.1 pixel) or
@@ -492,16 +502,20 @@ def align_frame(reference_linear: FloatImage, other_linear: FloatImage, stops: f
     ):
         still = _residual(_blur(small, 1.0), _blur(other_small, 1.0), nothing)
         return Alignment(nothing, "none", still, 0)
-    if refined is not None:
+    if model in ("shift", "affine"):
+        nearest = _simplify(transform, size, model)
+        simple = refiner(nearest, model)
+        return Alignment(nearest if simple is None else simple[0], model, residual, inliers)
+    if refined is not None and model == "auto":
         same = max(SAME, 2.0 * uncertainty)
         smaller: tuple[Model, ...] = ("shift", "euclidean", "affine")
-        for model in smaller:
-            nearest = _simplify(transform, size, model)
+        for simpler in smaller:
+            nearest = _simplify(transform, size, simpler)
             if _distance(nearest, transform, size) > 2.0 * same:
                 continue
-            simple = refiner(nearest, model)
+            simple = refiner(nearest, simpler)
             if simple is not None and _distance(simple[0], transform, size) <= same:
-                return Alignment(simple[0], model, residual, inliers)
+                return Alignment(simple[0], simpler, residual, inliers)
     return Alignment(transform, "homography", residual, inliers)
 
 

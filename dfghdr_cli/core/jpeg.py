@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfghdr_cli.core.types import Bracket, FloatImage
+from dfghdr_cli.core.types import SAME_EXPOSURE, Bracket, FloatImage
 
 Samples = NDArray[np.uint8] | NDArray[np.uint16] | FloatImage
 
@@ -41,13 +41,11 @@ _ESTIMATE_BANDS = 4
 _WHITE = 254
 _NEARLY_WHITE = 252
 """Codes from here on count as white beside one that is at least `_WHITE`."""
-_SAME_EXPOSURE = 0.05
-"""Frames closer than this [stops] are exposed alike."""
 
 
 def restore_bracket(bracket: Bracket) -> Bracket:
     """A bracket whose frames have what JPEG compression took from them put back; see `restore`."""
-    darkest = min(bracket.stops) + _SAME_EXPOSURE
+    darkest = min(bracket.stops) + SAME_EXPOSURE
     frames = tuple(
         replace(frame, pixels=restore(frame.pixels, is_darkest=stops <= darkest))
         for frame, stops in zip(bracket.frames, bracket.stops, strict=True)

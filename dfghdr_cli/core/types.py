@@ -19,6 +19,9 @@ from dfghdr_cli.core.colour import REC709, Chromaticities
 FloatImage = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
+SAME_EXPOSURE = 0.05
+"""Frames that differ by no more than this [stops] are exposed alike."""
+
 
 @dataclass(frozen=True, slots=True)
 class Exposure:

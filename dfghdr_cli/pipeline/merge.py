@@ -30,7 +30,7 @@ from dfghdr_cli.core.response import Response, choose_response
 from dfghdr_cli.core.tonemap import DEFAULT_OPERATOR, ToneMapped, ToneSettings, tone_map
 from dfghdr_cli.core.types import Bracket, FloatImage, MergeResult, RadianceImage
 from dfghdr_cli.engine import AlignedBracket, MergeConfig, OnProgress, choose_device, merge_bracket
-from dfghdr_cli.errors import ModelError, OutputError
+from dfghdr_cli.errors import InputError, ModelError, OutputError
 from dfghdr_cli.io.atomic import atomic_write_all, ensure_different, ensure_writable
 from dfghdr_cli.io.bracket import Reference, find_frames, read_bracket
 from dfghdr_cli.io.display import (
@@ -118,6 +118,8 @@ class MergeRequest:
         response: "auto", "srgb", "gamma", "linear", or a file with a camera's response.
         save_response: where to write the response that was used, or None.
         config: how to merge.
+        anchor_ev: 1.0 in the result is the white of a frame of this exposure, as EV100, or in
+            stops where these were given; None stands for the reference.
         output_space: the primaries of the result.
         exr_type: "half" or "float".
         exr_compression: of an .exr.
@@ -138,6 +140,7 @@ class MergeRequest:
     response: ResponseKind | Path = "auto"
     save_response: Path | None = None
     config: MergeConfig = field(default_factory=MergeConfig)
+    anchor_ev: float | None = None
     output_space: RadianceSpace = "rec709"
     exr_type: ExrType = "half"
     exr_compression: ExrCompression = field(default_factory=ExrCompression)
@@ -267,6 +270,7 @@ def merge_files(
             ev_step=request.ev_step,
             reference=request.reference,
         )
+    scale = _scale(request.anchor_ev, bracket)
     with watch.stage("response"):
         bracket = restore_bracket(bracket)
         response, response_report = choose_response(asked, bracket.frames, bracket.stops)
@@ -280,6 +284,9 @@ def merge_files(
     clipped = float(result.clipped.mean())
     warnings = [*result.warnings]
     radiance, outside = _converted(result.radiance, bracket, request.output_space)
+    if scale != 1.0:
+        pixels, peak = radiance.pixels * scale, radiance.peak * float(scale)
+        radiance = replace(radiance, pixels=pixels, peak=peak)
     result = replace(result, radiance=radiance)
     if outside > _WORTH_A_WARNING:
         warnings.append(
@@ -289,6 +296,7 @@ def merge_files(
     if response_report.warning:
         warnings.append(response_report.warning)
     values = _values(merger, request, bracket, aligned, result.radiance)
+    values["reference_white"] = float(scale)
     values["response"] = {
         "kind": response.name,
         "misfit_stops": {k: round(v, 4) for k, v in response_report.misfit.items()},
@@ -385,6 +393,8 @@ def _legend(bracket: Bracket) -> dict[str, str]:
     }
 
 
+_FARTHEST_ANCHOR = 24.0
+"""Stops between the reference and the exposure that the scale is anchored to."""
 _WORTH_A_WARNING = 0.01
 """Share of the picture."""
 
@@ -396,6 +406,35 @@ def _converted(
     primaries = RADIANCE_SPACES[space]
     pixels, outside = convert_radiance(radiance.pixels, bracket.to_rec709, primaries)
     return RadianceImage(pixels, radiance.peak, primaries), outside
+
+
+def _scale(anchor_ev: float | None, bracket: Bracket) -> np.float32:
+    """The white of the reference on the scale asked for.
+
+    EV is EV100 = log2(N**2 / t) - log2(ISO / 100), of which less is brighter, where exposures are
+    those of a camera (EXIF, --times); where they are given in stops (--ev, --ev-step), it is on the
+    scale of these, of which more is brighter.
+
+    Raises:
+        InputError: the exposures are known among the frames only, or the scale is out of reach.
+    """
+    if anchor_ev is None:
+        return np.float32(1.0)
+    source = bracket.exposures_from
+    if source == "pixels":
+        names = ", ".join(frame.name for frame in bracket.frames)
+        raise InputError(
+            f"{names}: the exposures are estimated from the pixels, which tell only the steps "
+            "between these frames; give --ev or --times beside --anchor-ev."
+        )
+    anchor = anchor_ev if source in ("--ev", "--ev-step") else -anchor_ev
+    apart = anchor - bracket.frames[bracket.reference].exposure.stops
+    if not abs(apart) <= _FARTHEST_ANCHOR:
+        raise InputError(
+            f"--anchor-ev {anchor_ev:g} is {abs(apart):.0f} stops from the reference, "
+            f"{bracket.frames[bracket.reference].name}; give the exposure of a frame like these."
+        )
+    return np.float32(2.0**apart)
 
 
 def _shown(radiance: RadianceImage) -> FloatImage:
@@ -414,11 +453,11 @@ def _values(
         {
             "file": str(frame.path),
             "stops": round(stops, 4),
-            "alignment": alignment.model,
+            "alignment": alignment.model if flow is None else f"{alignment.model}+flow",
             "residual": round(alignment.residual, 3),
         }
-        for frame, stops, alignment in zip(
-            bracket.frames, bracket.stops, aligned.alignments, strict=True
+        for frame, stops, alignment, flow in zip(
+            bracket.frames, bracket.stops, aligned.alignments, aligned.flows, strict=True
         )
     ]
     return {
@@ -430,7 +469,10 @@ def _values(
         "model": merger.name,
         "model_digest": merger.model.digest if merger.model else None,
         "device": str(merger.device),
-        "scale": "1.0 is the white of the reference frame",
+        "scale": "1.0 is the white of the reference frame"
+        if request.anchor_ev is None
+        else f"1.0 is the white of a frame exposed at EV {request.anchor_ev:g}",
+        "anchor_ev": request.anchor_ev,
         "peak": radiance.peak,
         "size": [bracket.size[1], bracket.size[0]],
     }
@@ -454,4 +496,7 @@ def _header(values: dict[str, Any], bracket: Bracket) -> dict[str, str | float]:
     }
     header: dict[str, str | float] = {f"dfghdr:{key}": value for key, value in text.items()}
     header["dfghdr:clippedShare"] = values["clipped_share"]
+    if values["anchor_ev"] is not None:
+        header["dfghdr:anchorEv"] = values["anchor_ev"]
+        header["dfghdr:referenceWhite"] = values["reference_white"]
     return header | exposure_attributes(bracket.frames[bracket.reference].exposure)

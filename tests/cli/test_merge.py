@@ -335,6 +335,42 @@ def test_the_response_is_taken_at_its_word(response, truth):
         assert scale("out.exr", truth) == pytest.approx(1, rel=0.01)
 
 
+def test_brackets_of_one_scene_have_one_scale(truth, place):
+    pixels = {}
+    for reference in (1, 2):
+        name = f"{reference}.exr"
+        options = ("--anchor-ev", "6", "--reference", reference, "--json", "--no-preview")
+        times = ("--times", "1/400,1/100,1/25", "--response", "gamma", "--method", "classic")
+        report = json.loads(merge(*NAMES, "-o", name, *times, *options).stdout)
+        assert report["scale"] == "1.0 is the white of a frame exposed at EV 6"
+        white = 2.0**-6 / (0.0025 * 4 ** (reference - 1))  # f/1, ISO 100: EV 6 is 1/64 s
+        assert report["reference_white"] == pytest.approx(white, rel=1e-6)
+        assert report["peak"] == pytest.approx(6.25, rel=1e-6)
+        pixels[reference], header = read_radiance(place / name)
+        assert header["dfghdr:anchorEv"] == 6
+        assert header["dfghdr:referenceWhite"] == pytest.approx(white, rel=1e-6)
+    np.testing.assert_allclose(pixels[1], pixels[2], rtol=0.02, atol=0.001)
+    assert scale("1.exr", truth) == pytest.approx(100 / 64, rel=0.01)
+    merge(*NAMES, "-o", "stops.exr", "--ev", "-2,0,2", "--anchor-ev", "1", "--response", "gamma")
+    assert scale("stops.exr", truth) == pytest.approx(2, rel=0.01)
+
+
+def test_a_scale_out_of_reach_is_refused(place):
+    for value in ("99", "nan"):
+        done = merge(*NAMES, "-o", "out.exr", *EV, "--anchor-ev", value, code=4)
+        assert "--anchor-ev" in done.stderr
+    done = merge(*NAMES, "-o", "out.exr", "--anchor-ev", "6", code=4)
+    assert "give --ev or --times beside --anchor-ev" in done.stderr
+    assert files(place) == sorted(NAMES)
+
+
+def test_how_frames_were_aligned_is_said(place):
+    done = merge(*NAMES, "-o", "out.exr", *EV, "--align", "flow", "--method", "classic", "--json")
+    assert "alignment: dark.tif none+flow, middle.tif none, bright.tif none+flow" in done.stderr
+    frames = json.loads(done.stdout)["frames"]
+    assert [frame["alignment"] for frame in frames] == ["none+flow", "none", "none+flow"]
+
+
 def test_a_response_is_saved_and_used_again(truth, place):
     saved = ("--response", "gamma", "--save-response", "camera.csv")
     done = merge(*NAMES, "-o", "first.exr", *EV, "--no-preview", *saved)

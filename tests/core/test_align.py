@@ -100,6 +100,18 @@ def test_the_smallest_model_that_explains_is_chosen(true, model):
     assert error(found.transform, true) < 0.05
 
 
+@pytest.mark.parametrize("model", ["shift", "affine", "homography"])
+def test_a_model_that_is_asked_for_is_taken(model):
+    reference, other = pair(SHIFT, 2.0)
+    found = align_frame(reference, other, 2.0, model)
+    assert found.model == model
+    assert error(found.transform, SHIFT) < 0.1
+    if model == "shift":
+        np.testing.assert_array_equal(found.transform[:, :2], IDENTITY[:, :2])
+    reference, other = pair(IDENTITY, 2.0)
+    assert align_frame(reference, other, 2.0, model).model == "none"
+
+
 @pytest.mark.parametrize("stops", [-3.0, 0.0, 2.0])
 @pytest.mark.parametrize("patch", [False, True])
 def test_an_aligned_pair_is_left_untouched(stops, patch):
