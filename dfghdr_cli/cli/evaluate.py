@@ -71,6 +71,41 @@ def evaluate(
         bool,
         typer.Option("--fit-scale", help="Multiply each picture by one fitted factor first."),
     ] = False,
+    metrics: Annotated[
+        Literal["basic", "all"],
+        typer.Option(
+            "--metrics",
+            help="PSNR, SSIM and PU21 only, or also HDR-VDP-2 and HDR-FLIP, which take longer.",
+        ),
+    ] = "all",
+    cvvdp: Annotated[
+        bool,
+        typer.Option("--cvvdp", help="Also ColorVideoVDP, of the extra 'cvvdp'."),
+    ] = False,
+    vdp_encoding: Annotated[
+        Literal["sRGB-display", "rgb-bt.709"],
+        typer.Option(
+            "--vdp-encoding",
+            help="What HDR-VDP-2 takes values for; the field's custom is the first.",
+        ),
+    ] = "sRGB-display",
+    vdp_scale: Annotated[
+        float,
+        typer.Option(
+            "--vdp-scale",
+            metavar="X",
+            help="What HDR-VDP-2's values are multiplied by; under rgb-bt.709 white in cd/m2.",
+        ),
+    ] = 1.0,
+    vdp_ppd: Annotated[
+        float | None,
+        typer.Option(
+            "--vdp-ppd",
+            metavar="X",
+            help="Pixels per degree for HDR-VDP-2; else a screen of 24 inches seen from 0.5 m.",
+            show_default=False,
+        ),
+    ] = None,
     paper: Annotated[
         bool,
         typer.Option("--paper", help="Also print the figures that the paper published."),
@@ -87,6 +122,14 @@ def evaluate(
         Path | None,
         typer.Option("--csv", metavar="FILE", help="Write a line for each method and scene."),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            "--report",
+            metavar="FILE",
+            help="Write an HTML page with pictures of each scene and of the worst parts.",
+        ),
+    ] = None,
     device: options.Device = "auto",
     overwrite: options.Overwrite = False,
 ) -> None:
@@ -95,13 +138,20 @@ def evaluate(
     Prints a table, methods by metrics: the mean over the scenes, and below it the worst of them.
     Without --model, --method and --predictions it scores the default model, classic and reference.
     """
+    for name, value in (("--vdp-scale", vdp_scale), ("--vdp-ppd", vdp_ppd)):
+        if value is not None and not 0 < value < float("inf"):
+            raise typer.BadParameter(f"{name} takes a number above 0.")
+
+    from dfghdr_cli.core.perceptual import Perceptual
+    from dfghdr_cli.engine import choose_device
     from dfghdr_cli.errors import DfghdrError
     from dfghdr_cli.io.atomic import ensure_different, ensure_writable
     from dfghdr_cli.modelstore import DEFAULT_MODEL
     from dfghdr_cli.pipeline.evaluate import PROTOCOLS, build_methods, write_texts
     from dfghdr_cli.pipeline.evaluate import evaluate as run
+    from dfghdr_cli.pipeline.evaluation_report import EvaluationReport
 
-    outputs = [path for path in (json, csv) if path is not None]
+    outputs = [path for path in (json, csv, report) if path is not None]
     ensure_different(outputs)
     for path in outputs:
         ensure_writable(path, overwrite)
@@ -114,15 +164,30 @@ def evaluate(
         predictions or (),
         device,
     )
+    slow = metrics == "all"
+    chosen = choose_device(device)
+    perceptual = Perceptual(
+        hdr_vdp2=slow,
+        hdr_flip=slow,
+        cvvdp=cvvdp,
+        encoding=vdp_encoding,
+        scale=vdp_scale,
+        ppd=vdp_ppd,
+        device="cpu" if chosen.type == "mps" else str(chosen),  # MPS has no float64
+    )
+    page = EvaluationReport()
     with console.progress() as on_progress:
         evaluation = run(
             scenes,
             methods,
             protocol=PROTOCOLS[protocol],
             fit_scale=fit_scale,
+            perceptual=perceptual if slow or cvvdp else None,
             on_progress=on_progress,
+            on_scene=None if report is None else page.add,
         )
     texts = [(json, evaluation.to_json()), (csv, evaluation.to_csv())]
+    texts.append((report, page.html(evaluation)))
     write_texts([(path, text) for path, text in texts if path is not None], overwrite)
     if markdown:
         typer.echo(_markdown(evaluation))
@@ -145,10 +210,10 @@ Cells = list[str]
 
 def _figures(evaluation: Evaluation) -> tuple[Cells, list[tuple[Cells, Cells]], list[set[int]]]:
     """Headings; each method's cells, mean and worst; and which columns of a mean are best."""
-    from dfghdr_cli.core.metrics import METRICS
+    from dfghdr_cli.pipeline.evaluate import ALL_METRICS
 
     names = [method.name for method in evaluation.methods]
-    shown = [m for m in METRICS if any(evaluation.mean(n, m.key) is not None for n in names)]
+    shown = [m for m in ALL_METRICS if any(evaluation.mean(n, m.key) is not None for n in names)]
     headings = ["method", *(metric.label for metric in shown), "s", "MiB", "worst scene"]
     rows = []
     for name in names:
@@ -224,6 +289,8 @@ def _print_notes(evaluation: Evaluation) -> None:
     text = f"{count} scene{'s' if count > 1 else ''}; {evaluation.protocol.text}; gamma 2.2"
     text += "; each picture's scale fitted." if evaluation.fit_scale else "; no scale fitted."
     console.print_status(text)
+    if evaluation.vdp_view:
+        console.print_status(f"HDR-VDP-2: {evaluation.vdp_view}")
     estimated = sum(facts.moving_from == "estimated" for facts in evaluation.scenes)
     if estimated:
         console.print_status(

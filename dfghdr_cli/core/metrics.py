@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dfghdr_cli.core.pu21 import pu21_psnr
 from dfghdr_cli.core.tonemap import mu_law
 from dfghdr_cli.core.types import FloatImage, Mask
 
@@ -24,6 +25,8 @@ Floats = NDArray[np.float64]
 
 TILE = 64
 """Side of the tiles of which the worst one counts [pixels]."""
+SSIM_WINDOW = 11
+"""Side of the window of SSIM [pixels]."""
 FEWEST_PIXELS = 500
 """Of fewer pixels a part's PSNR says nothing."""
 LEAST_ERROR = 1e-12
@@ -65,8 +68,9 @@ METRICS = (
     Metric("psnr_l", "PSNR-l", "dB", True, 2, "PSNR of linear light, peak 1"),
     Metric("ssim_mu", "SSIM-μ", "", True, 4, "SSIM after the mu-law"),
     Metric("ssim_l", "SSIM-l", "", True, 4, "SSIM of linear light"),
+    Metric("pu21_psnr", "PU21", "dB", True, 2, "PSNR of PU21 codes, white at 4000 cd/m2"),
 )
-"""Every figure `measure` finds, in the order of tables."""
+"""Every figure `measure` finds, in the order of tables; `dfghdr_cli.core.perceptual` has more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +110,16 @@ def measure(
     tile = worst_tile(squared)
     rows, columns = (slice(first, first + TILE) for first in tile)
     still = None if moving is None else ~moving
+    least = min(truth.shape[:2])
     values = {
         "psnr_mu": _decibels(squared),
         "psnr_mu_moving": None if moving is None else _part(squared, moving),
         "psnr_mu_still": None if still is None else _part(squared, still),
         "psnr_mu_tile": _decibels(squared[rows, columns]),
         "psnr_l": _decibels(np.square(linear - aim)),
-        "ssim_mu": ssim(toned, toned_aim),
-        "ssim_l": ssim(linear, aim),
+        "ssim_mu": ssim(toned, toned_aim) if least >= SSIM_WINDOW else None,
+        "ssim_l": ssim(linear, aim) if least >= SSIM_WINDOW else None,
+        "pu21_psnr": pu21_psnr(linear, aim),
     }
     return Measured(values, tile, scale)
 
@@ -173,7 +179,7 @@ def ssim(result: NDArray[np.floating], truth: NDArray[np.floating]) -> float:
         ValueError: the shapes differ.
     """
     _check(result, truth)
-    if min(truth.shape[:2]) < 11:
+    if min(truth.shape[:2]) < SSIM_WINDOW:
         return float("nan")
 
     def mean(image: Floats) -> Floats:

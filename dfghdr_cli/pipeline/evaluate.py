@@ -23,6 +23,7 @@ from dfghdr_cli.core.align import warp
 from dfghdr_cli.core.baselines import OpencvMerge, opencv_merge
 from dfghdr_cli.core.metrics import METRICS, Measured, bootstrap_interval, measure
 from dfghdr_cli.core.motion import moving_pixels
+from dfghdr_cli.core.perceptual import PERCEPTUAL_METRICS, Perceptual
 from dfghdr_cli.core.radiance import decode
 from dfghdr_cli.core.types import Bracket, FloatImage, Frame, Mask
 from dfghdr_cli.engine import MergeConfig, align_bracket, merge_bracket
@@ -37,8 +38,10 @@ log = logging.getLogger(__name__)
 OnProgress = Callable[[int, int, str], None]
 MethodName = Literal["classic", "opencv-debevec", "opencv-robertson", "reference"]
 Row = dict[str, float | None]
-"""What one method achieved on one scene: `METRICS`, `COSTS` and the fitted `scale`."""
+"""What one method achieved on one scene: `ALL_METRICS`, `COSTS` and the fitted `scale`."""
 
+ALL_METRICS = METRICS + PERCEPTUAL_METRICS
+"""Every figure, in the order of tables."""
 COSTS = ("seconds", "peak_memory_mib")
 """Of making the picture out of decoded frames, without reading and scoring; None for files."""
 BEYOND_WHITE = 1.01
@@ -313,6 +316,7 @@ class Evaluation:
     Attributes:
         protocol: how files were read.
         fit_scale: whether each picture's scale was fitted.
+        perceptual: how the slow figures were found; None without them.
         methods: in the order given.
         scenes: that were scored, for every method.
         rows: by method, one a scene.
@@ -321,10 +325,19 @@ class Evaluation:
 
     protocol: Protocol
     fit_scale: bool
+    perceptual: Perceptual | None
     methods: tuple[Method, ...]
     scenes: tuple[SceneFacts, ...]
     rows: dict[str, list[Row]]
     excluded: tuple[Excluded, ...]
+
+    @property
+    def vdp_view(self) -> str | None:
+        """How HDR-VDP-2 saw the pictures, if it did."""
+        if self.perceptual is None or not self.perceptual.hdr_vdp2:
+            return None
+        sizes = {facts.size for facts in self.scenes}
+        return self.perceptual.view(sizes.pop() if len(sizes) == 1 else None)
 
     def mean(self, method: str, key: str) -> float | None:
         """Over the scenes that have such a value."""
@@ -337,7 +350,9 @@ class Evaluation:
             -1.0
             if key in COSTS
             else next(
-                1.0 if metric.higher_is_better else -1.0 for metric in METRICS if metric.key == key
+                1.0 if metric.higher_is_better else -1.0
+                for metric in ALL_METRICS
+                if metric.key == key
             )
         )
         pairs = [
@@ -350,7 +365,7 @@ class Evaluation:
     def differences(self) -> list[Difference]:
         """Of every pair of methods, in every metric that both have on at least two scenes."""
         found = []
-        for metric in METRICS:
+        for metric in ALL_METRICS:
             for first, second in combinations((m.name for m in self.methods), 2):
                 pairs = zip(self.rows[first], self.rows[second], strict=True)
                 values = [
@@ -366,7 +381,7 @@ class Evaluation:
 
     def to_json(self) -> str:
         """Everything, as one JSON object."""
-        keys = [*(metric.key for metric in METRICS), *COSTS]
+        keys = [*(metric.key for metric in ALL_METRICS), *COSTS]
         methods = {}
         for method in self.methods:
             worst = {key: self.worst(method.name, key) for key in keys}
@@ -386,10 +401,11 @@ class Evaluation:
             "version": __version__,
             "protocol": {"name": self.protocol.name, "text": self.protocol.text},
             "fit_scale": self.fit_scale,
+            "hdr_vdp2": self.vdp_view,
             "metrics": {
                 m.key: {"unit": m.unit, "better": "higher" if m.higher_is_better else "lower"}
                 | {"meaning": m.meaning}
-                for m in METRICS
+                for m in ALL_METRICS
             },
             "scenes": [facts.values() for facts in self.scenes],
             "excluded": [
@@ -412,7 +428,7 @@ class Evaluation:
 
     def to_csv(self) -> str:
         """One line for each method and scene, below a line of headings; nothing for no value."""
-        keys = [*(metric.key for metric in METRICS), "scale", *COSTS]
+        keys = [*(metric.key for metric in ALL_METRICS), "scale", *COSTS]
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["method", "scene", "moving_from", *keys])
@@ -447,6 +463,7 @@ def evaluate(
     *,
     protocol: Protocol = PROTOCOLS["default"],
     fit_scale: bool = False,
+    perceptual: Perceptual | None = None,
     on_progress: OnProgress | None = None,
     on_scene: Callable[[Outcome], None] | None = None,
 ) -> Evaluation:
@@ -460,6 +477,7 @@ def evaluate(
         protocol: one of `PROTOCOLS`.
         fit_scale: multiply each picture by one fitted factor first; see
             `dfghdr_cli.core.metrics.fitted_scale`.
+        perceptual: which of the slow figures to find, too.
         on_progress: called as (done, total, what).
         on_scene: called with each scene once it is scored.
 
@@ -468,7 +486,10 @@ def evaluate(
 
     Raises:
         InputError: there is no scene, or none could be scored.
+        MissingPackageError: a figure is wanted whose package is not there.
     """
+    if perceptual is not None:
+        perceptual.check()
     cases = _cases(folders)
     rows: dict[str, list[Row]] = {method.name: [] for method in methods}
     scored: list[SceneFacts] = []
@@ -494,7 +515,7 @@ def evaluate(
             continue
         finally:
             steps += len(methods)
-        outcome = _score(case, scene, pictures, fit_scale)
+        outcome = _score(case, scene, pictures, fit_scale, perceptual)
         for name, measured in outcome.measured.items():
             rows[name].append({**measured.values, "scale": measured.scale, **costs[name]})
         scored.append(outcome.facts)
@@ -504,7 +525,9 @@ def evaluate(
         raise InputError(
             f"none of {len(cases)} scenes could be scored; the first: {excluded[0].reason}"
         )
-    return Evaluation(protocol, fit_scale, tuple(methods), tuple(scored), rows, tuple(excluded))
+    return Evaluation(
+        protocol, fit_scale, perceptual, tuple(methods), tuple(scored), rows, tuple(excluded)
+    )
 
 
 def _cases(folders: Sequence[Path]) -> list[_Case]:
@@ -530,7 +553,13 @@ def _run(method: Method, scene: Scene) -> tuple[FloatImage, Row]:
     return picture, {"seconds": round(seconds, 3), "peak_memory_mib": peak()}
 
 
-def _score(case: _Case, scene: Scene, pictures: dict[str, FloatImage], fit_scale: bool) -> Outcome:
+def _score(
+    case: _Case,
+    scene: Scene,
+    pictures: dict[str, FloatImage],
+    fit_scale: bool,
+    perceptual: Perceptual | None,
+) -> Outcome:
     truth = scene.truth
     if (truth > BEYOND_WHITE).mean() > 0.001:
         log.warning(
@@ -554,6 +583,9 @@ def _score(case: _Case, scene: Scene, pictures: dict[str, FloatImage], fit_scale
         for name, picture in pictures.items()
     }
     scaled = {name: pictures[name] * np.float32(m.scale) for name, m in measured.items()}
+    slow: Row = {metric.key: None for metric in PERCEPTUAL_METRICS}
+    for name, found in measured.items():
+        found.values.update(perceptual.measure(scaled[name], truth) if perceptual else slow)
     return Outcome(facts, scene, moving, scaled, measured)
 
 

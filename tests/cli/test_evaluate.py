@@ -1,12 +1,19 @@
 """`dfghdr eval`: table, files, exit codes, and published figures kept apart."""
 
+import base64
 import json
+import re
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from dfghdr_cli.cli.app import app
+from dfghdr_cli.errors import InputError
+from dfghdr_cli.modelstore import DEFAULT_MODEL
+from dfghdr_cli.pipeline import evaluate
 from dfghdr_cli.pipeline.evaluate import PUBLISHED
 
 
@@ -19,7 +26,9 @@ def scenes(tmp_path, make_scene, monkeypatch):
 
 
 def run(*arguments, code=0):
-    result = CliRunner().invoke(app, ["eval", "--device", "cpu", *map(str, arguments)])
+    result = CliRunner().invoke(
+        app, ["eval", "--device", "cpu", "--metrics", "basic", *map(str, arguments)]
+    )
     assert result.exit_code == code, result.output
     return result
 
@@ -50,18 +59,17 @@ def test_the_table(scenes):
     assert "PSNR-mu, reference over classic: +" in done.stderr
 
 
-def test_the_default_methods(scenes, monkeypatch, tmp_path):
-    from dfghdr_cli import modelstore
-    from dfghdr_cli.nets.registry import build
+def test_the_default_methods(scenes, monkeypatch):
+    asked = []
 
-    monkeypatch.setenv(modelstore.MODELS_DIR_VARIABLE, str(tmp_path / "models"))
-    small = {"width": (4, 4, 4), "disentangle_width": 4, "code_length": 4}
-    modelstore.install_model(
-        build("dfgmerge", small), modelstore.DEFAULT_MODEL, tmp_path / "models"
-    )
-    done = run(scenes / "EXTRA")
-    names = [line.split("\t")[0] for line in done.stdout.splitlines()[1::2]]
-    assert names == [modelstore.DEFAULT_MODEL, "classic", "reference"]
+    def build(*arguments):
+        asked.append([[str(one) for one in argument] for argument in arguments[:3]])
+        raise InputError("enough")
+
+    monkeypatch.setattr(evaluate, "build_methods", build)
+    run(scenes, code=4)
+    run(scenes, "--predictions", scenes, code=4)
+    assert asked == [[[DEFAULT_MODEL], ["classic", "reference"], []], [[], [], [str(scenes)]]]
 
 
 def test_files(scenes):
@@ -90,7 +98,7 @@ def test_published_figures_stand_apart(scenes):
     measured = run(scenes, *BOTH).stdout
     done = run(scenes, *BOTH, "--paper", "--json", "all.json").stdout
     first, published = done.split("\n\n")
-    strip = lambda text: [line.split("\t")[:9] for line in text.strip().splitlines()]  # noqa: E731
+    strip = lambda text: [line.split("\t")[:10] for line in text.strip().splitlines()]  # noqa: E731
     assert strip(first) == strip(measured)
     assert published.startswith("published\t")
     assert "DFGNet\t44.19\t41.89\t66.84\n" in published
@@ -124,3 +132,35 @@ def test_mistakes(scenes, arguments, code, words):
     done = run(*arguments, code=code)
     assert words in done.stderr
     assert done.stdout == ""
+
+
+def test_the_report_and_the_slow_figures(tmp_path, make_scene, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_scene(tmp_path / "<one>", size=(48, 64))
+    arguments = ("<one>", "--method", "reference", "--method", "opencv-debevec", "--metrics", "all")
+    done = run(*arguments, "--report", "page.html", "--json", "all.json", "--vdp-ppd", "20")
+    row = json.loads(read("all.json"))["methods"]["reference"]["scenes"]["<one>"]
+    assert 0 < row["hdr_vdp2"] < 100
+    assert 0 < row["hdr_flip"] < row["hdr_flip_p99"]
+    assert row["cvvdp_jod"] is None
+    view = "sRGB-display, linear [0, 1] times 1, 20 pixels per degree"
+    assert view in done.stderr
+    assert json.loads(read("all.json"))["hdr_vdp2"] == view
+    page = read("page.html")
+    assert "&lt;one&gt;" in page
+    assert "<one>" not in page
+    assert not re.search(r"(src|href)=\"(?!data:)", page)
+    assert view in page
+    for caption in ("frame 1, -2 EV", "frame 3, +2 EV", "truth", "reference: PSNR", "its error"):
+        assert caption.replace("-2", "+0").replace("3, +2", "3, +4") in page
+    pictures = re.findall(r"base64,([^\"]+)", page)
+    regions = page.count("<h3>")
+    assert len(pictures) == 3 + 3 + regions * (3 + 1 + 2 * 2)
+    for picture in pictures:
+        with Image.open(BytesIO(base64.b64decode(picture))) as image:
+            assert image.size == (64, 48)
+
+
+@pytest.mark.parametrize("option", ["--vdp-scale", "--vdp-ppd"])
+def test_the_view_must_be_possible(scenes, option):
+    assert "above 0" in run(scenes, *BOTH, option, "0", code=2).stderr

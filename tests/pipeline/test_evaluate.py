@@ -19,6 +19,7 @@ from dfghdr_cli.io.scenes import read_scene
 from dfghdr_cli.modelstore import DEFAULT_MODEL, install_model
 from dfghdr_cli.nets.registry import build
 from dfghdr_cli.pipeline.evaluate import (
+    ALL_METRICS,
     PROTOCOLS,
     Protocol,
     build_methods,
@@ -257,7 +258,7 @@ def test_json_and_csv(kalantari):
                 assert worst["value"] == min(known)
                 assert method["scenes"][worst["scene"]][metric.key] == worst["value"]
         assert result.mean(name, "psnr_mu") == method["mean"]["psnr_mu"]
-    assert set(values["metrics"]) == {metric.key for metric in METRICS}
+    assert set(values["metrics"]) == {metric.key for metric in ALL_METRICS}
     assert values["protocol"]["name"] == "default"
     pairs = {(d["first"], d["second"]) for d in values["differences"]}
     assert len(pairs) == 3
