@@ -44,7 +44,11 @@ BETTER = 0.3
 
 
 def dense_flow(
-    reference_linear: FloatImage, aligned_linear: FloatImage, stops: float
+    reference_linear: FloatImage,
+    aligned_linear: FloatImage,
+    stops: float,
+    *,
+    least_reduction: float = LEAST_REDUCTION,
 ) -> NDArray[np.float32]:
     """Dense motion left between the reference and a globally aligned frame.
 
@@ -52,6 +56,8 @@ def dense_flow(
         reference_linear: (H, W, 3) float32 linear, 1 = its own white.
         aligned_linear: (H, W, 3) float32 linear, 1 = its own white.
         stops: exposure of the aligned frame relative to the reference [stops].
+        least_reduction: the coarse match works on a picture at least this many times smaller;
+            training looks at small cut-outs as coarsely as a merge at a large picture.
 
     Returns:
         (H, W, 2) float32 [pixels]: aligned(x + flow(x)) shows what reference(x) shows. Zero for
@@ -60,7 +66,7 @@ def dense_flow(
     reference, aligned = equalise(reference_linear, aligned_linear, stops)
     if min(reference.shape) < SMALLEST:
         return np.zeros((*reference.shape, 2), np.float32)
-    coarse = _coarse_flow(reference, aligned)
+    coarse = _coarse_flow(reference, aligned, least_reduction)
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     fine = np.asarray(dis.calc(reference, aligned, coarse.copy()), np.float32)
     better = _mismatch(reference, aligned, fine) < _mismatch(reference, aligned, coarse) - BETTER
@@ -78,10 +84,12 @@ def _mismatch(reference: NDArray[np.uint8], aligned: NDArray[np.uint8], flow: Fl
     return np.asarray(cv2.GaussianBlur(difference, (0, 0), 2.0), np.float32)
 
 
-def _coarse_flow(reference: NDArray[np.uint8], aligned: NDArray[np.uint8]) -> Flow:
+def _coarse_flow(
+    reference: NDArray[np.uint8], aligned: NDArray[np.uint8], least_reduction: float
+) -> Flow:
     """(H, W, 2) [pixels], bilinear between blocks of 2 x 2 pixels of a reduced picture."""
     height, width = reference.shape
-    factor = max(LEAST_REDUCTION, (height * width / COARSE_PIXELS) ** 0.5)
+    factor = max(least_reduction, (height * width / COARSE_PIXELS) ** 0.5)
     rows, columns = (max(2, round(side / factor / 2)) for side in (height, width))
     size = (2 * columns, 2 * rows)
     small, other = (

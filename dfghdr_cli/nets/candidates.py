@@ -57,6 +57,10 @@ def code_from_linear(linear: Tensor) -> Tensor:
     return linear.clamp(1e-8, 1.0).pow(1.0 / GAMMA)
 
 
+UNKNOWN_STARTS = 0.05
+"""Share of clipped candidates in a merge up to which it is taken for what the others saw."""
+
+
 def smoothstep(x: Tensor, low: float, high: float) -> Tensor:
     """0 up to `low`, 1 from `high` on, a straight ramp between."""
     return ((x - low) / (high - low)).clamp(0.0, 1.0)
@@ -215,19 +219,21 @@ class Candidates:
         log_weight = log_weight + LOG_SMOOTHED * log_weight.new_tensor(smoothed).view(shape)
         return torch.where(self.trust > 0, log_weight, torch.full_like(log_weight, LOG_INVALID))
 
-    def unknown(self) -> Tensor:
-        """Where no frame is usable: (B, 1, H, W) in [0, 1].
+    def unknown(self, weights: Tensor) -> Tensor:
+        """How far a merge shows nothing that a frame saw: (B, 1, H, W) in [0, 1].
 
-        1 where the reference is clipped and every other frame is clipped too, contradicts it, or
-        ends before. Only there may a network add something of its own to the merge.
+        The share of clipped and contradicting candidates in the merge, where the reference is
+        clipped. That is all of it where no frame is usable, and also where frames seem usable but
+        the network gives them no weight: they show another thing. Only there may a network add
+        something of its own; where usable frames make up the merge, their radiance stays.
+
+        Args:
+            weights: (B, K, 1, H, W) of the merge.
         """
         brightest = self.code[:, 0].amax(1, keepdim=True)
         clipped = smoothstep(brightest, CLIPPING_STARTS, CLIPPED_CODE)
         trust = self.usable() * (1.0 - self.contradiction()) * (self.trust > 0)
-        own = trust[:, 0] if self.is_darkest()[0] else torch.zeros_like(clipped)
-        if self.count == 1:
-            return clipped * (1.0 - own)
-        return clipped * (1.0 - torch.maximum(own, trust[:, 1:].amax(1)))
+        return clipped * smoothstep((weights * (1.0 - trust)).sum(1), UNKNOWN_STARTS, 1.0)
 
     def floor(self) -> Tensor:
         """The least the scene can be, (B, 3, H, W) in network space.

@@ -78,7 +78,7 @@ def compose(candidates: Candidates, decision: Decision) -> Merge:
     """Carry out a decision on candidates of the same size."""
     weights = (candidates.log_prior() + decision.logits).softmax(1)
     merged = torch.maximum((weights * candidates.radiance()).sum(1), candidates.floor())
-    unknown = candidates.unknown()
+    unknown = candidates.unknown(weights)
     toned = (mu_law(merged) + unknown * decision.correction).clamp(0.0, 1.0)
     # Known pixels bypass the curve and its inverse: there the result is the merge, exactly.
     radiance = torch.where(unknown == 0, merged, inverse_mu_law(toned))

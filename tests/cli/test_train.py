@@ -103,7 +103,6 @@ def test_quiet_says_nothing_but_the_result(place):
         (["pictures", "--run", "mine", "--perceptual", "--vgg", "pictures/one.exr"], 4, "one.exr"),
         (["pictures", "--run", "mine", "--no-eau", "--no-sau"], 5, "attention"),
         (["pictures", "--run", "mine", "--stage", "merge", "--encoders", "frozen"], 5, "--start"),
-        (["pictures", "--run", "mine", "--precision", "bf16"], 6, "--precision"),
         (["pictures", "--run", "mine", "--stage", "disentangle", "--minutes", "1"], 2, "belongs"),
         (
             ["pictures", "--run", "mine", "--stage", "merge", "--disentangle-minutes", 1],

@@ -49,7 +49,7 @@ def test_weights_sum_to_1(candidates, size):
 def test_the_result_lies_between_the_candidates(candidates, reference):
     bracket = candidates(3, 48, 64, reference)
     merge = compose(bracket, anything(bracket))
-    known = (bracket.unknown() == 0).expand_as(merge.radiance)
+    known = (bracket.unknown(merge.weights) == 0).expand_as(merge.radiance)
     assert known.float().mean() > 0.2
     assert torch.equal(merge.radiance[known], merge.merged[known])
     radiance, floor = bracket.radiance(), bracket.floor()
@@ -105,17 +105,31 @@ def test_all_clipped_is_white(reference):
 def test_only_where_nothing_is_known_is_something_added(candidates):
     bracket = candidates(3, 32, 40)
     decision = replace(nothing(bracket), correction=torch.full((1, 3, 32, 40), 0.2))
-    plain = compose(bracket, nothing(bracket)).radiance
-    unknown = bracket.unknown().expand_as(plain) > 0
+    merge = compose(bracket, nothing(bracket))
+    plain = merge.radiance
+    unknown = bracket.unknown(merge.weights).expand_as(plain) > 0
     assert not unknown.all()
     changed = compose(bracket, decision).radiance != plain
     assert not changed[~unknown].any()
     bracket.code[:, 0] = 1.0
     bracket.trust[:, 1:] = 0.0
-    assert (bracket.unknown() == 1.0).all()
+    assert (bracket.unknown(compose(bracket, nothing(bracket)).weights) == 1.0).all()
     low = replace(decision, correction=-decision.correction)
     before, after = (compose(bracket, d).radiance for d in (nothing(bracket), low))
     assert (after < before).all()
+
+
+def test_what_the_network_rejects_is_unknown():
+    """A clipped reference, and a short frame with something as bright but other in its place."""
+    bracket = static_bracket(torch.full((3, 8, 8), 2.0), (-2.0, 0.0), 1)
+    kept = compose(bracket, nothing(bracket))
+    assert (bracket.unknown(kept.weights) == 0.0).all()
+    decision = replace(nothing(bracket), correction=torch.full((1, 3, 8, 8), 0.1))
+    assert torch.equal(compose(bracket, decision).radiance, kept.radiance)
+    decision.logits[:, 0] = 40.0
+    rejected = compose(bracket, decision)
+    assert (bracket.unknown(rejected.weights) > 0.99).all()
+    assert (rejected.radiance > rejected.merged * 1.5).all()
 
 
 def test_nothing_outside_a_warped_frame(candidates):
@@ -140,7 +154,7 @@ def test_the_correction_can_start_to_learn():
         (Role.REFERENCE, Role.SHORT, Role.SHORT),
         (Hypothesis.STILL, Hypothesis.STILL, Hypothesis.MOVED),
     )
-    assert candidates.unknown().mean() > 0.9
+    assert candidates.unknown(network(candidates).weights).mean() > 0.9
     network(candidates).radiance.mean().backward()
     assert network.correct2.weight.grad is not None
     assert network.correct2.weight.grad.abs().max() > 0

@@ -228,9 +228,14 @@ def test_perceptual_terms_from_a_file(request_, tmp_path):
         train_model(replace(request, resume=True))
 
 
-def test_bfloat16_needs_a_device_that_can(request_):
+def test_bfloat16_where_it_can_be_had(request_, monkeypatch):
+    asked = replace(request_, config=replace(THREE, precision="bf16"))
+    train_model(replace(asked, run=request_.run.with_name("cpu")))
+    settings = json.loads((request_.run.with_name("cpu") / "config.json").read_text())
+    assert settings["precision"] == "bf16"
+    monkeypatch.setattr("dfghdr_cli.pipeline.train.choose_device", lambda _: torch.device("mps"))
     with pytest.raises(DeviceError, match="--precision float32"):
-        train_model(replace(request_, config=replace(THREE, precision="bf16")))
+        train_model(asked)
 
 
 def test_a_diverged_run_leaves_its_last_good_model(request_, monkeypatch):

@@ -11,6 +11,7 @@ from dfghdr_cli.training.objectives import (
     MergeObjective,
     disentangle_cases,
     re_exposed,
+    spatial_change,
 )
 from dfghdr_cli.training.synth import to_candidates
 
@@ -53,7 +54,7 @@ class Count(torch.nn.Module):
 @pytest.mark.parametrize("architecture", ["dfgmerge", "dfgnet"])
 def test_the_sum_of_eq_6(architecture, network, batch):
     trained = network(architecture, decoder=True)
-    config = TrainConfig(perceptual=0.5)
+    config = TrainConfig(perceptual=0.5, invariance=0.0)
     loss, terms = DisentangleObjective(trained, config, Count())(batch)
     x, y, reference = disentangle_cases(trained, batch)
     recon1 = recon2 = per1 = per2 = 0.0
@@ -72,9 +73,34 @@ def test_the_sum_of_eq_6(architecture, network, batch):
     torch.testing.assert_close(terms["error"], (recon1 + recon2).detach())
     torch.testing.assert_close(loss, recon1 + recon2 + 0.5 * (per1 + per2))
 
-    without, terms = DisentangleObjective(trained, TrainConfig(perceptual=0.0), None)(batch)
+    alone = TrainConfig(perceptual=0.0, invariance=0.0)
+    without, terms = DisentangleObjective(trained, alone, None)(batch)
     torch.testing.assert_close(without, recon1 + recon2)
-    assert "per1" not in terms
+    assert not {"per1", "change"} & set(terms)
+
+
+def test_the_spatial_code_must_not_change_with_the_exposure(network, batch):
+    trained = network(decoder=True)
+    x, y, reference = disentangle_cases(trained, batch)
+    here = trained.disentangle.spatial_code(to_signed(x[:, reference]))
+    others = [i for i in range(x.shape[1]) if i != reference]
+    found = [trained.disentangle.spatial_code(to_signed(y[:, i])) for i in others]
+    change = sum(spatial_change(here, code) for code in found)
+    plain, with_term = (
+        DisentangleObjective(trained, TrainConfig(perceptual=0.0, invariance=w), None)(batch)
+        for w in (0.0, 2.0)
+    )
+    torch.testing.assert_close(with_term[1]["change"], change.detach())
+    torch.testing.assert_close(with_term[0], plain[0] + 2.0 * change, rtol=1e-5, atol=1e-5)
+    # In standard deviations of each channel: another scale or offset of a channel is no way out.
+    assert spatial_change(here, here) == 0
+    scale = torch.linspace(0.1, 10, here.shape[1])[None, :, None, None]
+    torch.testing.assert_close(
+        spatial_change(here * scale + 3, found[0] * scale + 3),
+        spatial_change(here, found[0]),
+        rtol=1e-3,
+        atol=1e-5,
+    )
 
 
 def parts(objective):
