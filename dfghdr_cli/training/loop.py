@@ -211,6 +211,7 @@ class _StageRun:
             self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay
         )
         self.average = AveragedModel(network, multi_avg_fn=moving_average(config.average))
+        self.own = objective
         self.objective = processes.wrap(objective)
         self.guard = Guard(config.clip)
         self.step, self.seconds = 0, 0.0
@@ -222,6 +223,7 @@ class _StageRun:
             self.average.load_state_dict(state["average"])
             self.optimiser.load_state_dict(state["optimiser"])
             self.guard.restore(state["guard"])
+            self.own.load_state_dict(state["objective"], strict=False)
             self.step, self.seconds = int(state["step"]), float(state["seconds"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise damaged(self.folder / CHECKPOINT, error) from error
@@ -237,6 +239,11 @@ class _StageRun:
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "guard": self.guard.state(),
+            "objective": {
+                name: value
+                for name, value in self.own.state_dict().items()
+                if not name.startswith(("network.", "perceptual."))
+            },
         }
         if self.guard.healthy:
             save_checkpoint(self.folder / GOOD_CHECKPOINT, state)

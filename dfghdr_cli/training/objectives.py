@@ -5,12 +5,14 @@ An objective holds the network, so that what runs it (one process or several) se
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
+from dfghdr_cli.core.colour import LUMINANCE
 from dfghdr_cli.core.tonemap import mu_law
 from dfghdr_cli.nets.candidates import Candidates, code_from_linear
 from dfghdr_cli.nets.dfg import Role
@@ -107,11 +109,69 @@ def spatial_change(code: Tensor, other: Tensor) -> Tensor:
     return ((other - code) / deviation).abs().mean()
 
 
+class LinearProbe(nn.Module):
+    """How well a number can be told from codes linearly: R2 of the best linear predictor.
+
+    The moments it is computed from are moving averages over batches; the gradient goes through
+    the present batch's part, at the strength that it would have if that were all.
+    """
+
+    MEMORY = 50
+    """Batches that the averages reach back."""
+    RIDGE = 1e-3
+    """Share of the codes' mean variance that is added to all variances."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        size = length + 1
+        self.register_buffer("first", torch.zeros(size))
+        self.register_buffer("second", torch.zeros(size, size))
+        self.register_buffer("batches", torch.zeros(()))
+        self.first: Tensor
+        self.second: Tensor
+        self.batches: Tensor
+
+    def forward(self, codes: Tensor, numbers: Tensor) -> Tensor:
+        """R2, about 0 to 1.
+
+        Args:
+            codes: (n, length).
+            numbers: (n,), what to tell from them.
+        """
+        both = torch.cat([codes.float(), numbers[:, None].float()], 1)
+        self.batches += 1
+        share = 1.0 / self.batches.clamp(max=self.MEMORY)
+        first = torch.lerp(self.first, both.mean(0), share)
+        second = torch.lerp(self.second, both.T @ both / len(both), share)
+        self.first, self.second = first.detach(), second.detach()
+        covariance = second - first[:, None] * first
+        among, along, own = covariance[:-1, :-1], covariance[:-1, -1], covariance[-1, -1]
+        ridge = self.RIDGE * among.diagonal().mean().detach() + 1e-12
+        eye = torch.eye(len(along), device=along.device)
+        told = along @ torch.linalg.solve(among + ridge * eye, along) / (own + 1e-12)
+        return told.detach() + (told - told.detach()) / share
+
+
+def brightness(truth: Tensor, candidates: Candidates) -> Tensor:
+    """By how many stops each exposure of a scene is above the photographic key: (B, K).
+
+    The logarithmic average of the luminance is the key where it is 0.18 of white (Reinhard et al.
+    2002, "Photographic tone reproduction for digital images").
+    """
+    luminance = (truth * truth.new_tensor(LUMINANCE)[:, None, None]).sum(1)
+    least = 1e-4 * luminance.mean((1, 2), keepdim=True) + 1e-9
+    average = torch.log2(luminance + least).mean((1, 2))
+    stops = candidates.stops + candidates.peak.log2()[:, None]
+    return stops + (average - math.log2(0.18))[:, None]
+
+
 class DisentangleObjective(nn.Module):
     """L_DIS of eq. (6): reconstruction (1), (4) and perceptual (2), (5) terms.
 
-    With `TrainConfig.invariance`, a term of ours is added: E_sp must find in the re-exposed truth
-    Y'_i what it finds in X_2, which shows the same scene.
+    With `TrainConfig.invariance`, two terms of ours are added. E_sp must find in the re-exposed
+    truth Y'_i what it finds in X_2, which shows the same scene. And the exposure must not be
+    linearly told from the spatial code's averages: nothing in eq. (6) asks for that, since AdaIN
+    discards them before D sees them.
 
     Sums over frames are sums; within a frame, |.|_1 is the mean over pixels of gamma codes in
     [0, 1].
@@ -124,6 +184,10 @@ class DisentangleObjective(nn.Module):
         self.network = network
         self.config = config
         self.perceptual = perceptual if config.perceptual else None
+        tail = network.disentangle.tail
+        if tail is None:
+            raise ValueError("stage disentangle needs a network with a decoder")
+        self.probe = LinearProbe(tail.tail.out_channels)
 
     def trained(self) -> Iterator[nn.Parameter]:
         """The parameters that this stage trains."""
@@ -150,8 +214,12 @@ class DisentangleObjective(nn.Module):
                 found = self.network.disentangle.spatial_code(to_signed(targets.flatten(0, 1)))
             here = spatial[:, None].expand(-1, len(others), -1, -1, -1).flatten(0, 1)
             change = len(others) * spatial_change(here.float(), found.float())
-            loss = loss + self.config.invariance * change
-            terms["change"] = change
+            frames = to_candidates(batch).still()
+            stops = brightness(batch["truth"], frames)
+            pooled = torch.cat([spatial, found]).float().mean((2, 3))
+            told = self.probe(pooled, torch.cat([stops[:, reference], stops[:, others].flatten()]))
+            loss = loss + self.config.invariance * (change + told)
+            terms |= {"change": change, "told": told}
         return loss, {name: term.detach() for name, term in terms.items()}
 
 

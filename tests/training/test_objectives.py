@@ -8,7 +8,9 @@ from dfghdr_cli.nets.disentangle import to_signed
 from dfghdr_cli.training.config import TrainConfig
 from dfghdr_cli.training.objectives import (
     DisentangleObjective,
+    LinearProbe,
     MergeObjective,
+    brightness,
     disentangle_cases,
     re_exposed,
     spatial_change,
@@ -86,12 +88,13 @@ def test_the_spatial_code_must_not_change_with_the_exposure(network, batch):
     others = [i for i in range(x.shape[1]) if i != reference]
     found = [trained.disentangle.spatial_code(to_signed(y[:, i])) for i in others]
     change = sum(spatial_change(here, code) for code in found)
-    plain, with_term = (
+    plain, with_terms = (
         DisentangleObjective(trained, TrainConfig(perceptual=0.0, invariance=w), None)(batch)
         for w in (0.0, 2.0)
     )
-    torch.testing.assert_close(with_term[1]["change"], change.detach())
-    torch.testing.assert_close(with_term[0], plain[0] + 2.0 * change, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(with_terms[1]["change"], change.detach())
+    expected = plain[0] + 2.0 * (change + with_terms[1]["told"])
+    torch.testing.assert_close(with_terms[0], expected, rtol=1e-5, atol=1e-5)
     # In standard deviations of each channel: another scale or offset of a channel is no way out.
     assert spatial_change(here, here) == 0
     scale = torch.linspace(0.1, 10, here.shape[1])[None, :, None, None]
@@ -101,6 +104,34 @@ def test_the_spatial_code_must_not_change_with_the_exposure(network, batch):
         rtol=1e-3,
         atol=1e-5,
     )
+
+
+def test_the_linear_probe():
+    random = torch.Generator().manual_seed(1)
+    codes = torch.randn(4000, 12, generator=random)
+    numbers = 2.0 * codes[:, 3] - codes[:, 5] + torch.randn(4000, generator=random) + 7.0
+    probe = LinearProbe(12)
+    for batch_of in zip(codes.split(100), numbers.split(100), strict=True):
+        told = probe(*batch_of)
+    assert abs(told - 5 / 6) < 0.05
+    encoder = torch.nn.Linear(12, 8)
+    optimiser = torch.optim.Adam(encoder.parameters(), 1e-2)
+    probe, seen = LinearProbe(8), []
+    for _ in range(10):
+        for inputs, target in zip(codes.split(100), numbers.split(100), strict=True):
+            told = probe(encoder(inputs), target)
+            optimiser.zero_grad()
+            told.backward()
+            optimiser.step()
+            seen.append(float(told.detach()))
+    assert seen[0] > 0.5
+    assert seen[-1] < 0.1
+
+
+def test_brightness_is_0_at_the_key(batch):
+    frames = to_candidates(batch).still()
+    grey = torch.full_like(batch["truth"], 0.18) / frames.peak[:, None, None, None]
+    torch.testing.assert_close(brightness(grey, frames), frames.stops, rtol=0, atol=1e-3)
 
 
 def parts(objective):
