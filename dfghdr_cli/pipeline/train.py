@@ -330,10 +330,14 @@ def _precision(config: TrainConfig, device: torch.device) -> Literal["float32", 
 
 
 def _encoders(request: TrainRequest, network: Network) -> Literal["frozen", "trained"]:
-    """Whether stage merge trains the encoders, or those of stage disentangle stay as they are."""
+    """Whether the encoders learn, or only what reads them.
+
+    Stage disentangle is there to train them, unless it is to fit a decoder to encoders as they are;
+    stage merge leaves alone what stage disentangle has trained.
+    """
     config = request.config
-    if "merge" not in config.stages:
-        return "trained"
+    if config.stage == "disentangle":
+        return "frozen" if config.encoders == "frozen" else "trained"
     disentangled = network.disentangle.decoder is not None
     if config.encoders == "frozen" and request.start is None and not disentangled:
         raise ModelError(

@@ -5,14 +5,12 @@ An objective holds the network, so that what runs it (one process or several) se
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from dfghdr_cli.core.colour import LUMINANCE
 from dfghdr_cli.core.tonemap import mu_law
 from dfghdr_cli.nets.candidates import Candidates, code_from_linear
 from dfghdr_cli.nets.dfg import Role
@@ -152,26 +150,16 @@ class LinearProbe(nn.Module):
         return told.detach() + (told - told.detach()) / share
 
 
-def brightness(truth: Tensor, candidates: Candidates) -> Tensor:
-    """By how many stops each exposure of a scene is above the photographic key: (B, K).
-
-    The logarithmic average of the luminance is the key where it is 0.18 of white (Reinhard et al.
-    2002, "Photographic tone reproduction for digital images").
-    """
-    luminance = (truth * truth.new_tensor(LUMINANCE)[:, None, None]).sum(1)
-    least = 1e-4 * luminance.mean((1, 2), keepdim=True) + 1e-9
-    average = torch.log2(luminance + least).mean((1, 2))
-    stops = candidates.stops + candidates.peak.log2()[:, None]
-    return stops + (average - math.log2(0.18))[:, None]
-
-
 class DisentangleObjective(nn.Module):
     """L_DIS of eq. (6): reconstruction (1), (4) and perceptual (2), (5) terms.
 
     With `TrainConfig.invariance`, two terms of ours are added. E_sp must find in the re-exposed
-    truth Y'_i what it finds in X_2, which shows the same scene. And the exposure must not be
+    truth Y'_i what it finds in X_2, which shows the same scene. And a scene's exposure must not be
     linearly told from the spatial code's averages: nothing in eq. (6) asks for that, since AdaIN
     discards them before D sees them.
+
+    As the only stage and with frozen encoders, only D learns, and that part of E_sp which is there
+    for D alone.
 
     Sums over frames are sums; within a frame, |.|_1 is the mean over pixels of gamma codes in
     [0, 1].
@@ -191,7 +179,13 @@ class DisentangleObjective(nn.Module):
 
     def trained(self) -> Iterator[nn.Parameter]:
         """The parameters that this stage trains."""
-        return self.network.disentangle.parameters()
+        disentangle = self.network.disentangle
+        for part in (disentangle.tail, disentangle.decoder):
+            assert part is not None  # see __init__
+            yield from part.parameters()
+        if self.config.stage != "disentangle" or self.config.encoders != "frozen":
+            yield from disentangle.exposure.parameters()
+            yield from disentangle.spatial.parameters()
 
     def forward(self, batch: Batch) -> tuple[Tensor, Terms]:
         """Loss of a collated batch of samples."""
@@ -215,9 +209,13 @@ class DisentangleObjective(nn.Module):
             here = spatial[:, None].expand(-1, len(others), -1, -1, -1).flatten(0, 1)
             change = len(others) * spatial_change(here.float(), found.float())
             frames = to_candidates(batch).still()
-            stops = brightness(batch["truth"], frames)
-            pooled = torch.cat([spatial, found]).float().mean((2, 3))
-            told = self.probe(pooled, torch.cat([stops[:, reference], stops[:, others].flatten()]))
+            # Within each scene: what differs between scenes may hide what an exposure changes.
+            stops = frames.stops[:, [reference, *others]]
+            pooled = torch.cat([spatial[:, None], found.unflatten(0, (-1, len(others)))], 1)
+            pooled = pooled.float().mean((3, 4))
+            told = self.probe(
+                *((x - x.mean(1, keepdim=True)).flatten(0, 1) for x in (pooled, stops))
+            )
             loss = loss + self.config.invariance * (change + told)
             terms |= {"change": change, "told": told}
         return loss, {name: term.detach() for name, term in terms.items()}

@@ -10,7 +10,6 @@ from dfghdr_cli.training.objectives import (
     DisentangleObjective,
     LinearProbe,
     MergeObjective,
-    brightness,
     disentangle_cases,
     re_exposed,
     spatial_change,
@@ -128,12 +127,6 @@ def test_the_linear_probe():
     assert seen[-1] < 0.1
 
 
-def test_brightness_is_0_at_the_key(batch):
-    frames = to_candidates(batch).still()
-    grey = torch.full_like(batch["truth"], 0.18) / frames.peak[:, None, None, None]
-    torch.testing.assert_close(brightness(grey, frames), frames.stops, rtol=0, atol=1e-3)
-
-
 def parts(objective):
     """The parts of the network that it trains, and whether the gradient reaches all of them."""
     network = objective.network
@@ -148,6 +141,9 @@ def test_what_each_stage_trains(network):
     whole = encoders | {"disentangle.tail", "disentangle.decoder"}
     config = TrainConfig()
     assert parts(DisentangleObjective(with_decoder, config, None)) == whole
+    both, alone = (TrainConfig(stage=s, encoders="frozen") for s in ("all", "disentangle"))
+    assert parts(DisentangleObjective(with_decoder, both, None)) == whole
+    assert parts(DisentangleObjective(with_decoder, alone, None)) == whole - encoders
     rest = {name.split(".")[0] for name, _ in without.named_parameters()} - {"disentangle"}
     assert parts(MergeObjective(with_decoder, config)) == rest
     assert parts(MergeObjective(without, config)) == rest | encoders
