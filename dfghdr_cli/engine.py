@@ -3,13 +3,15 @@
 A picture goes through in four passes, each bounded in memory. Frames are aligned to the reference;
 the network's whole-image statistics are gathered tile by tile; the network runs in tiles with
 those statistics, on the picture itself or on a reduced proxy; and the decision is carried out on
-the full-size frames, strip by strip.
+the full-size frames, tile by tile on all processor cores.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -20,15 +22,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from dfghdr_cli.core.align import Alignment, Method, align_frame, warp, warp_with_trust
+from dfghdr_cli.core.align import (
+    Alignment,
+    Method,
+    align_greys,
+    equal_greys,
+    resample,
+    source_map,
+    warp,
+    warp_with_trust,
+)
 from dfghdr_cli.core.burst import fuse
+from dfghdr_cli.core.coded import EVERYTHING, CodedFrame
 from dfghdr_cli.core.flow import dense_flow
-from dfghdr_cli.core.radiance import CLIPPED_CODE, classic_merge, decode, encode, smooth
-from dfghdr_cli.core.tiles import tiles
+from dfghdr_cli.core.radiance import CLIPPED_CODE, classic_merge, decode, smooth
+from dfghdr_cli.core.tiles import Tile, tiles
 from dfghdr_cli.core.types import SAME_EXPOSURE, Bracket, FloatImage, MergeResult, RadianceImage
 from dfghdr_cli.errors import DeviceError
 from dfghdr_cli.nets.candidates import Candidates, Hypothesis, candidate_layout
-from dfghdr_cli.nets.dfgmerge import Decision, DFGMerge, compose
+from dfghdr_cli.nets.carry import carry_out
+from dfghdr_cli.nets.dfgmerge import Decision, DFGMerge
 from dfghdr_cli.nets.dfgnet import DFGNet
 from dfghdr_cli.nets.disentangle import DisentangleNetwork, ImageStatistics, to_signed
 from dfghdr_cli.nets.registry import Network
@@ -37,6 +50,11 @@ log = logging.getLogger(__name__)
 
 OnProgress = Callable[[int, int, str], None]
 """Called with (done, total, what)."""
+
+ALIGNED_PIXELS = 30_000_000
+"""Largest picture on which frames are aligned; larger ones are reduced to it."""
+MERGED_TILE = 256
+"""Side of the tiles in which a decision is carried out [pixels]: they stay in a core's cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,30 +161,31 @@ def run_tiled(
     """Run a network over one bracket in tiles, exactly as if it ran whole.
 
     Args:
-        network: DFGNet or DFGMerge, on the candidates' device.
-        candidates: one bracket (B = 1) of any size.
+        network: DFGNet or DFGMerge, on any device.
+        candidates: one bracket (B = 1) of any size, on any device.
         tile: side of a tile [pixels].
         on_progress: called after each tile.
 
     Returns:
         DFGNet's picture (1, 3, H, W) in network space, or DFGMerge's decision.
     """
+    device = next(network.parameters()).device
     height, width = candidates.code.shape[-2:]
     padded = candidates.pad(network.size_multiple)
     rows, columns = padded.code.shape[-2:]
-    images = network.images(padded).flatten(0, 1)
+    images = network.images(padded).flatten(0, 1).to(device)
     statistics = image_statistics(network.disentangle, images, tile)
     parts = list(tiles(rows, columns, tile, network.halo, network.stride))
     out: list[Tensor] = []
     for number, part in enumerate(parts):
-        crop = padded.crop(part.rows, part.columns)
+        crop = padded.crop(part.rows, part.columns).to(device)
         if isinstance(network, DFGNet):
             results = [network(crop, statistics)]
         else:
             decision = network.decide(crop, statistics)
             results = [decision.logits, decision.correction]
         if not out:
-            out = [r.new_empty((*r.shape[:-2], rows, columns)) for r in results]
+            out = [padded.code.new_empty((*r.shape[:-2], rows, columns)) for r in results]
         for whole, piece in zip(out, results, strict=True):
             whole[..., *part.target] = piece[..., part.keep_rows, part.keep_columns]
         if on_progress:
@@ -175,9 +194,16 @@ def run_tiled(
     return out[0] if isinstance(network, DFGNet) else Decision(out[0], out[1])
 
 
-def _tensor(image: FloatImage, device: torch.device) -> Tensor:
-    """(H, W, C) array to a (C, H, W) tensor."""
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).to(device)
+@contextmanager
+def _cores() -> Iterator[Executor]:
+    """As many threads as PyTorch may use, each of which works on its own."""
+    count = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(count) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,14 +211,14 @@ class AlignedBracket:
     """A bracket's frames as gamma codes, and where each shows what the reference shows.
 
     Attributes:
-        codes: N frames (H, W, 3) float32 in [0, 1], not resampled.
+        frames: N frames (H, W), not resampled.
         stops: exposure of each relative to the reference [stops].
         reference: index of the reference.
         alignments: one a frame; the identity for the reference.
         flows: one a frame, (h, w, 2) at the size of the proxy [its pixels]; None without.
     """
 
-    codes: tuple[FloatImage, ...]
+    frames: tuple[CodedFrame, ...]
     stops: tuple[float, ...]
     reference: int
     alignments: tuple[Alignment, ...]
@@ -201,8 +227,7 @@ class AlignedBracket:
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) [pixels]."""
-        height, width = self.codes[0].shape[:2]
-        return height, width
+        return self.frames[0].size
 
     @property
     def peak(self) -> float:
@@ -211,137 +236,183 @@ class AlignedBracket:
 
     def reduced(self, factor: float) -> AlignedBracket:
         """The same bracket with its sides multiplied by `factor` <= 1."""
-        if factor >= 1.0:
+        size = _reduced_size(self.size, factor)
+        if size == self.size:
             return self
-        height, width = self.size
-        rows, columns = max(1, round(height * factor)), max(1, round(width * factor))
-        codes = tuple(
-            cv2.resize(code, (columns, rows), interpolation=cv2.INTER_AREA).astype(np.float32)
-            for code in self.codes
-        )
-        # Pixel centres: x_small = (x + 0.5) * factor - 0.5.
-        sx, sy = columns / width, rows / height
-        scale = np.array([[sx, 0, sx / 2 - 0.5], [0, sy, sy / 2 - 0.5], [0, 0, 1]])
-        alignments = tuple(
-            Alignment(scale @ a.transform @ np.linalg.inv(scale), a.model, a.residual, a.inliers)
-            if a.model != "none"
-            else a
-            for a in self.alignments
-        )
-        return AlignedBracket(codes, self.stops, self.reference, alignments, self.flows)
+        frames = tuple(frame.reduced(size) for frame in self.frames)
+        alignments = tuple(_resized(a, self.size, size) for a in self.alignments)
+        return replace(self, frames=frames, alignments=alignments)
 
     def with_flows(self) -> AlignedBracket:
         """The same bracket with dense flow estimated at its present size."""
-        reference = decode(self.codes[self.reference])
-        flows = []
-        for index, stop in enumerate(self.stops):
+        reference = decode(self.frames[self.reference].code())
+
+        def flow(index: int) -> NDArray[np.float32] | None:
             if index == self.reference:
-                flows.append(None)
-                continue
-            aligned, _ = self.warped(index, slice(None))
-            flows.append(dense_flow(reference, decode(aligned), stop))
-        return AlignedBracket(self.codes, self.stops, self.reference, self.alignments, tuple(flows))
+                return None
+            aligned, _ = self.warped(index)
+            return dense_flow(reference, decode(aligned), self.stops[index])
+
+        with _cores() as pool:
+            return replace(self, flows=tuple(pool.map(flow, range(len(self.stops)))))
 
     def warped(
-        self, frame: int, rows: slice, *, flow: bool = False
+        self,
+        frame: int,
+        rows: slice = EVERYTHING,
+        columns: slice = EVERYTHING,
+        *,
+        flow: bool = False,
     ) -> tuple[FloatImage, FloatImage]:
-        """One frame in the reference's geometry, in some rows of the picture.
+        """One frame in the reference's geometry, in a part of the picture.
 
         Returns:
-            Gamma codes (R, W, 3) and how far each pixel can be trusted (R, W), both float32 in
+            Gamma codes (h, w, 3) and how far each pixel can be trusted (h, w), both float32 in
             [0, 1]; see `dfghdr_cli.core.align.warp_with_trust`.
         """
         height, width = self.size
-        start, stop, _ = rows.indices(height)
-        size = (stop - start, width)
+        top, bottom, _ = rows.indices(height)
+        left, right, _ = columns.indices(width)
         moved = self.flows[frame] if flow else None
         if moved is None and self.alignments[frame].model == "none":
-            return self.codes[frame][start:stop], np.ones(size, np.float32)
-        down = np.array([[1, 0, 0], [0, 1, start], [0, 0, 1.0]])
-        return warp_with_trust(
-            self.codes[frame],
-            self.alignments[frame].transform @ down,
-            size,
-            None if moved is None else _flow_strip(moved, self.size, start, stop),
-            is_darkest=self.stops[frame] <= min(self.stops) + SAME_EXPOSURE,
-        )
+            trust = np.ones((bottom - top, right - left), np.float32)
+            return self.frames[frame].code(rows, columns), trust
+        is_darkest = self.stops[frame] <= min(self.stops) + SAME_EXPOSURE
+        across = slice(left, right)
+        code = np.empty((bottom - top, right - left, 3), np.float32)
+        trust = np.empty((bottom - top, right - left), np.float32)
+        step = max(1, 1_000_000 // max(1, right - left))  # coordinates of all pixels are large
+        for start in range(top, bottom, step):
+            band = slice(start, min(start + step, bottom))
+            shift = None if moved is None else _flow_part(moved, self.size, band, across)
+            u, v = source_map(self.alignments[frame].transform, band, across, shift)
+            here = slice(start - top, band.stop - top)
+            code[here], trust[here] = resample(self.frames[frame], u, v, is_darkest=is_darkest)
+        return code, trust
 
-    def candidates(self, rows: slice, device: torch.device) -> Candidates:
-        """The candidates in a strip of the picture; only the STILL ones if there are no flows."""
-        still = len(self.codes) > 1 and all(flow is None for flow in self.flows)
-        frames, roles, hypotheses = candidate_layout(len(self.codes), self.reference, still=still)
-        codes, trusts = [], []
-        for frame, hypothesis in zip(frames, hypotheses, strict=True):
-            code, trust = self.warped(frame, rows, flow=hypothesis is Hypothesis.MOVED)
+    def candidates(
+        self, rows: slice = EVERYTHING, columns: slice = EVERYTHING, pool: Executor | None = None
+    ) -> Candidates:
+        """The candidates in a part of the picture, on the CPU; only the STILL ones without flows.
+
+        Args:
+            rows: of the picture.
+            columns: likewise.
+            pool: what works on candidates at the same time.
+        """
+        still = len(self.frames) > 1 and all(flow is None for flow in self.flows)
+        frames, roles, hypotheses = candidate_layout(len(self.frames), self.reference, still=still)
+        height = len(range(*rows.indices(self.size[0])))
+        width = len(range(*columns.indices(self.size[1])))
+        codes = torch.empty((len(frames), 3, height, width))
+        trusts = torch.empty((len(frames), 1, height, width))
+
+        def fill(k: int) -> None:
+            frame, hypothesis = frames[k], hypotheses[k]
+            code, trust = self.warped(frame, rows, columns, flow=hypothesis is Hypothesis.MOVED)
             if hypothesis is Hypothesis.SMOOTHED:
-                code = self.smoothed(rows)
-            codes.append(_tensor(code, device))
-            trusts.append(torch.from_numpy(trust)[None].to(device))
-        stops = torch.tensor([[self.stops[f] for f in frames]], dtype=torch.float32, device=device)
-        peak = torch.tensor([self.peak], dtype=torch.float32, device=device)
+                code = self.smoothed(rows, columns)
+            codes[k].numpy()[:] = code.transpose(2, 0, 1)
+            trusts[k, 0].numpy()[:] = trust
+
+        everyone = range(len(frames))
+        for _ in map(fill, everyone) if pool is None else pool.map(fill, everyone):
+            pass
         return Candidates(
-            torch.stack(codes)[None],
-            torch.stack(trusts)[None],
-            stops,
-            peak,
+            codes[None],
+            trusts[None],
+            torch.tensor([[self.stops[f] for f in frames]], dtype=torch.float32),
+            torch.tensor([self.peak], dtype=torch.float32),
             frames,
             roles,
             hypotheses,
         )
 
-    def smoothed(self, rows: slice) -> FloatImage:
-        """The reference with its noise smoothed, in some rows of the picture: (R, W, 3)."""
-        start, stop, _ = rows.indices(self.size[0])
-        first = max(0, start - 2)  # what the 5 x 5 pixels of the filter see beyond the strip
-        strip = smooth(self.codes[self.reference][first : stop + 2])
-        return strip[start - first : stop - first]
+    def smoothed(self, rows: slice = EVERYTHING, columns: slice = EVERYTHING) -> FloatImage:
+        """The reference with its noise smoothed, in a part of the picture: (h, w, 3)."""
+        top, bottom, _ = rows.indices(self.size[0])
+        left, right, _ = columns.indices(self.size[1])
+        y, x = max(0, top - 2), max(0, left - 2)  # the filter sees 5 x 5 pixels
+        part = self.frames[self.reference].code(slice(y, bottom + 2), slice(x, right + 2))
+        return smooth(part)[top - y : bottom - y, left - x : right - x]
 
 
-def _flow_strip(
-    flow: NDArray[np.float32], size: tuple[int, int], start: int, stop: int
+def _reduced_size(size: tuple[int, int], factor: float) -> tuple[int, int]:
+    return max(1, round(size[0] * min(factor, 1.0))), max(1, round(size[1] * min(factor, 1.0)))
+
+
+def _resized(alignment: Alignment, before: tuple[int, int], after: tuple[int, int]) -> Alignment:
+    """An alignment of pictures of one (height, width) for the same pictures at another."""
+    if alignment.model == "none":
+        return alignment
+    # Pixel centres: x_after = (x_before + 0.5) * factor - 0.5.
+    sy, sx = after[0] / before[0], after[1] / before[1]
+    scale = np.array([[sx, 0, sx / 2 - 0.5], [0, sy, sy / 2 - 0.5], [0, 0, 1]])
+    transform = scale @ alignment.transform @ np.linalg.inv(scale)
+    return replace(alignment, transform=transform / transform[2, 2])
+
+
+def _positions(part: slice, length: int, small: int) -> NDArray[np.float64]:
+    """Where the pixels of a part of an axis lie on the same axis with fewer pixels."""
+    return (np.arange(part.start, part.stop) + 0.5) * (small / length) - 0.5
+
+
+def _flow_part(
+    flow: NDArray[np.float32], size: tuple[int, int], rows: slice, columns: slice
 ) -> NDArray[np.float32]:
-    """Rows start .. stop of a flow brought to the picture's size, in its pixels."""
-    height, width = size
+    """A part of a flow brought to the picture's size, in its pixels."""
     if flow.shape[:2] == size:
-        return flow[start:stop]
-    sx, sy = flow.shape[1] / width, flow.shape[0] / height
-    x = (np.arange(width, dtype=np.float32) + 0.5) * sx - 0.5
-    y = (np.arange(start, stop, dtype=np.float32) + 0.5) * sy - 0.5
-    grid_x, grid_y = np.meshgrid(x.astype(np.float32), y.astype(np.float32))
-    strip = cv2.remap(flow, grid_x, grid_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return (strip / np.array([sx, sy], np.float32)).astype(np.float32)
+        return flow[rows, columns]
+    small = flow.shape[:2]
+    y = _positions(rows, size[0], small[0]).astype(np.float32)
+    x = _positions(columns, size[1], small[1]).astype(np.float32)
+    top, left = max(0, int(y[0]) - 1), max(0, int(x[0]) - 1)
+    near = flow[top : int(y[-1]) + 3, left : int(x[-1]) + 3]
+    grid = np.meshgrid(x - np.float32(left), y - np.float32(top))
+    part = cv2.remap(near, *grid, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(part * np.array([size[1] / small[1], size[0] / small[0]]), np.float32)
 
 
 def align_bracket(
-    linears: Sequence[FloatImage],
+    frames: Sequence[FloatImage | CodedFrame],
     stops: Sequence[float],
     reference: int,
     *,
     align: Method = "auto",
     on_progress: OnProgress | None = None,
 ) -> AlignedBracket:
-    """Align every frame to the reference.
+    """Align every frame to the reference, on reduced pictures where they are very large.
 
     Args:
-        linears: N frames (H, W, 3) float32, linear in [0, 1], dark to bright.
+        frames: N frames, dark to bright; arrays (H, W, 3) are linear in [0, 1].
         stops: exposure of each relative to the reference [stops].
         reference: index of the reference.
         align: how; of "flow", only its homography is found here.
         on_progress: called after each frame.
     """
+    coded = tuple(
+        frame if isinstance(frame, CodedFrame) else CodedFrame.of_linear(frame) for frame in frames
+    )
     identity = Alignment(np.eye(3), "none", 0.0, 0)
-    alignments = []
-    for index, (frame, stop) in enumerate(zip(linears, stops, strict=True)):
+    size = coded[0].size
+    small = _reduced_size(size, (ALIGNED_PIXELS / (size[0] * size[1])) ** 0.5)
+
+    def one(index: int) -> Alignment:
         if index == reference or align == "none":
-            alignments.append(identity)
-        else:
-            model = "homography" if align == "flow" else align
-            alignments.append(align_frame(linears[reference], frame, stop, model))
-        if on_progress:
-            on_progress(index + 1, len(linears), "align")
-    codes = tuple(encode(frame) for frame in linears)
-    nothing = (None,) * len(codes)
-    return AlignedBracket(codes, tuple(stops), reference, tuple(alignments), nothing)
+            return identity
+        pair = coded[reference].reduced(small), coded[index].reduced(small)
+        model = "homography" if align == "flow" else align
+        found = align_greys(*equal_greys(*pair, stops[index]), model)
+        return _resized(found, small, size)
+
+    alignments: list[Alignment] = []
+    with _cores() as pool:
+        for alignment in pool.map(one, range(len(coded))):
+            alignments.append(alignment)
+            if on_progress:
+                on_progress(len(alignments), len(coded), "align")
+    nothing = (None,) * len(coded)
+    return AlignedBracket(coded, tuple(stops), reference, tuple(alignments), nothing)
 
 
 def merge_classic(aligned: AlignedBracket) -> MergeResult:
@@ -349,11 +420,23 @@ def merge_classic(aligned: AlignedBracket) -> MergeResult:
 
     See `core.radiance.classic_merge`.
     """
-    pairs = [aligned.warped(frame, slice(None), flow=True) for frame in range(len(aligned.codes))]
-    trusts = [trust for _, trust in pairs]
-    radiance, weights = classic_merge([decode(code) for code, _ in pairs], trusts, aligned.stops)
-    white = [(code.max(2) >= CLIPPED_CODE) | (trust == 0) for code, trust in pairs]
-    clipped = np.all(white, axis=0)
+    height, width = aligned.size
+    radiance = np.empty((height, width, 3), np.float32)
+    weights = np.empty((len(aligned.frames), height, width), np.float32)
+    clipped = np.empty((height, width), np.bool_)
+
+    def one(tile: Tile) -> None:
+        here = tile.rows, tile.columns
+        pairs = [aligned.warped(frame, *here, flow=True) for frame in range(len(aligned.frames))]
+        trusts = [trust for _, trust in pairs]
+        linears = [decode(code) for code, _ in pairs]
+        radiance[here], weights[:, *here] = classic_merge(linears, trusts, aligned.stops)
+        white = [(code.max(2) >= CLIPPED_CODE) | (trust == 0) for code, trust in pairs]
+        clipped[here] = np.all(white, axis=0)
+
+    with _cores() as pool:
+        for _ in pool.map(one, tiles(height, width, MERGED_TILE, 0)):
+            pass
     return MergeResult(RadianceImage(radiance, aligned.peak), weights, clipped, "classic")
 
 
@@ -362,23 +445,22 @@ def merge_with_network(
     name: str,
     aligned: AlignedBracket,
     config: MergeConfig,
-    device: torch.device,
     on_progress: OnProgress | None = None,
 ) -> MergeResult:
     """Merge an aligned bracket with a network.
 
     Args:
-        network: DFGNet or DFGMerge, on `device`, in evaluation mode.
+        network: DFGNet or DFGMerge, on any device, in evaluation mode.
         name: of the model, for the result.
         aligned: the bracket.
         config: how to merge.
-        device: where to compute.
-        on_progress: called as tiles and strips are done.
+        on_progress: called as tiles are done.
     """
     with torch.inference_mode():
         if isinstance(network, DFGMerge):
-            return _merge_by_decision(network, name, aligned, config, device, on_progress)
-        whole = aligned.candidates(slice(None), device)
+            return _merge_by_decision(network, name, aligned, config, on_progress)
+        with _cores() as pool:
+            whole = aligned.candidates(pool=pool)
         picture = run_tiled(network, whole, config.tile, on_progress)
         assert isinstance(picture, Tensor)
         radiance = picture[0].clamp(0.0, 1.0) * aligned.peak
@@ -392,84 +474,102 @@ def _merge_by_decision(
     name: str,
     aligned: AlignedBracket,
     config: MergeConfig,
-    device: torch.device,
     on_progress: OnProgress | None,
 ) -> MergeResult:
     height, width = aligned.size
     proxy = aligned.reduced(config.reduction(aligned.size)).with_flows()
-    full = AlignedBracket(
-        aligned.codes, aligned.stops, aligned.reference, aligned.alignments, proxy.flows
-    )
-    stack = proxy.candidates(slice(None), device)
+    with _cores() as pool:
+        stack = proxy.candidates(pool=pool)
     decision = run_tiled(network, stack, config.tile, on_progress)
     assert isinstance(decision, Decision)
-    frames = np.array(stack.frames)
-    del stack
+    full = replace(aligned, flows=proxy.flows)
     radiance = np.empty((height, width, 3), np.float32)
-    weights = np.zeros((len(aligned.codes), height, width), np.float32)
+    weights = np.zeros((len(aligned.frames), height, width), np.float32)
     clipped = np.empty((height, width), np.bool_)
-    step = max(16, 1_000_000 // width)
-    for start in range(0, height, step):
-        rows = slice(start, min(start + step, height))
-        strip = full.candidates(rows, device)
-        here = _decision_strip(decision, proxy.size, (height, width), rows)
-        merge = compose(strip, here)
-        pixels = merge.radiance[0] * aligned.peak
-        radiance[rows] = pixels.permute(1, 2, 0).cpu().numpy()
-        shares = merge.weights[0, :, 0].cpu().numpy()
-        for index, frame in enumerate(frames):
-            weights[frame, rows] += shares[index]
-        white = strip.code[0].amax(1) >= CLIPPED_CODE
-        outside = strip.trust[0, :, 0] == 0
-        clipped[rows] = (white | outside).all(0).cpu().numpy()
-        if on_progress:
-            on_progress(rows.stop, height, "merge")
+
+    def one(tile: Tile) -> int:
+        here = tile.rows, tile.columns
+        with torch.inference_mode():
+            if proxy.size == aligned.size:
+                part, decided = stack.crop(*here), decision.crop(*here)
+            else:
+                part = full.candidates(*here)
+                decided = _decision_part(decision, aligned.size, *here)
+            merge = carry_out(part, decided)
+        radiance[here] = merge.radiance[0].numpy().transpose(1, 2, 0)
+        radiance[here] *= np.float32(aligned.peak)
+        for frame, share in zip(part.frames, merge.weights[0, :, 0].numpy(), strict=True):
+            weights[frame, *here] += share
+        white = part.code[0].amax(1) >= CLIPPED_CODE
+        outside = part.trust[0, :, 0] == 0
+        clipped[here] = (white | outside).all(0).numpy()
+        return tile.rows.stop
+
+    with _cores() as pool:
+        for done in pool.map(one, tiles(height, width, MERGED_TILE, 0)):
+            if on_progress:
+                on_progress(done, height, "merge")
     return MergeResult(RadianceImage(radiance, aligned.peak), weights, clipped, name)
 
 
-def _decision_strip(
-    decision: Decision, small: tuple[int, int], size: tuple[int, int], rows: slice
+def _between(part: slice, length: int, small: int) -> tuple[slice, Tensor]:
+    """Bilinear interpolation along an axis as a matrix.
+
+    Args:
+        part: pixels of the long axis that are wanted.
+        length: of the long axis.
+        small: pixels of the short one.
+
+    Returns:
+        Pixels of the short axis that are needed, and (n, m): how much each counts in each wanted.
+    """
+    position = np.clip(_positions(part, length, small), 0, small - 1)
+    low = np.minimum(position.astype(np.intp), max(small - 2, 0))
+    share = position - low
+    first, count = low[0], min(low[-1] + 2, small) - low[0]
+    matrix = np.zeros((len(position), count), np.float32)
+    rows = np.arange(len(position))
+    matrix[rows, low - first] = 1.0 - share
+    if small > 1:
+        matrix[rows, low - first + 1] = share
+    return slice(int(first), int(first + count)), torch.from_numpy(matrix)
+
+
+def _decision_part(
+    decision: Decision, size: tuple[int, int], rows: slice, columns: slice
 ) -> Decision:
-    """A decision at the picture's size, for some of its rows."""
-    if small == size:
-        return Decision(decision.logits[..., rows, :], decision.correction[..., rows, :])
-    height, width = size
-    y = (torch.arange(rows.start, rows.stop, device=decision.logits.device) + 0.5) / height
-    x = (torch.arange(width, device=decision.logits.device) + 0.5) / width
-    grid_y, grid_x = torch.meshgrid(y * 2 - 1, x * 2 - 1, indexing="ij")
-    grid = torch.stack([grid_x, grid_y], -1)[None]
-
-    def sample(x: Tensor) -> Tensor:
-        return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
-
-    return Decision(sample(decision.logits[:, :, 0])[:, :, None], sample(decision.correction))
+    """A decision of a reduced picture at the picture's size, for a part of it."""
+    small = decision.logits.shape[-2:]
+    near_rows, down = _between(rows, size[0], small[0])
+    near_columns, across = _between(columns, size[1], small[1])
+    near = decision.crop(near_rows, near_columns)
+    return Decision(down @ near.logits @ across.T, down @ near.correction @ across.T)
 
 
 def merge_bracket(
     network: Network | None,
     name: str,
     bracket: Bracket,
-    linears: Sequence[FloatImage],
+    frames: Sequence[FloatImage | CodedFrame],
     config: MergeConfig,
-    device: torch.device,
     on_progress: OnProgress | None = None,
 ) -> tuple[MergeResult, AlignedBracket]:
     """Merge a bracket: align, decide, carry out.
 
     Args:
-        network: DFGNet or DFGMerge on `device`; None for the classic merge.
+        network: DFGNet or DFGMerge, on any device; None for the classic merge.
         name: of the model, or "classic".
         bracket: the frames.
-        linears: the frames linearised, (H, W, 3) float32 in [0, 1], 1 = a frame's own white.
+        frames: what the frames show; arrays are linear, (H, W, 3) float32 in [0, 1], 1 = a frame's
+            own white.
         config: how to merge.
-        device: where the network computes.
         on_progress: called as the work proceeds.
 
     Returns:
         The result, and how the frames were aligned.
     """
     aligned = align_bracket(
-        linears, bracket.stops, bracket.reference, align=config.align, on_progress=on_progress
+        frames, bracket.stops, bracket.reference, align=config.align, on_progress=on_progress
     )
     if network is None:
         if config.align == "flow":
@@ -477,13 +577,13 @@ def merge_bracket(
             aligned = replace(aligned, flows=small.flows)
         return merge_classic(aligned), aligned
     fused, shares = fuse_equal_exposures(aligned)
-    if len(fused.codes) == 1:
+    if len(fused.frames) == 1:
         result = _as_it_is(fused, name)
     else:
-        result = merge_with_network(network, name, fused, config, device, on_progress)
+        result = merge_with_network(network, name, fused, config, on_progress)
     if result.weights is not None and shares:
         own = [w * share for w, (_, share) in zip(result.weights, shares, strict=True)]
-        weights = np.zeros((len(aligned.codes), *aligned.size), np.float32)
+        weights = np.zeros((len(aligned.frames), *aligned.size), np.float32)
         for (members, _), parts in zip(shares, own, strict=True):
             weights[members] = parts
         result = replace(result, weights=weights)
@@ -510,7 +610,7 @@ def fuse_equal_exposures(
             groups.append([index])
     if len(groups) == len(aligned.stops):
         return aligned, []
-    codes, alignments, stops, shares = [], [], [], []
+    frames, alignments, stops, shares = [], [], [], []
     for members in groups:
         leader = aligned.reference if aligned.reference in members else members[0]
         rest = [index for index in members if index != leader]
@@ -520,26 +620,26 @@ def fuse_equal_exposures(
             transform = aligned.alignments[index].transform @ back
             if np.allclose(transform / transform[2, 2], np.eye(3), atol=1e-9):
                 transform = np.eye(3)
-            code = aligned.codes[index]
+            code = aligned.frames[index].code()
             others.append(warp_with_trust(code, transform, aligned.size, is_darkest=True))
-        code, share = fuse(aligned.codes[leader], others)
+        code, share = fuse(aligned.frames[leader].code(), others)
         if aligned.alignments[leader].model != "none":
             moved = aligned.alignments[leader].transform
             share = np.stack([warp(part, moved, aligned.size)[0] for part in share])
             share /= np.maximum(share.sum(axis=0), np.finfo(np.float32).tiny)
-        codes.append(code)
+        frames.append(CodedFrame.of_code(code))
         alignments.append(aligned.alignments[leader])
         stops.append(aligned.stops[leader])
         shares.append(([leader, *rest], share))
     reference = next(k for k, group in enumerate(groups) if aligned.reference in group)
-    nothing = (None,) * len(codes)
-    fused = AlignedBracket(tuple(codes), tuple(stops), reference, tuple(alignments), nothing)
+    nothing = (None,) * len(frames)
+    fused = AlignedBracket(tuple(frames), tuple(stops), reference, tuple(alignments), nothing)
     return fused, shares
 
 
 def _as_it_is(aligned: AlignedBracket, name: str) -> MergeResult:
     """The merge of a single frame."""
-    code = aligned.codes[0]
+    code = aligned.frames[0].code()
     weights = np.ones((1, *aligned.size), np.float32)
     clipped = code.max(2) >= CLIPPED_CODE
     return MergeResult(RadianceImage(decode(code), aligned.peak), weights, clipped, name)

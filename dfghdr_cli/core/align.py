@@ -20,7 +20,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfghdr_cli.core.radiance import CLIPPED_CODE, GAMMA
+from dfghdr_cli.core.coded import CodedFrame
+from dfghdr_cli.core.radiance import CLIPPED_CODE, GAMMA, decode
 from dfghdr_cli.core.types import FloatImage, Mask
 
 Model = Literal["none", "shift", "euclidean", "affine", "homography"]
@@ -480,7 +481,41 @@ def align_frame(
         The alignment; the identity, exactly, where the frames are aligned already (to 0.1 pixel) or
         do not determine anything (black, white, below 16 pixels a side). Deterministic.
     """
-    reference, other = _equal_greys(reference_linear, other_linear, stops)
+    return align_greys(*_equal_greys(reference_linear, other_linear, stops), model)
+
+
+def equal_greys(
+    reference: CodedFrame, other: CodedFrame, stops: float
+) -> tuple[FloatImage, FloatImage]:
+    """What `align_greys` wants of two frames, made in bands of rows to save memory.
+
+    Args:
+        reference: (H, W) pixels.
+        other: (h, w) pixels.
+        stops: exposure of `other` relative to the reference [stops], + = brighter.
+
+    Returns:
+        Gamma-encoded greys (H, W) and (h, w) float32 [0, 1] at the exposure of the brighter frame.
+    """
+    gain = 2.0 ** float(stops)
+    greys = []
+    for frame, brighter in ((reference, max(gain, 1.0)), (other, max(1.0 / gain, 1.0))):
+        height, width = frame.size
+        grey = np.empty((height, width), np.float32)
+        band = max(1, 200_000 // width)
+        for top in range(0, height, band):
+            rows = slice(top, top + band)
+            grey[rows] = _exposed_grey(decode(frame.code(rows)), brighter)
+        greys.append(grey)
+    return greys[0], greys[1]
+
+
+def align_greys(
+    reference: FloatImage,
+    other: FloatImage,
+    model: Literal["auto", "shift", "affine", "homography"] = "auto",
+) -> Alignment:
+    """`align_frame` of two frames whose greys (H, W) and (h, w) are given, see `equal_greys`."""
     size = (reference.shape[0], reference.shape[1])
     nothing = np.eye(3)
     if min(*size, *other.shape) < SMALLEST:
@@ -519,24 +554,53 @@ def align_frame(
     return Alignment(transform, "homography", residual, inliers)
 
 
-def _source_maps(
+def source_map(
+    transform: Matrix, rows: slice, columns: slice, flow: NDArray[np.float32] | None = None
+) -> tuple[Vector, Vector]:
+    """Where a frame shows a part of the reference.
+
+    Args:
+        transform: (3, 3), reference pixel (x, y, 1) -> frame pixel.
+        rows: of the reference, both ends given.
+        columns: likewise.
+        flow: (h, w, 2) [pixels] of that part or None: pixel x shows `transform` @ (x + flow(x)).
+
+    Returns:
+        u, v: (h, w) float64, coordinates in the frame [pixels].
+    """
+    x = np.arange(columns.start, columns.stop, dtype=np.float64)
+    y = np.arange(rows.start, rows.stop, dtype=np.float64)[:, None]
+    if flow is not None:
+        return _project(transform, x + flow[..., 0], y + flow[..., 1])
+    m = transform
+    depth = 1.0 / ((m[2, 0] * x + m[2, 2]) + m[2, 1] * y)
+    u = (m[0, 0] * x + m[0, 2]) + m[0, 1] * y
+    v = (m[1, 0] * x + m[1, 2]) + m[1, 1] * y
+    u *= depth
+    v *= depth
+    return u, v
+
+
+def _bands(
     transform: Matrix, size: tuple[int, int], flow: NDArray[np.float32] | None
-) -> Iterator[tuple[slice, FloatImage, FloatImage]]:
+) -> Iterator[tuple[slice, Vector, Vector]]:
     """Bands of rows with the frame coordinates (u, v) of their pixels: whole maps are large."""
     height, width = size
     band = max(1, 1_000_000 // width)
     for top in range(0, height, band):
         rows = slice(top, min(top + band, height))
-        x, y = np.meshgrid(
-            np.arange(width, dtype=np.float64), np.arange(rows.start, rows.stop, dtype=np.float64)
-        )
-        if flow is not None:
-            x, y = x + flow[rows, :, 0], y + flow[rows, :, 1]
-        u, v = _project(transform, x, y)
-        yield rows, u.astype(np.float32), v.astype(np.float32)
+        here = None if flow is None else flow[rows]
+        yield rows, *source_map(transform, rows, slice(0, width), here)
 
 
-def _covered(u: FloatImage, v: FloatImage, shape: tuple[int, ...]) -> Mask:
+def _reach(low: float, high: float, length: int) -> slice:
+    """What a resampling of coordinates low .. high reads of an axis, one pixel more to be sure."""
+    start = int(np.clip(np.floor(low) - 3, 0, length - 1))
+    stop = int(np.clip(np.floor(high) + 5, 1, length))
+    return slice(start, max(stop, start + 1))
+
+
+def _covered(u: Vector | FloatImage, v: Vector | FloatImage, shape: tuple[int, ...]) -> Mask:
     """Where the 4 x 4 pixels of the cubic kernel lie inside the frame."""
     return (u >= 1) & (v >= 1) & (u <= shape[1] - 2) & (v <= shape[0] - 2)
 
@@ -573,7 +637,8 @@ def warp(
         return image.copy(), np.ones(size, np.bool_)
     warped = np.empty((*size, *image.shape[2:]), np.float32)
     valid = np.empty(size, np.bool_)
-    for rows, u, v in _source_maps(transform, size, flow):
+    for rows, *maps in _bands(transform, size, flow):
+        u, v = (c.astype(np.float32) for c in maps)
         band = cv2.remap(image, u, v, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         np.clip(band, 0.0, 1.0, out=warped[rows])
         valid[rows] = _covered(u, v, image.shape)
@@ -611,18 +676,48 @@ def warp_with_trust(
         return code.copy(), np.ones(size, np.float32)
     warped = np.empty((*size, 3), np.float32)
     trust = np.empty(size, np.float32)
-    clipped = None
-    if not is_darkest:
-        # One pixel further, since the cubic kernel reaches one further than the linear one below.
-        clipped = cv2.dilate((code >= CLIPPED_CODE).astype(np.uint8) * 255, np.ones((3, 3)))
-    border = cv2.BORDER_REPLICATE
-    for rows, u, v in _source_maps(transform, size, flow):
-        cubic = np.clip(cv2.remap(code, u, v, cv2.INTER_CUBIC, borderMode=border), 0.0, 1.0)
-        linear = cv2.remap(code, u, v, cv2.INTER_LINEAR, borderMode=border)
-        doubt = (np.abs(cubic - linear) / (linear + np.float32(0.2))).max(axis=2)
-        if clipped is not None:
-            touched = cv2.remap(clipped, u, v, cv2.INTER_LINEAR, borderMode=border)
-            cubic[touched > 2] = 1.0
-        warped[rows] = cubic
-        trust[rows] = _covered(u, v, code.shape) / (1.0 + (doubt / KERNEL_DOUBT) ** 2)
+    frame = CodedFrame.of_code(code)
+    for rows, u, v in _bands(transform, size, flow):
+        warped[rows], trust[rows] = resample(frame, u, v, is_darkest=is_darkest)
     return warped, trust
+
+
+def resample(
+    frame: CodedFrame, u: Vector, v: Vector, *, is_darkest: bool = False
+) -> tuple[FloatImage, FloatImage]:
+    """A frame's codes at given coordinates, and their trust, as `warp_with_trust` returns them.
+
+    Only the part of the frame that is needed is converted to codes.
+
+    Args:
+        frame: the frame.
+        u: (h, w) float64, horizontal coordinates in the frame [pixels].
+        v: likewise, vertical.
+        is_darkest: whether no frame of the bracket is darker.
+
+    Returns:
+        warped: (h, w, 3) float32 in [0, 1].
+        trust: (h, w) float32 in [0, 1]; 0 outside the frame.
+    """
+    height, width = frame.size
+    rows = _reach(float(v.min()), float(v.max()), height)
+    columns = _reach(float(u.min()), float(u.max()), width)
+    code = frame.code(rows, columns)
+    x = (u - columns.start).astype(np.float32)
+    y = (v - rows.start).astype(np.float32)
+    border = cv2.BORDER_REPLICATE
+    cubic = cv2.remap(code, x, y, cv2.INTER_CUBIC, borderMode=border)
+    np.clip(cubic, 0.0, 1.0, out=cubic)
+    linear = cv2.remap(code, x, y, cv2.INTER_LINEAR, borderMode=border)
+    relative = np.asarray(cv2.absdiff(cubic, linear), np.float32)
+    linear += np.float32(0.2)
+    relative /= linear
+    doubt = np.maximum(np.maximum(relative[..., 0], relative[..., 1]), relative[..., 2])
+    doubt *= np.float32(1.0 / KERNEL_DOUBT)
+    trust = np.asarray(_covered(u, v, frame.size) / (1.0 + doubt * doubt), np.float32)
+    if not is_darkest and (white := code >= CLIPPED_CODE).any():
+        # One pixel further, since the cubic kernel reaches one further than the linear one below.
+        clipped = cv2.dilate(white.astype(np.uint8) * 255, np.ones((3, 3)))
+        touched = cv2.remap(clipped, x, y, cv2.INTER_LINEAR, borderMode=border)
+        np.copyto(cubic, np.float32(1.0), where=touched > 2)
+    return np.asarray(cubic, np.float32), trust

@@ -130,6 +130,16 @@ class Candidates:
             self, code=self.code[..., rows, columns], trust=self.trust[..., rows, columns]
         )
 
+    def to(self, device: torch.device) -> Candidates:
+        """The same brackets on a device."""
+        return replace(
+            self,
+            code=self.code.to(device),
+            trust=self.trust.to(device),
+            stops=self.stops.to(device),
+            peak=self.peak.to(device),
+        )
+
     def pad(self, multiple: int) -> Candidates:
         """Borders repeated to the right and below so that both sides divide by `multiple`."""
         height, width = self.code.shape[-2:]

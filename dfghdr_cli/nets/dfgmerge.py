@@ -57,6 +57,10 @@ class Decision:
     logits: Tensor
     correction: Tensor
 
+    def crop(self, rows: slice, columns: slice) -> Decision:
+        """The same decision inside a rectangle."""
+        return Decision(self.logits[..., rows, columns], self.correction[..., rows, columns])
+
 
 @dataclass(frozen=True, slots=True)
 class Merge:

@@ -171,9 +171,7 @@ def _merging(merger: Merger) -> Callable[[Scene], FloatImage]:
     def run(scene: Scene) -> FloatImage:
         bracket = scene.bracket
         linears = [decode(frame.encoded()) for frame in bracket.frames]
-        result, _ = merge_bracket(
-            network, merger.name, bracket, linears, MergeConfig(), merger.device
-        )
+        result, _ = merge_bracket(network, merger.name, bracket, linears, MergeConfig())
         return result.radiance.pixels / np.float32(result.radiance.peak)
 
     return run
@@ -594,8 +592,8 @@ def _moving(scene: Scene) -> Mask:
     linears = [decode(frame.encoded()) for frame in bracket.frames]
     aligned = align_bracket(linears, bracket.stops, bracket.reference)
     pairs = [
-        warp(code, alignment.transform, aligned.size)
-        for code, alignment in zip(aligned.codes, aligned.alignments, strict=True)
+        warp(frame.code(), alignment.transform, aligned.size)
+        for frame, alignment in zip(aligned.frames, aligned.alignments, strict=True)
     ]
     stops = [frame.exposure.stops for frame in bracket.frames]
     return moving_pixels(

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from dfghdr_cli import __version__
+from dfghdr_cli.core.coded import CodedFrame
 from dfghdr_cli.core.colour import (
     RADIANCE_SPACES,
     REC709,
@@ -275,11 +276,11 @@ def merge_files(
         bracket = restore_bracket(bracket)
         response, response_report = choose_response(asked, bracket.frames, bracket.stops)
         log.info(response_report.text)
-        linears = [response.linearise(frame.pixels) for frame in bracket.frames]
+        frames = [CodedFrame.of_samples(f.pixels, response.linearise) for f in bracket.frames]
     with watch.stage("merge"):
         network = merger.model.network if merger.model else None
         result, aligned = merge_bracket(
-            network, merger.name, bracket, linears, request.config, merger.device, on_progress
+            network, merger.name, bracket, frames, request.config, on_progress
         )
     clipped = float(result.clipped.mean())
     warnings = [*result.warnings]

@@ -19,7 +19,6 @@ from typing import NoReturn
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save
@@ -255,7 +254,7 @@ def _align(folder: Path, still: bool) -> dict[str, NDArray[np.generic]]:
         # As the frames are reduced: gamma codes are averaged.
         code = cv2.resize(encode(truth), aligned.size[::-1], interpolation=cv2.INTER_AREA)
         truth = decode(np.asarray(code, np.float32))
-    candidates = aligned.candidates(slice(None), torch.device("cpu"))
+    candidates = aligned.candidates()
     code = (candidates.code[0].permute(2, 3, 0, 1).numpy() * _WHITE).round()
     # Upwards, so that no trust at all is the only 0.
     trust = np.ceil(candidates.trust[0, :, 0].permute(1, 2, 0).numpy() * _WHITE)

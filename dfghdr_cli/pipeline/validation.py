@@ -107,7 +107,7 @@ def validate_on_scenes(folder: Path, device: torch.device, pictures: Path) -> Va
         linears = [decode(frame.encoded()) for frame in bracket.frames]
         aligned = align_bracket(linears, bracket.stops, bracket.reference).with_flows()
         truth = torch.from_numpy(np.ascontiguousarray(scene.truth.transpose(2, 0, 1)))[None]
-        cases.append((aligned.candidates(slice(None), device), truth.to(device)))
+        cases.append((aligned.candidates().to(device), truth.to(device)))
 
     def validate(network: Network, step: int) -> float:
         values, rows = [], []

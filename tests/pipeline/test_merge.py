@@ -12,9 +12,11 @@ import tifffile
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
+from dfghdr_cli import engine
 from dfghdr_cli.core.align import Alignment
-from dfghdr_cli.core.radiance import encode
+from dfghdr_cli.core.coded import CodedFrame
 from dfghdr_cli.core.response import Response
 from dfghdr_cli.core.types import Bracket, Exposure, Frame
 from dfghdr_cli.engine import AlignedBracket, MergeConfig, choose_device, merge_bracket
@@ -22,6 +24,7 @@ from dfghdr_cli.errors import DeviceError, ModelError
 from dfghdr_cli.io.bracket import read_bracket
 from dfghdr_cli.io.radiance import read_radiance
 from dfghdr_cli.modelstore import DEFAULT_MODEL, install_model
+from dfghdr_cli.nets.dfgmerge import Decision
 from dfghdr_cli.nets.registry import build
 from dfghdr_cli.pipeline.merge import MergeRequest, load_merger, merge_files
 
@@ -71,7 +74,7 @@ def expose(radiance, stops):
 def merge(kind, linears, stops, config=MergeConfig(align="none"), reference=None):  # noqa: B008
     frames = tuple(Frame(p, Exposure(s)) for p, s in zip(linears, stops, strict=True))
     bracket = Bracket(frames, stops.index(0) if reference is None else reference)
-    return merge_bracket(NETWORKS[kind], kind, bracket, linears, config, CPU)[0]
+    return merge_bracket(NETWORKS[kind], kind, bracket, linears, config)[0]
 
 
 def write_frames(folder, linears):
@@ -87,7 +90,7 @@ def write_frames(folder, linears):
 def merge_read(kind, paths, **exposures):
     bracket = read_bracket(paths, **exposures)
     linears = [GAMMA.linearise(frame.pixels) for frame in bracket.frames]
-    return merge_bracket(NETWORKS[kind], kind, bracket, linears, MergeConfig(), CPU)[0]
+    return merge_bracket(NETWORKS[kind], kind, bracket, linears, MergeConfig())[0]
 
 
 @few
@@ -247,7 +250,7 @@ def test_a_reduced_picture_decides_for_the_full_one(kind, size):
         tuple(Frame(p, Exposure(s)) for p, s in zip(linears, (-2, 0, 2), strict=True)), 1
     )
     result, _ = merge_bracket(
-        NETWORKS[kind], kind, bracket, linears, proxy, CPU, lambda *call: calls.append(call)
+        NETWORKS[kind], kind, bracket, linears, proxy, lambda *call: calls.append(call)
     )
     assert result.radiance.pixels.shape == (*size, 3)
     assert result.weights.shape == (3, *size)
@@ -284,17 +287,54 @@ def test_strips_of_a_moved_bracket_make_up_the_whole(reduced):
     turned = np.array([[1.0, -0.02, 3.3], [0.02, 1.0, -2.6], [1e-5, 2e-5, 1.0]])
     moved = Alignment(turned, "homography", 0.0, 0)
     still = Alignment(np.eye(3), "none", 0.0, 0)
-    codes = tuple(encode(frame) for frame in linears)
-    aligned = AlignedBracket(codes, (-2, 0, 2), 1, (moved, still, moved), (None,) * 3)
+    frames = tuple(CodedFrame.of_linear(frame) for frame in linears)
+    aligned = AlignedBracket(frames, (-2, 0, 2), 1, (moved, still, moved), (None,) * 3)
     flows = aligned.reduced(reduced).with_flows().flows
     aligned = replace(aligned, flows=flows)
-    whole = aligned.candidates(slice(None), CPU)
-    strips = [aligned.candidates(slice(row, row + 25), CPU) for row in (0, 25, 50)]
+    whole = aligned.candidates()
+    strips = [aligned.candidates(slice(row, row + 25)) for row in (0, 25, 50)]
     assert whole.code.shape == (1, 6, 3, 60, 80)
     for name in ("code", "trust"):
         joined = torch.cat([getattr(strip, name) for strip in strips], -2)
         torch.testing.assert_close(joined, getattr(whole, name), rtol=0, atol=2e-3)
         assert torch.equal(joined[:, :2], getattr(whole, name)[:, :2]), "reference and smoothed"
+
+
+def test_a_decision_at_the_size_of_the_picture():
+    random = torch.Generator().manual_seed(0)
+    decision = Decision(
+        torch.randn(1, 4, 1, 7, 11, generator=random), torch.randn(1, 3, 7, 11, generator=random)
+    )
+    for size in ((23, 40), (7, 11), (7, 30)):
+        whole = engine._decision_part(decision, size, slice(0, size[0]), slice(0, size[1]))
+        expected = F.interpolate(decision.logits[:, :, 0], size, mode="bilinear")
+        torch.testing.assert_close(whole.logits[:, :, 0], expected, rtol=0, atol=1e-5)
+        rows, columns = slice(2, 7), slice(5, 11)
+        part = engine._decision_part(decision, size, rows, columns)
+        torch.testing.assert_close(part.correction, whole.correction[..., rows, columns])
+
+
+def test_very_large_frames_are_aligned_when_reduced(monkeypatch):
+    """What is found in the reduced pictures is brought to the size of the picture."""
+    turned = np.array([[1.0, -0.01, 5.3], [0.01, 1.0, -3.6], [1e-6, 2e-6, 1.0]])
+    seen = []
+
+    def align(reference, other, model):
+        assert model == "auto"
+        seen.append((reference.shape, other.shape))
+        return Alignment(turned, "homography", 1.0, 9)
+
+    monkeypatch.setattr(engine, "align_greys", align)
+    frames = expose(scene(8, 300, 400), [0, -1])
+    whole, half = [], []
+    for pixels, found in ((1e6, whole), (30_000, half)):
+        monkeypatch.setattr(engine, "ALIGNED_PIXELS", pixels)
+        found.append(engine.align_bracket(frames, (0, -1), 0).alignments[1].transform)
+    assert seen == [((300, 400),) * 2, ((150, 200),) * 2]
+    np.testing.assert_allclose(whole[0], turned, atol=1e-9)
+    points = np.array([[[0, 0], [399, 0], [399, 299], [0, 299]]], np.float64)
+    expected = 2 * cv2.perspectiveTransform((points + 0.5) / 2 - 0.5, turned) + 0.5
+    np.testing.assert_allclose(cv2.perspectiveTransform(points, half[0]), expected, atol=1e-6)
 
 
 def test_choose_device():

@@ -81,7 +81,7 @@ def test_samples_are_what_a_merge_sees(truth, make_scene, tmp_path):
     scene = read_scene(folder)
     linears = [decode(frame.encoded()) for frame in scene.bracket.frames]
     aligned = align_bracket(linears, scene.bracket.stops, scene.bracket.reference).with_flows()
-    merge = aligned.candidates(slice(None), torch.device("cpu"))
+    merge = aligned.candidates()
     data = samples([tmp_path], tmp_path / "cache")
     seen = set()
     for index in range(40):

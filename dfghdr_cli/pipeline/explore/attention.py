@@ -84,7 +84,7 @@ def explore_attention(
     if not network.paints:
         aligned = aligned.with_flows()
     with torch.inference_mode():
-        candidates = aligned.candidates(slice(None), explorer.device)
+        candidates = aligned.candidates().to(explorer.device)
         gates, exposure, weights = _attention(network, candidates)
     candidates = candidates.still() if network.paints else candidates
     supposed = [_SUPPOSED[hypothesis] for hypothesis in candidates.hypotheses]

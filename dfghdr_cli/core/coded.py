@@ -1,0 +1,104 @@
+"""A frame as gamma codes, made of its stored samples where and when they are wanted.
+
+A large photograph as float32 takes twice the memory of its 16-bit file, and every copy of it takes
+time. So the samples stay as they are stored, and each part of the picture that is worked on is
+converted by itself, mostly by looking it up in a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dfghdr_cli.core.radiance import encode
+from dfghdr_cli.core.types import FloatImage
+
+Samples = NDArray[Any]
+"""(H, W, 3) uint8, uint16 or float32, as `Frame` has them."""
+EVERYTHING = slice(None)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CodedFrame:
+    """One frame whose gamma codes can be asked for, part by part.
+
+    Attributes:
+        samples: (H, W, 3) uint8, uint16 or float32.
+        convert: makes gamma codes, float32 in [0, 1], 1 = the frame's white, of any part of the
+            samples, each pixel on its own; also of 16-bit samples where the frame has 8.
+    """
+
+    samples: Samples
+    convert: Callable[[Samples], FloatImage]
+
+    @classmethod
+    def of_linear(cls, linear: FloatImage) -> CodedFrame:
+        """A frame (H, W, 3) that is linear in [0, 1], 1 = its white."""
+        return cls.of_code(encode(linear))
+
+    @classmethod
+    def of_code(cls, code: FloatImage) -> CodedFrame:
+        """A frame (H, W, 3) of gamma codes, float32 in [0, 1]."""
+        return cls(code, _as_they_are)
+
+    @classmethod
+    def of_samples(cls, samples: Samples, linearise: Callable[[Samples], FloatImage]) -> CodedFrame:
+        """A frame as it was stored.
+
+        Args:
+            samples: (H, W, 3) uint8, uint16 or float32.
+            linearise: makes linear values in [0, 1] of samples (h, w, 3) of any of these types;
+                each sample on its own, though each channel may have its own curve.
+        """
+        return cls(samples, _Converter(linearise))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) [pixels]."""
+        height, width = self.samples.shape[:2]
+        return height, width
+
+    def code(self, rows: slice = EVERYTHING, columns: slice = EVERYTHING) -> FloatImage:
+        """Gamma codes (h, w, 3) float32 in [0, 1] of a part of the picture."""
+        return self.convert(self.samples[rows, columns])
+
+    def reduced(self, size: tuple[int, int]) -> CodedFrame:
+        """The frame at a smaller (height, width): samples are averaged as they are stored."""
+        if size == self.size:
+            return self
+        samples = self.samples
+        if samples.dtype == np.uint8:  # else the averages would be rounded to eight bits
+            samples = np.multiply(samples, np.uint16(257), dtype=np.uint16)
+        small = cv2.resize(samples, size[::-1], interpolation=cv2.INTER_AREA)
+        return replace(self, samples=small)
+
+
+def _as_they_are(codes: Samples) -> FloatImage:
+    return codes
+
+
+class _Converter:
+    """Codes of samples; of integers by tables, which are made when they are first needed."""
+
+    def __init__(self, linearise: Callable[[Samples], FloatImage]) -> None:
+        self._linearise = linearise
+        self._tables: dict[Any, tuple[FloatImage, ...]] = {}
+
+    def __call__(self, samples: Samples) -> FloatImage:
+        if samples.dtype.kind == "f":
+            return encode(self._linearise(samples))
+        tables = self._tables.get(samples.dtype)
+        if tables is None:
+            every = np.arange(np.iinfo(samples.dtype).max + 1, dtype=samples.dtype)
+            codes = encode(self._linearise(every[:, None, None].repeat(3, axis=2)))[:, 0]
+            alike = (codes == codes[:, :1]).all()
+            tables = tuple(np.ascontiguousarray(codes[:, c]) for c in range(1 if alike else 3))
+            self._tables[samples.dtype] = tables
+        if len(tables) == 1:
+            return np.take(tables[0], samples)
+        return np.stack([np.take(t, samples[..., c]) for c, t in enumerate(tables)], axis=-1)

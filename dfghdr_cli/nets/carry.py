@@ -1,0 +1,128 @@
+"""Carrying out a decision on full-size pixels: as `dfgmerge.compose`, but ten times faster.
+
+A large photograph is merged tile by tile on the CPU, where PyTorch's small steps over a stack of
+candidates would take longer than the network. This is the same arithmetic, one candidate after the
+other, on planes that stay in the processor's cache, and on powers and exponentials instead of their
+logarithms. A test holds the two to be equal.
+"""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+import torch
+
+from dfghdr_cli.core.radiance import (
+    CLIPPED_CODE,
+    CLIPPED_WEIGHT,
+    CLIPPING_STARTS,
+    GAMMA,
+    LEAST_WEIGHT,
+)
+from dfghdr_cli.core.tonemap import inverse_mu_law, mu_law
+from dfghdr_cli.core.types import FloatImage
+from dfghdr_cli.nets.candidates import (
+    LOG_INVALID,
+    LOG_SMOOTHED,
+    UNKNOWN_STARTS,
+    Candidates,
+    Hypothesis,
+)
+from dfghdr_cli.nets.dfgmerge import Decision, Merge
+
+_INVALID = np.float32(math.exp(LOG_INVALID))
+_SMOOTHED = np.float32(math.exp(LOG_SMOOTHED))
+_NOTHING = np.float32(1e-9)
+
+
+def _ramp(x: FloatImage, low: float, high: float) -> FloatImage:
+    """`candidates.smoothstep`."""
+    return np.clip((x - np.float32(low)) * np.float32(1.0 / (high - low)), 0.0, 1.0)
+
+
+def _largest(planes: FloatImage) -> FloatImage:
+    return np.maximum(np.maximum(planes[0], planes[1]), planes[2])
+
+
+def _smallest(planes: FloatImage) -> FloatImage:
+    return np.minimum(np.minimum(planes[0], planes[1]), planes[2])
+
+
+def carry_out(candidates: Candidates, decision: Decision) -> Merge:
+    """Carry out a decision on candidates of the same size.
+
+    Args:
+        candidates: one bracket (B = 1), or a tile of it, on the CPU.
+        decision: for the same pixels.
+
+    Returns:
+        What `compose` returns, up to rounding.
+    """
+    codes = candidates.code[0].numpy()
+    trusts = candidates.trust[0, :, 0].numpy()
+    logits = decision.logits[0, :, 0].numpy()
+    gains = torch.exp2(-candidates.stops[0]).tolist()
+    peak = float(candidates.peak[0])
+    roles = zip(candidates.is_darkest(), candidates.is_brightest(), strict=True)
+
+    brightest = _largest(codes[0])
+    glare = float(brightest.max()) > CLIPPING_STARTS  # else nothing of the reference is clipped
+    white = _ramp(codes[0], CLIPPING_STARTS, CLIPPED_CODE) if glare else None
+    unseen = np.zeros_like(brightest)
+    highest = logits.max(0)
+    total = np.zeros_like(brightest)
+    merged = np.zeros_like(codes[0])
+    weights = np.empty_like(logits)
+    for k, (is_darkest, is_brightest) in enumerate(roles):
+        code, weight = codes[k], weights[k]
+        low, high = _smallest(code), _largest(code)
+        radiance = np.asarray(cv2.pow(code, GAMMA), np.float32)
+        radiance *= np.float32(gains[k])
+        trust = np.ones_like(high)
+        if not is_darkest:
+            trust *= 1.0 - _ramp(high, CLIPPING_STARTS, CLIPPED_CODE)
+        # A frame cannot contradict itself.
+        if white is not None and candidates.frames[k] != candidates.frames[0]:
+            darker = np.asarray(white * (1.0 - _ramp(radiance, 0.6, 0.9)), np.float32)
+            trust *= 1.0 - _largest(darker)
+        doubt = np.where(trusts[k] > 0, 1.0 - trust, 1.0).astype(np.float32) if glare else None
+        trust *= trusts[k]
+        np.subtract(1.0, high, out=weight)
+        if is_darkest:
+            weight.fill(0.5)
+        if not is_brightest:
+            np.minimum(weight, low, out=weight)
+        weight *= 2.0
+        np.clip(weight, LEAST_WEIGHT, 1.0, out=weight)
+        weight *= np.maximum(trust, _NOTHING)
+        np.maximum(weight, CLIPPED_WEIGHT, out=weight)
+        if candidates.hypotheses[k] is Hypothesis.SMOOTHED:
+            weight *= _SMOOTHED
+        np.copyto(weight, _INVALID, where=trusts[k] <= 0)
+        weight *= np.exp(logits[k] - highest)
+        total += weight
+        if doubt is not None:
+            unseen += doubt * weight
+        radiance *= weight
+        merged += radiance
+    np.maximum(total, np.finfo(np.float32).tiny, out=total)
+    np.divide(1.0, total, out=total)
+    weights *= total
+    merged *= total * np.float32(1.0 / peak)
+    radiance = merged
+    if glare:
+        floor = np.float32(CLIPPED_CODE**GAMMA / peak)
+        np.maximum(merged, floor, out=merged, where=codes[0] >= CLIPPED_CODE)
+        unknown = _ramp(brightest, CLIPPING_STARTS, CLIPPED_CODE)
+        unknown *= _ramp(unseen * total, UNKNOWN_STARTS, 1.0)
+        if unknown.any():
+            toned = mu_law(merged) + unknown * decision.correction[0].numpy()
+            corrected = inverse_mu_law(np.clip(toned, 0.0, 1.0))
+            radiance = np.where(unknown == 0, merged, corrected).astype(np.float32)
+    return Merge(
+        torch.from_numpy(weights)[None, :, None],
+        torch.from_numpy(merged)[None],
+        torch.from_numpy(radiance)[None],
+    )
