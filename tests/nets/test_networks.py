@@ -129,9 +129,10 @@ def test_frames_of_one_role_may_come_in_any_order(network, candidates, kind):
     assert swapped.frames != bracket.frames
     with torch.inference_mode():
         before, after = outputs(net, bracket), outputs(net, swapped)
-    assert (before[0] - after[0]).abs().max() < 1e-6
+    # Not to the last bit: the sums over candidates run in another order.
+    assert (before[0] - after[0]).abs().max() < 3e-6
     if kind == "dfgmerge":
-        assert (before[2][:, order] - after[2]).abs().max() < 1e-6
+        assert (before[2][:, order] - after[2]).abs().max() < 3e-6
 
 
 def test_dfgnet_looks_at_the_still_hypotheses_only(network, candidates):

@@ -147,7 +147,7 @@ def test_the_whole_picture_is_merged_at_once_and_as_merge_does(make_scene, model
     output.parent.mkdir()
     request = MergeRequest(
         sorted(folder.glob("*.tif")),
-        output,
+        [output],
         stops=(-2.0, 0.0, 2.0),
         response="gamma",
         exr_type="float",
