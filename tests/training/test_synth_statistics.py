@@ -57,7 +57,7 @@ def no_flow(monkeypatch):
     """No time spent on what these tests do not look at."""
     nothing = np.zeros((1000, 1000, 2), np.float32)
 
-    def dense_flow(reference, aligned, stops):
+    def dense_flow(reference, aligned, stops, **_):
         return nothing[: reference.shape[0], : reference.shape[1]]
 
     monkeypatch.setattr(synth, "dense_flow", dense_flow)
