@@ -43,6 +43,8 @@ logger = logging.getLogger(__name__)
 DisplayFormat = Literal["jpg", "ultrahdr", "avif", "jxl", "tiff", "png"]
 HDR_FORMATS: frozenset[DisplayFormat] = frozenset({"ultrahdr", "avif", "jxl"})
 """Those that show more than SDR white on a screen that can, and so need the radiance."""
+RADIANCE_ALONE: frozenset[DisplayFormat] = frozenset({"avif", "jxl"})
+"""Those of them in which a picture for other screens has no place: no operator is needed."""
 
 QUALITY = 92
 """Of lossy formats, unless another is asked for."""

@@ -28,7 +28,14 @@ from dfghdr_cli.core.ghostmap import frame_colors, ghost_map
 from dfghdr_cli.core.jpeg import restore_bracket
 from dfghdr_cli.core.response import Kind as ResponseKind
 from dfghdr_cli.core.response import Response, choose_response
-from dfghdr_cli.core.tonemap import DEFAULT_OPERATOR, ToneMapped, ToneSettings, tone_map
+from dfghdr_cli.core.tonemap import (
+    DEFAULT_OPERATOR,
+    ToneMapped,
+    ToneSettings,
+    choose_exposure,
+    luminance_of,
+    tone_map,
+)
 from dfghdr_cli.core.types import Bracket, FloatImage, MergeResult, RadianceImage
 from dfghdr_cli.engine import AlignedBracket, MergeConfig, OnProgress, choose_device, merge_bracket
 from dfghdr_cli.errors import InputError, ModelError, OutputError
@@ -37,6 +44,7 @@ from dfghdr_cli.io.bracket import Reference, find_frames, read_bracket
 from dfghdr_cli.io.display import (
     DISPLAY_SUFFIXES,
     HDR_FORMATS,
+    RADIANCE_ALONE,
     DisplayFormat,
     display_format,
     encode_display,
@@ -312,76 +320,90 @@ def merge_files(
     with watch.stage("write"), atomic_write_all(missing, request.overwrite) as files:
         metadata = read_metadata(bracket.frames[bracket.reference].path)
         header = _header(values, bracket) | exr_attributes(metadata)
-        pictures = _Pictures(result.radiance)
+        results = _Results(request, bracket, response, result, header, metadata)
         for path, file in zip(missing, files, strict=True):
-            data = _encoded(path, request, bracket, response, result, pictures, header, metadata)
-            file.write(data)
-    values["tone_mapped"] = pictures.exposures
+            file.write(results.encoded(path))
+    values["tone_mapped"] = results.exposures
     values["kept"] = [str(path) for path in request.results if path not in missing]
     values["seconds"] = watch.seconds
     return MergeReport(request.results, values, tuple(warnings))
 
 
-class _Pictures:
-    """The merge tone-mapped for screens, by each operator once."""
+@dataclass(frozen=True)
+class _Results:
+    """The merge, and what the files that come of it have in common.
 
-    def __init__(self, radiance: RadianceImage) -> None:
-        self._radiance = radiance
-        self._done: dict[str, ToneMapped] = {}
-        self.exposures: dict[str, float] = {}
-        """By operator, what the picture was brightened by [stops]."""
+    Attributes:
+        request: which files.
+        bracket: the photographs.
+        response: what they were linearised with.
+        result: the merge on its final scale.
+        header: entries of an .exr or .hdr.
+        metadata: of the reference.
+        exposures: by operator, what the picture was brightened by [stops].
+    """
+
+    request: MergeRequest
+    bracket: Bracket
+    response: Response
+    result: MergeResult
+    header: dict[str, str | float]
+    metadata: Metadata
+    exposures: dict[str, float] = field(default_factory=dict)
+    _toned: dict[str, ToneMapped] = field(default_factory=dict)
 
     @cached_property
     def linear(self) -> FloatImage:
         """(H, W, 3) linear Rec. 709."""
-        return _shown(self._radiance)
+        radiance = self.result.radiance
+        to_screen = conversion(radiance.primaries, REC709)
+        return convert_radiance(radiance.pixels, to_screen, REC709)[0]
 
     def toned(self, operator: str) -> ToneMapped:
-        """By the operator of that name; mu-law is eq. (10) of radiance / peak."""
-        if operator not in self._done:
+        """Tone-mapped by the operator of that name; mu-law is eq. (10) of radiance / peak."""
+        if operator not in self._toned:
             settings = ToneSettings(operator)
             if operator == "mu-law":
-                settings = ToneSettings(operator, exposure=0.0, white=self._radiance.peak)
-            self._done[operator] = tone_map(self.linear, settings)
-            self.exposures[operator] = round(self._done[operator].exposure, 4)
-        return self._done[operator]
+                settings = ToneSettings(operator, exposure=0.0, white=self.result.radiance.peak)
+            self._toned[operator] = tone_map(self.linear, settings)
+            self.exposures[operator] = round(self._toned[operator].exposure, 4)
+        return self._toned[operator]
 
+    def encoded(self, path: Path) -> bytes:
+        """The bytes of one file."""
+        request = self.request
+        if path == request.save_response:
+            return encode_response(self.response)
+        if path == request.ghost_map:
+            assert self.result.weights is not None
+            reference = self.bracket.reference
+            picture = ghost_map(self.result.weights, reference, self.result.clipped)
+            return encode_display(path, picture, bits=8)
+        if path == request.preview_path:
+            picture = self.toned(request.preview_operator).pixels
+            return encode_display(path, picture, metadata=self.metadata)
+        if is_radiance_name(path):
+            return encode_radiance(
+                path,
+                self.result.radiance,
+                exr_type=request.exr_type,
+                compression=request.exr_compression,
+                attributes=self.header,
+            )
+        return self._for_screens(path)
 
-def _encoded(
-    path: Path,
-    request: MergeRequest,
-    bracket: Bracket,
-    response: Response,
-    result: MergeResult,
-    pictures: _Pictures,
-    header: dict[str, str | float],
-    metadata: Metadata,
-) -> bytes:
-    """The bytes of one result."""
-    if path == request.save_response:
-        return encode_response(response)
-    if path == request.ghost_map:
-        assert result.weights is not None
-        picture = ghost_map(result.weights, bracket.reference, result.clipped)
-        return encode_display(path, picture, bits=8)
-    if path == request.preview_path:
-        picture = pictures.toned(request.preview_operator).pixels
-        return encode_display(path, picture, metadata=metadata)
-    if is_radiance_name(path):
-        return encode_radiance(
-            path,
-            result.radiance,
-            exr_type=request.exr_type,
-            compression=request.exr_compression,
-            attributes=header,
+    def _for_screens(self, path: Path) -> bytes:
+        format = display_format(path, self.request.format)
+        if format in RADIANCE_ALONE:
+            picture, exposure = self.linear, choose_exposure(luminance_of(self.linear))
+            self.exposures[DEFAULT_OPERATOR] = round(exposure, 4)
+        else:
+            toned = self.toned(DEFAULT_OPERATOR)
+            picture, exposure = toned.pixels, toned.exposure
+        radiance = self.linear * np.float32(2.0**exposure) if format in HDR_FORMATS else None
+        return encode_display(
+            path, picture, radiance=radiance, format=format, metadata=self.metadata
         )
-    toned = pictures.toned(DEFAULT_OPERATOR)
-    radiance = None
-    if display_format(path, request.format) in HDR_FORMATS:
-        radiance = pictures.linear * np.float32(2.0**toned.exposure)
-    return encode_display(
-        path, toned.pixels, radiance=radiance, format=request.format, metadata=metadata
-    )
 
 
 def _legend(bracket: Bracket) -> dict[str, str]:
@@ -436,11 +458,6 @@ def _scale(anchor_ev: float | None, bracket: Bracket) -> np.float32:
             f"{bracket.frames[bracket.reference].name}; give the exposure of a frame like these."
         )
     return np.float32(2.0**apart)
-
-
-def _shown(radiance: RadianceImage) -> FloatImage:
-    """The pixels in the primaries of the preview."""
-    return convert_radiance(radiance.pixels, conversion(radiance.primaries, REC709), REC709)[0]
 
 
 def _values(

@@ -24,7 +24,13 @@ from dfghdr_cli.core.tonemap import (
 from dfghdr_cli.core.types import FloatImage
 from dfghdr_cli.errors import DfghdrError, InputError, OutputError
 from dfghdr_cli.io.atomic import atomic_write_all, ensure_writable
-from dfghdr_cli.io.display import HDR_FORMATS, DisplayFormat, display_format, encode_display
+from dfghdr_cli.io.display import (
+    HDR_FORMATS,
+    RADIANCE_ALONE,
+    DisplayFormat,
+    display_format,
+    encode_display,
+)
 from dfghdr_cli.io.radiance import LinearPicture, read_linear
 
 OnProgress = Callable[[int, int, str], None]
@@ -34,8 +40,6 @@ _TILE = 480
 _COLUMNS = 3
 _GAP = 8
 _LABEL = 26
-_RADIANCE_ALONE: frozenset[DisplayFormat] = frozenset({"avif", "jxl"})
-"""Formats in which a picture for other screens has no place, so that no operator is needed."""
 _SUFFIXES: Mapping[str, str] = {"ultrahdr": ".jpg", "tiff": ".tif"}
 """What a format's files end in, where that is not the format's name."""
 
@@ -214,7 +218,7 @@ def _encoded(
     format = display_format(result, request.format)
     settings = request.settings
     entry |= {"output": str(result), "format": format}
-    if format in _RADIANCE_ALONE:
+    if format in RADIANCE_ALONE:
         exposure = settings.exposure
         if exposure is None:
             exposure = choose_exposure(luminance_of(picture.pixels))
