@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfghdr_cli.core.colour import srgb_decode
+from dfghdr_cli.core.quantiles import tile_quantiles
 from dfghdr_cli.core.radiance import GAMMA
 from dfghdr_cli.core.types import FloatImage, Frame
 from dfghdr_cli.errors import InputError
@@ -32,7 +33,6 @@ Curve = Callable[[Floats], Floats]
 _PIXELS = 250_000
 _GRIDS = (2, 4, 8)
 """Tiles per side: large ones keep what moves inside them, small ones isolate it."""
-_LEVELS = (np.arange(40) + 0.5) / 40
 _LOWEST, _HIGHEST = 0.02, 0.97
 """Codes between which a match counts: below is noise, above is clipping."""
 _LEAST_MATCHES = 200
@@ -139,20 +139,9 @@ def _reduced(frame: Frame) -> FloatImage:
     return np.asarray(small / np.float32(top), np.float32)
 
 
-def _quantiles(image: FloatImage, grid: int) -> Floats:
-    """(tiles, levels, 3) quantiles over a grid of tiles."""
-    tiles = (
-        tile.reshape(-1, 3)
-        for band in np.array_split(image, grid, axis=0)
-        for tile in np.array_split(band, grid, axis=1)
-    )
-    ordered = [np.sort(tile, axis=0) for tile in tiles if len(tile)]
-    return np.array([t[(_LEVELS * len(t)).astype(np.intp)] for t in ordered], np.float64)
-
-
 def _pairs(images: Sequence[FloatImage]) -> list[_Pair]:
     """The pairs of frames that share enough pixels which are neither black nor white."""
-    tables = [[_quantiles(image, grid) for image in images] for grid in _GRIDS]
+    tables = [[tile_quantiles(image, grid) for image in images] for grid in _GRIDS]
     weights = [1.0 / grid**2 for grid in _GRIDS]
     found = []
     for first, second in combinations(range(len(images)), 2):

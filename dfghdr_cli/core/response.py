@@ -21,6 +21,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dfghdr_cli.core.colour import srgb_decode
+from dfghdr_cli.core.quantiles import LEVELS, tile_quantiles
 from dfghdr_cli.core.radiance import GAMMA
 from dfghdr_cli.core.types import FloatImage, Frame
 from dfghdr_cli.errors import InputError
@@ -34,11 +36,6 @@ _NAMED = ("srgb", "gamma", "linear")
 _TABLE_SIZE = 4097
 _ROWS = 256
 """Rows of a float image handled at once."""
-
-
-def _srgb(codes: Floats) -> Floats:
-    """Inverse of the sRGB transfer function, IEC 61966-2-1."""
-    return np.where(codes <= 0.04045, codes / 12.92, ((codes + 0.055) / 1.055) ** 2.4)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,7 +132,7 @@ class Response:
 
 def _closed_form(name: str, codes: Floats) -> Floats:
     if name == "srgb":
-        return _srgb(codes)
+        return np.asarray(srgb_decode(codes), np.float64)
     return codes**GAMMA if name == "gamma" else codes.copy()
 
 
@@ -165,7 +162,6 @@ _LONG_SIDE = 1024
 _THUMBNAIL = 384
 _GRIDS = (4, 8)
 """Tiles per side. Few large tiles keep what moves inside them; many small ones isolate it."""
-_LEVELS = (np.arange(40) + 0.5) / 40
 _LOWEST, _HIGHEST = 0.02, 0.97
 """Codes between which a match counts: below is noise, above is clipping."""
 _SMALLEST_STEP = 0.1
@@ -261,17 +257,6 @@ def _registered(images: list[FloatImage]) -> list[FloatImage]:
     ]
 
 
-def _quantiles(image: FloatImage, grid: int) -> Floats:
-    """(tiles, levels, 3) quantiles of an image (H, W, 3) over a grid of tiles."""
-    tiles = (
-        tile.reshape(-1, 3)
-        for band in np.array_split(image, grid, axis=0)
-        for tile in np.array_split(band, grid, axis=1)
-    )
-    ordered = [np.sort(tile, axis=0) for tile in tiles if len(tile)]
-    return np.array([t[(_LEVELS * len(t)).astype(np.intp)] for t in ordered], np.float64)
-
-
 def _match(frames: Sequence[Frame], stops: Sequence[float]) -> _Matches:
     """Match the quantiles of every pair of frames, from dark to bright, tile by tile."""
     order = sorted(range(len(frames)), key=lambda index: stops[index])
@@ -280,8 +265,8 @@ def _match(frames: Sequence[Frame], stops: Sequence[float]) -> _Matches:
     pieces: list[tuple[NDArray[Any], ...]] = []
     tiles = 0
     for grid in _GRIDS:
-        tables = [_quantiles(image, grid) for image in images]
-        spreads = [np.gradient(t, _LEVELS, axis=1) * _RANK_NOISE * grid**0.5 for t in tables]
+        tables = [tile_quantiles(image, grid) for image in images]
+        spreads = [np.gradient(t, LEVELS, axis=1) * _RANK_NOISE * grid**0.5 for t in tables]
         tile = np.indices(tables[0].shape)[0]
         channel = np.indices(tables[0].shape)[2]
         for low, high in combinations(range(len(frames)), 2):

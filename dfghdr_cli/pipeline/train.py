@@ -39,6 +39,7 @@ from dfghdr_cli.training.checkpoint import GOOD_CHECKPOINT, load_checkpoint
 from dfghdr_cli.training.config import DEFAULT, PAPER, Stage, TrainConfig
 from dfghdr_cli.training.guard import DivergedError
 from dfghdr_cli.training.loop import Progress, Validation, train
+from dfghdr_cli.training.objectives import encoders_frozen
 from dfghdr_cli.training.perceptual import PerceptualDistance, cached_vgg, read_vgg
 from dfghdr_cli.training.processes import join_processes
 from dfghdr_cli.training.synth import Sample, SynthConfig
@@ -338,15 +339,13 @@ def _encoders(request: TrainRequest, network: Network) -> Literal["frozen", "tra
     config = request.config
     if config.stage == "disentangle":
         return "frozen" if config.encoders == "frozen" else "trained"
-    disentangled = network.disentangle.decoder is not None
-    if config.encoders == "frozen" and request.start is None and not disentangled:
+    without_decoder = network.disentangle.decoder is None
+    if config.encoders == "frozen" and request.start is None and without_decoder:
         raise ModelError(
             "--stage merge with frozen encoders needs trained ones; give a model by --start, or "
             "--encoders trained"
         )
-    if config.encoders != "auto":
-        return config.encoders
-    return "frozen" if disentangled else "trained"
+    return "frozen" if encoders_frozen(network, config) else "trained"
 
 
 def _to(network: Network, device: torch.device, memory_format: torch.memory_format) -> Network:

@@ -221,6 +221,13 @@ class DisentangleObjective(nn.Module):
         return loss, {name: term.detach() for name, term in terms.items()}
 
 
+def encoders_frozen(network: Network, config: TrainConfig) -> bool:
+    """Whether stage merge leaves the encoders alone: "auto" does if they come with a decoder."""
+    if config.encoders == "auto":
+        return network.disentangle.decoder is not None
+    return config.encoders == "frozen"
+
+
 class MergeObjective(nn.Module):
     """L_DFG of eq. (11) with our terms beside it (`MergeLossConfig`)."""
 
@@ -228,10 +235,7 @@ class MergeObjective(nn.Module):
         super().__init__()
         self.network = network
         self.config = config
-        disentangle = network.disentangle
-        self.frozen = config.encoders == "frozen" or (
-            config.encoders == "auto" and disentangle.decoder is not None
-        )
+        self.frozen = encoders_frozen(network, config)
 
     def trained(self) -> Iterator[nn.Parameter]:
         """The parameters that this stage trains."""
