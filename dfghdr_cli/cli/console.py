@@ -1,12 +1,15 @@
-"""What a person sees on stderr: errors, log lines, a progress bar. Results go to stdout."""
+"""What a person sees on stderr: errors, log lines, a progress bar; and results on stdout."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,6 +49,35 @@ def print_status(sentence: str) -> None:
     """Write one sentence on what is going on to stderr, unless `--quiet`."""
     if logging.getLogger(_PACKAGE).isEnabledFor(logging.WARNING):
         print_plain(sentence)
+
+
+class Report(Protocol):
+    """What a command that writes files tells about it."""
+
+    @property
+    def outputs(self) -> Sequence[Path]:
+        """The files."""
+        ...
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """Sentences for the user."""
+        ...
+
+    def to_json(self) -> str:
+        """All of it as one JSON object."""
+        ...
+
+
+def print_report(report: Report, as_json: bool) -> None:
+    """Warnings to stderr; to stdout the paths of the files, or the report as JSON."""
+    for warning in report.warnings:
+        print_warning(warning)
+    if as_json:
+        typer.echo(report.to_json())
+        return
+    for path in report.outputs:
+        typer.echo(path)
 
 
 def _print_marked(kind: str, text: str) -> None:

@@ -12,6 +12,8 @@ import typer
 from dfghdr_cli.cli import console, options
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from dfghdr_cli.pipeline.evaluate import Evaluation
 
 
@@ -186,9 +188,9 @@ def evaluate(
             on_progress=on_progress,
             on_scene=None if report is None else page.add,
         )
-    texts = [(json, evaluation.to_json()), (csv, evaluation.to_csv())]
-    texts.append((report, page.html(evaluation)))
-    write_texts([(path, text) for path, text in texts if path is not None], overwrite)
+    makers = [(json, evaluation.to_json), (csv, evaluation.to_csv)]
+    makers.append((report, lambda: page.html(evaluation)))
+    write_texts([(path, make()) for path, make in makers if path is not None], overwrite)
     if markdown:
         typer.echo(_markdown(evaluation))
     else:
@@ -253,19 +255,26 @@ def _print_figures(evaluation: Evaluation) -> None:
             typer.echo("\t".join([mean[0], "mean", *mean[1:]]))
             typer.echo("\t".join([mean[0], "worst", *worst[1:]]))
         return
-    from rich.box import SIMPLE_HEAD
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for index, heading in enumerate(headings):
-        edge = index in (0, len(headings) - 1)
-        table.add_column(heading, justify="left" if edge else "right", overflow="fold")
+    table = _empty_table(headings, {0, len(headings) - 1})
     for (mean, worst), marks in zip(rows, best, strict=True):
         table.add_row(*(Text(c, "bold" if i in marks else "") for i, c in enumerate(mean)))
         table.add_row(*(Text(cell, "dim") for cell in worst))
     Console().print(table)
+
+
+def _empty_table(headings: Cells, left: set[int], style: str = "") -> Table:
+    """A table to draw; the columns numbered in `left` are aligned there, the others right."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, style=style)
+    for index, heading in enumerate(headings):
+        side = "left" if index in left else "right"
+        table.add_column(heading, justify=side, overflow="fold")
+    return table
 
 
 def _markdown(evaluation: Evaluation) -> str:
@@ -322,13 +331,9 @@ def _print_published() -> None:
     ]
     typer.echo("")
     if sys.stdout.isatty():
-        from rich.box import SIMPLE_HEAD
         from rich.console import Console
-        from rich.table import Table
 
-        table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, style="dim")
-        for index, heading in enumerate(headings):
-            table.add_column(heading, justify="right" if index else "left")
+        table = _empty_table(headings, {0}, style="dim")
         for row in rows:
             table.add_row(*row)
         Console().print(table)

@@ -61,14 +61,7 @@ def explore_disentangle(
             show_default=False,
         ),
     ] = None,
-    ev: Annotated[
-        str | None,
-        typer.Option(
-            "--ev",
-            metavar="A,B,...",
-            help="Exposures in stops, + is brighter, in the order of FILES: --ev -2,0,2.",
-        ),
-    ] = None,
+    ev: options.Ev = None,
     size: Annotated[
         int,
         typer.Option(

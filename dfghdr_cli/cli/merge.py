@@ -40,14 +40,7 @@ def merge(
             show_default=False,
         ),
     ],
-    ev: Annotated[
-        str | None,
-        typer.Option(
-            "--ev",
-            metavar="A,B,...",
-            help="Exposures in stops, + is brighter, in the order of FILES: --ev -2,0,2.",
-        ),
-    ] = None,
+    ev: options.Ev = None,
     times: Annotated[
         str | None,
         typer.Option(
@@ -220,10 +213,4 @@ def merge(
     if frames := report.values.get("frames"):
         done = ", ".join(f"{Path(frame['file']).name} {frame['alignment']}" for frame in frames)
         console.print_status(f"alignment: {done}")
-    for warning in report.warnings:
-        console.print_warning(warning)
-    if json:
-        typer.echo(report.to_json())
-    else:
-        for path in report.outputs:
-            typer.echo(path)
+    console.print_report(report, json)

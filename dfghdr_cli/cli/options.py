@@ -30,6 +30,14 @@ Device = Annotated[
         "--device", metavar="NAME", help="Where to compute: auto, cpu, cuda, cuda:N or mps."
     ),
 ]
+Ev = Annotated[
+    str | None,
+    typer.Option(
+        "--ev",
+        metavar="A,B,...",
+        help="Exposures in stops, + is brighter, in the order of FILES: --ev -2,0,2.",
+    ),
+]
 Seed = Annotated[
     int,
     typer.Option("--seed", min=0, help="Start of every random choice; the same gives the same."),

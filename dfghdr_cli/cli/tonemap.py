@@ -142,13 +142,7 @@ def tonemap(
     )
     with console.progress() as on_progress:
         report = tonemap_files(request, on_progress)
-    for warning in report.warnings:
-        console.print_warning(warning)
-    if json:
-        typer.echo(report.to_json())
-    else:
-        for path in report.outputs:
-            typer.echo(path)
+    console.print_report(report, json)
     for _, error in report.failures:
         console.print_error(str(error))
     if report.failures:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator, Sequence
 from html import escape
-from importlib.resources import files
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -16,8 +13,8 @@ from dfghdr_cli.core.metrics import TILE, Measured, psnr_mu
 from dfghdr_cli.core.tonemap import mu_law
 from dfghdr_cli.core.types import FloatImage, Frame
 from dfghdr_cli.io.charts import colours
-from dfghdr_cli.io.display import encode_display
 from dfghdr_cli.pipeline.evaluate import ALL_METRICS, Evaluation, Outcome
+from dfghdr_cli.pipeline.page import image, page
 
 CROP = 192
 """Side of the regions shown [pixels], in full size."""
@@ -27,7 +24,6 @@ REGIONS = 3
 """Most regions of one scene."""
 FULL_ERROR = 0.25
 """Error after the mu-law that has the last colour."""
-_TEMPLATE = "evaluation_report.html"
 
 Place = tuple[int, int]
 
@@ -46,9 +42,7 @@ class EvaluationReport:
         """The page."""
         title = f"{len(evaluation.methods)} methods on {len(evaluation.scenes)} scenes"
         body = [f"<h1>{escape(title)}</h1>", *_summary(evaluation), *self._scenes]
-        template = files("dfghdr_cli.pipeline").joinpath(_TEMPLATE).read_text(encoding="utf-8")
-        page = template.replace("@title@", escape(title), 1)
-        return page.replace("@body@", "\n".join(body), 1)
+        return page("dfghdr_cli.pipeline", "evaluation_report.html", title, body)
 
 
 def _summary(evaluation: Evaluation) -> Iterator[str]:
@@ -176,14 +170,9 @@ def _small(picture: FloatImage) -> FloatImage:
 def _row(pictures: Sequence[tuple[FloatImage, str]]) -> Iterator[str]:
     yield '<div class="scroll"><div class="row">'
     for picture, caption in pictures:
-        says = escape(caption)
-        data = encode_display(Path("picture.jpg"), np.asarray(picture, np.float32), quality=92)
-        source = base64.b64encode(data).decode()
         height, width = picture.shape[:2]
-        yield (
-            f'<figure><img src="data:image/jpeg;base64,{source}" alt="{says}" '
-            f'width="{width}" height="{height}"><figcaption>{says}</figcaption></figure>'
-        )
+        tag = image(picture, caption, 92, f'width="{width}" height="{height}"')
+        yield f"<figure>{tag}<figcaption>{escape(caption)}</figcaption></figure>"
     yield "</div></div>"
 
 

@@ -110,17 +110,6 @@ def test_colours_that_no_light_has_are_black():
     assert (pixels < 0.002).all()
 
 
-LAMPS = {
-    "red": (1, 0.05, 0.02),
-    "orange": (1, 0.35, 0.02),
-    "yellow": (1, 0.9, 0.05),
-    "green": (0.05, 1, 0.1),
-    "cyan": (0.05, 1, 1),
-    "blue": (0.02, 0.08, 1),
-    "magenta": (1, 0.05, 0.9),
-}
-
-
 def hue(linear):
     """Of Oklab [degrees], (H, W)."""
     lab = oklab(np.asarray(linear, np.float32))
@@ -141,8 +130,8 @@ def test_oklab_there_and_back(space):
     np.testing.assert_allclose(from_oklab(oklab(colours, space), space), colours, atol=1e-4)
 
 
-def test_scaling_light_keeps_its_hue():
-    lamp = np.array([[LAMPS["blue"]]], np.float32)
+def test_scaling_light_keeps_its_hue(lamps):
+    lamp = np.array([[lamps["blue"]]], np.float32)
     np.testing.assert_allclose(hue(lamp * 1000), hue(lamp), atol=0.01)
 
 
@@ -152,9 +141,9 @@ def test_what_a_display_can_show_is_left_alone(space):
     np.testing.assert_array_equal(fit_gamut(colours, space), colours)
 
 
-@pytest.mark.parametrize("name", LAMPS)
-def test_bright_colours_fade_at_their_hue(name):
-    lamp = np.array([[LAMPS[name]]], np.float32)
+@pytest.mark.parametrize("name", ["red", "orange", "yellow", "green", "cyan", "blue", "magenta"])
+def test_bright_colours_fade_at_their_hue(name, lamps):
+    lamp = np.array([[lamps[name]]], np.float32)
     gains = np.array([1.5, 3, 8, 30], np.float32)[None, :, None]
     shown = fit_gamut(lamp * gains)
     assert shown.min() >= 0
@@ -170,8 +159,8 @@ def test_bright_colours_fade_at_their_hue(name):
         assert np.abs(hue(np.clip(lamp * 8, 0, 1)) - hue(lamp)).max() > 10
 
 
-def test_keep_hue_takes_hues_from_one_picture_and_the_rest_from_the_other():
-    original = np.array([[LAMPS["orange"], LAMPS["blue"], (0.5, 0.5, 0.5)]], np.float32) * 20
+def test_keep_hue_takes_hues_from_one_picture_and_the_rest_from_the_other(lamps):
+    original = np.array([[lamps["orange"], lamps["blue"], (0.5, 0.5, 0.5)]], np.float32) * 20
     toned = original / (1 + original)
     assert np.abs(hue(toned) - hue(original))[0, :2].min() > 5
     kept = keep_hue(toned, original)

@@ -232,17 +232,8 @@ def test_the_scale_of_a_file_does_not_matter(name):
 
 
 @pytest.mark.parametrize("name", set(OPERATORS) - {"mu-law"})
-def test_saturated_lamps_keep_their_hue(name):
+def test_saturated_lamps_keep_their_hue(name, lamps):
     """Also where they are far brighter than white. Eq. (10) is exempt, being what it is."""
-    lamps = {
-        "red": (1, 0.05, 0.02),
-        "orange": (1, 0.35, 0.02),
-        "yellow": (1, 0.9, 0.05),
-        "green": (0.05, 1, 0.1),
-        "cyan": (0.05, 1, 1),
-        "blue": (0.02, 0.08, 1),
-        "magenta": (1, 0.05, 0.9),
-    }
     pixels = np.full((96, 32 * len(lamps), 3), 0.1, np.float32)
     for index, lamp in enumerate(lamps.values()):
         for row, gain in enumerate((1.0, 5.0, 40.0)):

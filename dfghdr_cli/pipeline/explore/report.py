@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator, Sequence
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +12,13 @@ from dfghdr_cli import __version__
 from dfghdr_cli.core.types import FloatImage
 from dfghdr_cli.io.atomic import atomic_write
 from dfghdr_cli.io.charts import colours
-from dfghdr_cli.io.display import encode_display
 from dfghdr_cli.pipeline.explore.attention import Attention
 from dfghdr_cli.pipeline.explore.explorer import Explorer
 from dfghdr_cli.pipeline.explore.figures import attention_rows, bright_as, place_text, umap_points
 from dfghdr_cli.pipeline.explore.grid import Grid, Photograph, Walk
 from dfghdr_cli.pipeline.explore.metrics import CODES, PSNRS, Metrics
+from dfghdr_cli.pipeline.page import image, page
 
-_TEMPLATE = "report.html"
 _PLOT = 420  # [units of the drawing], side of a scatter plot
 
 
@@ -65,16 +62,13 @@ def write_report(
         body += _attention_section(attention)
     if metrics is not None:
         body += _metrics_section(metrics)
-    template = files("dfghdr_cli.pipeline.explore").joinpath(_TEMPLATE).read_text(encoding="utf-8")
-    page = template.replace("@title@", escape(title), 1).replace("@body@", "\n".join(body), 1)
+    text = page("dfghdr_cli.pipeline.explore", "report.html", title, body)
     with atomic_write(path, overwrite) as file:
-        file.write(page.encode())
+        file.write(text.encode())
 
 
 def _image(picture: FloatImage, says: str) -> str:
-    data = encode_display(Path("picture.jpg"), picture, quality=90)
-    source = base64.b64encode(data).decode()
-    return f'<img src="data:image/jpeg;base64,{source}" alt="{escape(says)}">'
+    return image(picture, says, 90)
 
 
 def _says(photograph: Photograph) -> str:
