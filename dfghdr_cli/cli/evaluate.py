@@ -308,9 +308,9 @@ def _print_notes(evaluation: Evaluation) -> None:
     names = [method.name for method in evaluation.methods]
     means = {name: evaluation.mean(name, "psnr_mu") or 0.0 for name in names}
     best = max(names, key=lambda name: means[name])
-    for difference in evaluation.differences():
+    for difference in evaluation.differences("psnr_mu"):
         pair = (difference.first, difference.second)
-        if difference.metric != "psnr_mu" or best not in pair:
+        if best not in pair:
             continue
         sign = 1.0 if difference.first == best else -1.0
         ends = sorted(sign * end for end in difference.interval)

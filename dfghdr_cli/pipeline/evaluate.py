@@ -360,10 +360,16 @@ class Evaluation:
         ]
         return min(pairs, key=lambda pair: sign * pair[1]) if pairs else None
 
-    def differences(self) -> list[Difference]:
-        """Of every pair of methods, in every metric that both have on at least two scenes."""
+    def differences(self, key: str | None = None) -> list[Difference]:
+        """Of every pair of methods, in every metric that both have on at least two scenes.
+
+        Args:
+            key: of one metric; None takes all of them.
+        """
         found = []
         for metric in ALL_METRICS:
+            if key not in (None, metric.key):
+                continue
             for first, second in combinations((m.name for m in self.methods), 2):
                 pairs = zip(self.rows[first], self.rows[second], strict=True)
                 values = [

@@ -61,7 +61,7 @@ def _summary(evaluation: Evaluation) -> Iterator[str]:
     for name in names:
         rows.append([name, *(m.text(evaluation.mean(name, m.key)) for m in shown)])
     yield from _table(rows)
-    differences = [d for d in evaluation.differences() if d.metric == "psnr_mu"]
+    differences = evaluation.differences("psnr_mu")
     if differences:
         yield "<p>PSNR-μ, difference of two methods with its 95 % interval over the scenes:</p><ul>"
         for d in differences:
