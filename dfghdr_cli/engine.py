@@ -34,6 +34,7 @@ from dfghdr_cli.core.align import (
 )
 from dfghdr_cli.core.burst import fuse
 from dfghdr_cli.core.coded import EVERYTHING, CodedFrame
+from dfghdr_cli.core.costs import Stopwatch
 from dfghdr_cli.core.flow import dense_flow
 from dfghdr_cli.core.radiance import CLIPPED_CODE, classic_merge, decode, smooth
 from dfghdr_cli.core.tiles import Tile, tiles
@@ -446,6 +447,7 @@ def merge_with_network(
     aligned: AlignedBracket,
     config: MergeConfig,
     on_progress: OnProgress | None = None,
+    watch: Stopwatch | None = None,
 ) -> MergeResult:
     """Merge an aligned bracket with a network.
 
@@ -455,13 +457,16 @@ def merge_with_network(
         aligned: the bracket.
         config: how to merge.
         on_progress: called as tiles are done.
+        watch: counts the stages flow, network and merge.
     """
+    watch = watch or Stopwatch()
     with torch.inference_mode():
         if isinstance(network, DFGMerge):
-            return _merge_by_decision(network, name, aligned, config, on_progress)
-        with _cores() as pool:
-            whole = aligned.candidates(pool=pool)
-        picture = run_tiled(network, whole, config.tile, on_progress)
+            return _merge_by_decision(network, name, aligned, config, on_progress, watch)
+        with watch.stage("network"):
+            with _cores() as pool:
+                whole = aligned.candidates(pool=pool)
+            picture = run_tiled(network, whole, config.tile, on_progress)
         assert isinstance(picture, Tensor)
         radiance = picture[0].clamp(0.0, 1.0) * aligned.peak
         pixels = radiance.permute(1, 2, 0).cpu().numpy()
@@ -475,12 +480,15 @@ def _merge_by_decision(
     aligned: AlignedBracket,
     config: MergeConfig,
     on_progress: OnProgress | None,
+    watch: Stopwatch,
 ) -> MergeResult:
     height, width = aligned.size
-    proxy = aligned.reduced(config.reduction(aligned.size)).with_flows()
-    with _cores() as pool:
-        stack = proxy.candidates(pool=pool)
-    decision = run_tiled(network, stack, config.tile, on_progress)
+    with watch.stage("flow"):
+        proxy = aligned.reduced(config.reduction(aligned.size)).with_flows()
+    with watch.stage("network"):
+        with _cores() as pool:
+            stack = proxy.candidates(pool=pool)
+        decision = run_tiled(network, stack, config.tile, on_progress)
     assert isinstance(decision, Decision)
     full = replace(aligned, flows=proxy.flows)
     radiance = np.empty((height, width, 3), np.float32)
@@ -505,7 +513,7 @@ def _merge_by_decision(
         clipped[here] = (white | outside).all(0).numpy()
         return tile.rows.stop
 
-    with _cores() as pool:
+    with watch.stage("merge"), _cores() as pool:
         for done in pool.map(one, tiles(height, width, MERGED_TILE, 0)):
             if on_progress:
                 on_progress(done, height, "merge")
@@ -553,6 +561,7 @@ def merge_bracket(
     frames: Sequence[FloatImage | CodedFrame],
     config: MergeConfig,
     on_progress: OnProgress | None = None,
+    watch: Stopwatch | None = None,
 ) -> tuple[MergeResult, AlignedBracket]:
     """Merge a bracket: align, decide, carry out.
 
@@ -564,23 +573,29 @@ def merge_bracket(
             own white.
         config: how to merge.
         on_progress: called as the work proceeds.
+        watch: counts the stages align, flow, network and merge.
 
     Returns:
         The result, and how the frames were aligned.
     """
-    aligned = align_bracket(
-        frames, bracket.stops, bracket.reference, align=config.align, on_progress=on_progress
-    )
+    watch = watch or Stopwatch()
+    with watch.stage("align"):
+        aligned = align_bracket(
+            frames, bracket.stops, bracket.reference, align=config.align, on_progress=on_progress
+        )
     if network is None:
         if config.align == "flow":
-            small = aligned.reduced(config.reduction(aligned.size)).with_flows()
-            aligned = replace(aligned, flows=small.flows)
-        return merge_classic(aligned), aligned
-    fused, shares = fuse_equal_exposures(aligned)
+            with watch.stage("flow"):
+                small = aligned.reduced(config.reduction(aligned.size)).with_flows()
+                aligned = replace(aligned, flows=small.flows)
+        with watch.stage("merge"):
+            return merge_classic(aligned), aligned
+    with watch.stage("align"):
+        fused, shares = fuse_equal_exposures(aligned)
     if len(fused.frames) == 1:
         result = _as_it_is(fused, name)
     else:
-        result = merge_with_network(network, name, fused, config, on_progress)
+        result = merge_with_network(network, name, fused, config, on_progress, watch)
     if result.weights is not None and shares:
         own = [w * share for w, (_, share) in zip(result.weights, shares, strict=True)]
         weights = np.zeros((len(aligned.frames), *aligned.size), np.float32)

@@ -8,8 +8,7 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 from dfghdr_cli import __version__
 from dfghdr_cli.core.align import warp
 from dfghdr_cli.core.baselines import OpencvMerge, opencv_merge
+from dfghdr_cli.core.costs import peak_memory
 from dfghdr_cli.core.metrics import METRICS, Measured, bootstrap_interval, measure
 from dfghdr_cli.core.motion import moving_pixels
 from dfghdr_cli.core.perceptual import PERCEPTUAL_METRICS, Perceptual
@@ -550,7 +550,7 @@ def _cases(folders: Sequence[Path]) -> list[_Case]:
 def _run(method: Method, scene: Scene) -> tuple[FloatImage, Row]:
     if not method.computes:
         return method.run(scene), dict.fromkeys(COSTS)
-    with _peak_memory() as peak:
+    with peak_memory() as peak:
         started = time.perf_counter()
         picture = method.run(scene)
         seconds = time.perf_counter() - started
@@ -605,30 +605,6 @@ def _moving(scene: Scene) -> Mask:
     return moving_pixels(
         [decode(code) for code, _ in pairs], [v for _, v in pairs], stops, scene.truth
     )
-
-
-@contextmanager
-def _peak_memory() -> Iterator[Callable[[], float | None]]:
-    """The process's largest resident memory within the block [MiB]; None where nobody tells.
-
-    Linux keeps a high-water mark that can be reset (proc(5), clear_refs and VmHWM). What models
-    and the scene take is in it; memory of a GPU is not.
-    """
-    counter = Path("/proc/self/clear_refs")
-    try:
-        counter.write_text("5")
-        known = True
-    except OSError:
-        known = False
-
-    def peak() -> float | None:
-        if not known:
-            return None
-        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-        line = next((line for line in status.splitlines() if line.startswith("VmHWM")), None)
-        return None if line is None else round(int(line.split()[1]) / 1024, 1)
-
-    yield peak
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +22,7 @@ from dfghdr_cli.core.colour import (
     conversion,
     convert_radiance,
 )
+from dfghdr_cli.core.costs import Stopwatch, peak_memory
 from dfghdr_cli.core.ghostmap import frame_colors, ghost_map
 from dfghdr_cli.core.jpeg import restore_bracket
 from dfghdr_cli.core.response import Kind as ResponseKind
@@ -193,17 +192,6 @@ class MergeReport:
         return json.dumps({"outputs": outputs, **self.values, "warnings": list(self.warnings)})
 
 
-class _Stopwatch:
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        started = time.perf_counter()
-        yield
-        self.seconds[name] = round(time.perf_counter() - started, 3)
-
-
 def missing_results(request: MergeRequest) -> tuple[Path, ...]:
     """Check, before any work, that all results can be written, and tell which have to be.
 
@@ -267,10 +255,22 @@ def merge_files(
             f"{merger.name} paints the picture itself, so that no map can say which frame was used "
             "where; leave out --ghost-map or take another model."
         )
+    with peak_memory() as peak:
+        report = _merge_files(merger, request, missing, on_progress)
+        report.values["peak_memory_mib"] = peak()
+    return report
+
+
+def _merge_files(
+    merger: Merger,
+    request: MergeRequest,
+    missing: Sequence[Path],
+    on_progress: OnProgress | None,
+) -> MergeReport:
     asked = request.response
     if isinstance(asked, Path):
         asked = read_response(asked)
-    watch = _Stopwatch()
+    watch = Stopwatch()
     with watch.stage("read"):
         bracket = read_bracket(
             request.paths,
@@ -285,18 +285,18 @@ def merge_files(
         response, response_report = choose_response(asked, bracket.frames, bracket.stops)
         log.info(response_report.text)
         frames = [CodedFrame.of_samples(f.pixels, response.linearise) for f in bracket.frames]
-    with watch.stage("merge"):
-        network = merger.model.network if merger.model else None
-        result, aligned = merge_bracket(
-            network, merger.name, bracket, frames, request.config, on_progress
-        )
+    network = merger.model.network if merger.model else None
+    result, aligned = merge_bracket(
+        network, merger.name, bracket, frames, request.config, on_progress, watch
+    )
     clipped = float(result.clipped.mean())
     warnings = [*result.warnings]
-    radiance, outside = _converted(result.radiance, bracket, request.output_space)
-    if scale != 1.0:
-        pixels, peak = radiance.pixels * scale, radiance.peak * float(scale)
-        radiance = replace(radiance, pixels=pixels, peak=peak)
-    result = replace(result, radiance=radiance)
+    with watch.stage("write"):
+        radiance, outside = _converted(result.radiance, bracket, request.output_space)
+        if scale != 1.0:
+            pixels, peak = radiance.pixels * scale, radiance.peak * float(scale)
+            radiance = replace(radiance, pixels=pixels, peak=peak)
+        result = replace(result, radiance=radiance)
     if outside > _WORTH_A_WARNING:
         warnings.append(
             f"{outside:.1%} of the picture has colours beyond {request.output_space}, "
