@@ -36,7 +36,14 @@ from dfghdr_cli.core.burst import fuse
 from dfghdr_cli.core.coded import EVERYTHING, CodedFrame
 from dfghdr_cli.core.costs import Stopwatch
 from dfghdr_cli.core.flow import dense_flow
-from dfghdr_cli.core.radiance import CLIPPED_CODE, classic_merge, decode, smooth
+from dfghdr_cli.core.noise import smoothing_range
+from dfghdr_cli.core.radiance import (
+    CLIPPED_CODE,
+    SMOOTHED_CODES,
+    classic_merge,
+    decode,
+    smooth,
+)
 from dfghdr_cli.core.tiles import Tile, tiles
 from dfghdr_cli.core.types import SAME_EXPOSURE, Bracket, FloatImage, MergeResult, RadianceImage
 from dfghdr_cli.errors import DeviceError
@@ -217,6 +224,7 @@ class AlignedBracket:
         reference: index of the reference.
         alignments: one a frame; the identity for the reference.
         flows: one a frame, (h, w, 2) at the size of the proxy [its pixels]; None without.
+        noise: what counts as noise in the reference, see `core.noise.smoothing_range`.
     """
 
     frames: tuple[CodedFrame, ...]
@@ -224,6 +232,7 @@ class AlignedBracket:
     reference: int
     alignments: tuple[Alignment, ...]
     flows: tuple[NDArray[np.float32] | None, ...]
+    noise: float = SMOOTHED_CODES
 
     @property
     def size(self) -> tuple[int, int]:
@@ -245,7 +254,7 @@ class AlignedBracket:
         return replace(self, frames=frames, alignments=alignments)
 
     def with_flows(self) -> AlignedBracket:
-        """The same bracket with dense flow estimated at its present size."""
+        """The same bracket with dense flow and noise estimated at its present size."""
         reference = decode(self.frames[self.reference].code())
 
         def flow(index: int) -> NDArray[np.float32] | None:
@@ -255,7 +264,22 @@ class AlignedBracket:
             return dense_flow(reference, decode(aligned), self.stops[index])
 
         with _cores() as pool:
-            return replace(self, flows=tuple(pool.map(flow, range(len(self.stops)))))
+            flows = tuple(pool.map(flow, range(len(self.stops))))
+        return replace(self, flows=flows, noise=self.measured_noise())
+
+    def measured_noise(self) -> float:
+        """What counts as noise in the reference at the present size, by patches all over it."""
+        others = [k for k in range(len(self.frames)) if k != self.reference]
+        rows, columns = (_patches(length) for length in self.size)
+
+        def gathered(index: int) -> tuple[FloatImage, FloatImage]:
+            parts = [self.warped(index, y, x) for y in rows for x in columns]
+            codes = [code.reshape(-1, 3) for code, _ in parts]
+            return np.concatenate(codes), np.concatenate([trust.ravel() for _, trust in parts])
+
+        reference, _ = gathered(self.reference)
+        codes, trusts = zip(*map(gathered, others), strict=True)
+        return smoothing_range(reference, codes, trusts, [self.stops[k] for k in others])
 
     def warped(
         self,
@@ -335,7 +359,21 @@ class AlignedBracket:
         left, right, _ = columns.indices(self.size[1])
         y, x = max(0, top - 2), max(0, left - 2)  # the filter sees 5 x 5 pixels
         part = self.frames[self.reference].code(slice(y, bottom + 2), slice(x, right + 2))
-        return smooth(part)[top - y : bottom - y, left - x : right - x]
+        return smooth(part, self.noise)[top - y : bottom - y, left - x : right - x]
+
+
+NOISE_PATCHES = 5
+"""Patches along each axis on which noise is measured."""
+NOISE_PATCH = 96
+"""Their side [pixels]."""
+
+
+def _patches(length: int) -> list[slice]:
+    """Evenly spaced parts of an axis; all of it where they would overlap."""
+    if length <= NOISE_PATCHES * NOISE_PATCH:
+        return [slice(0, length)]
+    starts = np.linspace(0, length - NOISE_PATCH, NOISE_PATCHES).astype(int).tolist()
+    return [slice(start, start + NOISE_PATCH) for start in starts]
 
 
 def _reduced_size(size: tuple[int, int], factor: float) -> tuple[int, int]:
@@ -490,7 +528,9 @@ def _merge_by_decision(
             stack = proxy.candidates(pool=pool)
         decision = run_tiled(network, stack, config.tile, on_progress)
     assert isinstance(decision, Decision)
-    full = replace(aligned, flows=proxy.flows)
+    full = proxy
+    if proxy.size != aligned.size:
+        full = replace(aligned, flows=proxy.flows, noise=aligned.measured_noise())
     radiance = np.empty((height, width, 3), np.float32)
     weights = np.zeros((len(aligned.frames), height, width), np.float32)
     clipped = np.empty((height, width), np.bool_)

@@ -59,6 +59,11 @@ def code_from_linear(linear: Tensor) -> Tensor:
 
 UNKNOWN_STARTS = 0.05
 """Share of clipped candidates in a merge up to which it is taken for what the others saw."""
+UNKNOWN_STAYS = 0.15
+"""Share from which on they count in full; between the two ever more, and below not at all."""
+UNKNOWN_CODE = 0.98
+"""From here on a code begins to say nothing. It weighs less long before that (`usable`), for where
+another frame sees the same; but up to here it is a measurement, which nothing may be added to."""
 
 
 def smoothstep(x: Tensor, low: float, high: float) -> Tensor:
@@ -196,13 +201,16 @@ class Candidates:
         darker = 1.0 - smoothstep(ratio, 0.6, 0.9)
         return (clipped * darker).amax(2, keepdim=True)
 
-    def usable(self) -> Tensor:
+    def usable(self, starts: float = CLIPPING_STARTS) -> Tensor:
         """How far a candidate's pixel is exposed: (B, K, 1, H, W), 0 = clipped, 1 = not.
 
         White of the darkest frame is usable, for want of anything better.
+
+        Args:
+            starts: code from which on it is less than 1.
         """
         brightest = self.code.amax(2, keepdim=True)
-        usable = 1.0 - smoothstep(brightest, CLIPPING_STARTS, CLIPPED_CODE)
+        usable = 1.0 - smoothstep(brightest, starts, CLIPPED_CODE)
         darkest = torch.tensor(self.is_darkest(), device=self.code.device)
         return torch.where(darkest[None, :, None, None, None], torch.ones_like(usable), usable)
 
@@ -229,6 +237,23 @@ class Candidates:
         log_weight = log_weight + LOG_SMOOTHED * log_weight.new_tensor(smoothed).view(shape)
         return torch.where(self.trust > 0, log_weight, torch.full_like(log_weight, LOG_INVALID))
 
+    def seen(self) -> Tensor:
+        """How far a candidate shows what the reference shows, not clipped: (B, K, 1, H, W)."""
+        return self.usable(UNKNOWN_CODE) * (1.0 - self.contradiction()) * (self.trust > 0)
+
+    def without_clipped(self, weights: Tensor) -> Tensor:
+        """Weights (B, K, 1, H, W) of a merge without clipped candidates that count for little.
+
+        A network never gives them exactly nothing, and a thousandth of a clipped white beside a
+        lamp is a visible error of the lamp. Where they make up more than a little, the network
+        means it: frames seem usable there but show another thing.
+        """
+        seen = self.seen()
+        share = (weights * (1.0 - seen)).sum(1, keepdim=True)
+        stay = smoothstep(share, UNKNOWN_STARTS, UNKNOWN_STAYS)
+        weights = weights * (seen + (1.0 - seen) * stay)
+        return weights / weights.sum(1, keepdim=True)
+
     def unknown(self, weights: Tensor) -> Tensor:
         """How far a merge shows nothing that a frame saw: (B, 1, H, W) in [0, 1].
 
@@ -241,9 +266,9 @@ class Candidates:
             weights: (B, K, 1, H, W) of the merge.
         """
         brightest = self.code[:, 0].amax(1, keepdim=True)
-        clipped = smoothstep(brightest, CLIPPING_STARTS, CLIPPED_CODE)
-        trust = self.usable() * (1.0 - self.contradiction()) * (self.trust > 0)
-        return clipped * smoothstep((weights * (1.0 - trust)).sum(1), UNKNOWN_STARTS, 1.0)
+        clipped = smoothstep(brightest, UNKNOWN_CODE, CLIPPED_CODE)
+        share = (weights * (1.0 - self.seen())).sum(1)
+        return clipped * smoothstep(share, UNKNOWN_STARTS, 1.0)
 
     def floor(self) -> Tensor:
         """The least the scene can be, (B, 3, H, W) in network space.

@@ -26,7 +26,9 @@ from dfghdr_cli.core.types import FloatImage
 from dfghdr_cli.nets.candidates import (
     LOG_INVALID,
     LOG_SMOOTHED,
+    UNKNOWN_CODE,
     UNKNOWN_STARTS,
+    UNKNOWN_STAYS,
     Candidates,
     Hypothesis,
 )
@@ -70,24 +72,27 @@ def carry_out(candidates: Candidates, decision: Decision) -> Merge:
     brightest = _largest(codes[0])
     glare = float(brightest.max()) > CLIPPING_STARTS  # else nothing of the reference is clipped
     white = _ramp(codes[0], CLIPPING_STARTS, CLIPPED_CODE) if glare else None
-    unseen = np.zeros_like(brightest)
     highest = logits.max(0)
-    total = np.zeros_like(brightest)
-    merged = np.zeros_like(codes[0])
     weights = np.empty_like(logits)
+    # What candidates see, and what they only seem to.
+    total, blind = np.zeros_like(brightest), np.zeros_like(brightest)
+    merged, glow = np.zeros_like(codes[0]), np.zeros_like(codes[0])
+    unseen: dict[int, FloatImage] = {}
     for k, (is_darkest, is_brightest) in enumerate(roles):
         code, weight = codes[k], weights[k]
         low, high = _smallest(code), _largest(code)
         radiance = np.asarray(cv2.pow(code, GAMMA), np.float32)
         radiance *= np.float32(gains[k])
-        trust = np.ones_like(high)
+        trust, seen = np.ones_like(high), (trusts[k] > 0).astype(np.float32)
         if not is_darkest:
-            trust *= 1.0 - _ramp(high, CLIPPING_STARTS, CLIPPED_CODE)
+            trust -= _ramp(high, CLIPPING_STARTS, CLIPPED_CODE)
+            seen *= 1.0 - _ramp(high, UNKNOWN_CODE, CLIPPED_CODE)
         # A frame cannot contradict itself.
         if white is not None and candidates.frames[k] != candidates.frames[0]:
             darker = np.asarray(white * (1.0 - _ramp(radiance, 0.6, 0.9)), np.float32)
-            trust *= 1.0 - _largest(darker)
-        doubt = np.where(trusts[k] > 0, 1.0 - trust, 1.0).astype(np.float32) if glare else None
+            agrees = 1.0 - _largest(darker)
+            trust *= agrees
+            seen *= agrees
         trust *= trusts[k]
         np.subtract(1.0, high, out=weight)
         if is_darkest:
@@ -102,11 +107,24 @@ def carry_out(candidates: Candidates, decision: Decision) -> Merge:
             weight *= _SMOOTHED
         np.copyto(weight, _INVALID, where=trusts[k] <= 0)
         weight *= np.exp(logits[k] - highest)
-        total += weight
-        if doubt is not None:
-            unseen += doubt * weight
-        radiance *= weight
-        merged += radiance
+        if float(seen.min()) < 1.0:
+            unseen[k] = 1.0 - seen
+            dim = unseen[k] * weight
+            blind += dim
+            glow += radiance * dim
+            total += weight - dim
+            merged += radiance * (weight - dim)
+        else:
+            total += weight
+            radiance *= weight
+            merged += radiance
+    if unseen:
+        share = blind / np.maximum(total + blind, np.finfo(np.float32).tiny)
+        stay = _ramp(share, UNKNOWN_STARTS, UNKNOWN_STAYS)
+        total += stay * blind
+        merged += stay * glow
+        for k, part in unseen.items():
+            weights[k] *= 1.0 - part * (1.0 - stay)
     np.maximum(total, np.finfo(np.float32).tiny, out=total)
     np.divide(1.0, total, out=total)
     weights *= total
@@ -115,8 +133,9 @@ def carry_out(candidates: Candidates, decision: Decision) -> Merge:
     if glare:
         floor = np.float32(CLIPPED_CODE**GAMMA / peak)
         np.maximum(merged, floor, out=merged, where=codes[0] >= CLIPPED_CODE)
-        unknown = _ramp(brightest, CLIPPING_STARTS, CLIPPED_CODE)
-        unknown *= _ramp(unseen * total, UNKNOWN_STARTS, 1.0)
+        unknown = _ramp(brightest, UNKNOWN_CODE, CLIPPED_CODE)
+        share = sum((part * weights[k] for k, part in unseen.items()), np.zeros_like(total))
+        unknown *= _ramp(share, UNKNOWN_STARTS, 1.0)
         if unknown.any():
             toned = mu_law(merged) + unknown * decision.correction[0].numpy()
             corrected = inverse_mu_law(np.clip(toned, 0.0, 1.0))

@@ -80,7 +80,7 @@ class Merge:
 
 def compose(candidates: Candidates, decision: Decision) -> Merge:
     """Carry out a decision on candidates of the same size."""
-    weights = (candidates.log_prior() + decision.logits).softmax(1)
+    weights = candidates.without_clipped((candidates.log_prior() + decision.logits).softmax(1))
     merged = torch.maximum((weights * candidates.radiance()).sum(1), candidates.floor())
     unknown = candidates.unknown(weights)
     toned = (mu_law(merged) + unknown * decision.correction).clamp(0.0, 1.0)

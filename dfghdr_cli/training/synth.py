@@ -24,6 +24,7 @@ from torch.utils.data import Dataset
 
 from dfghdr_cli.core.align import warp_with_trust
 from dfghdr_cli.core.flow import LEAST_REDUCTION, dense_flow
+from dfghdr_cli.core.noise import smoothing_range
 from dfghdr_cli.core.radiance import decode, encode, smooth
 from dfghdr_cli.core.types import FloatImage
 from dfghdr_cli.errors import InputError
@@ -371,8 +372,7 @@ class TripletSynthesiser(Dataset[Sample]):
         reference = self._expose(rng, clean, 0.0, camera)
         everywhere = np.ones((size, size), np.float32)
         frames = [(reference, everywhere)]
-        if not config.still:
-            frames.append((smooth(reference), everywhere))
+        seen: list[tuple[FloatImage, FloatImage]] = []
         for stop, time in zip(stops, times, strict=True):
             shake = _shake(rng, size, hand) if hand else np.eye(3)
             # The shutter of a long exposure stays open for a part of the interval.
@@ -387,11 +387,16 @@ class TripletSynthesiser(Dataset[Sample]):
             darkest = stop < 0 and stop == stops[0]
             aligned = warp_with_trust(code, found, (size, size), is_darkest=darkest)
             frames.append(aligned)
+            seen.append(aligned)
             if not config.still:
                 flow = dense_flow(
                     decode(reference), decode(aligned[0]), stop, least_reduction=reduction
                 )
                 frames.append(warp_with_trust(code, found, (size, size), flow, is_darkest=darkest))
+        if not config.still:
+            codes, trusts = zip(*seen, strict=True)
+            noise = smoothing_range(reference, codes, trusts, stops)
+            frames.insert(1, (smooth(reference, noise), everywhere))
 
         # A third of the samples may reach the border, where frames end and flow has less to go by.
         corner = np.full(2, config.margin)

@@ -23,7 +23,7 @@ from dfghdr_cli.engine import AlignedBracket, MergeConfig, choose_device, merge_
 from dfghdr_cli.errors import DeviceError, ModelError
 from dfghdr_cli.io.bracket import read_bracket
 from dfghdr_cli.io.radiance import read_radiance
-from dfghdr_cli.modelstore import DEFAULT_MODEL, install_model
+from dfghdr_cli.modelstore import DEFAULT_MODEL, install_model, load_model
 from dfghdr_cli.nets.dfgmerge import Decision
 from dfghdr_cli.nets.registry import build
 from dfghdr_cli.pipeline.merge import MergeRequest, load_merger, merge_files
@@ -38,10 +38,12 @@ brackets = st.sampled_from([(-2, 0, 2), (-1, 0), (0, 3), (-3, -1.5, 0), (-2, -1,
 
 
 def make_network(kind):
-    """No network, an untrained one, one that decides at random, or one that paints at random."""
+    """None, the released network, an untrained, a randomly deciding, or a painting one."""
     torch.manual_seed(0)
     if kind == "classic":
         return None
+    if kind == "released":
+        return load_model(DEFAULT_MODEL).network
     if kind == "dfgnet":
         hyper_parameters = {"width": 4, "disentangle_width": 4, "code_length": 8}
         return build("dfgnet", hyper_parameters).eval()
@@ -52,7 +54,8 @@ def make_network(kind):
     return network
 
 
-NETWORKS = {kind: make_network(kind) for kind in ("classic", "untrained", "random", "dfgnet")}
+KINDS = ("classic", "released", "untrained", "random", "dfgnet")
+NETWORKS = {kind: make_network(kind) for kind in KINDS}
 MERGING = [kind for kind in NETWORKS if kind != "dfgnet"]
 
 
@@ -133,9 +136,10 @@ def test_a_static_bracket_merges_to_the_truth(kind, seed, stops, align, size):
         result = merge(kind, linears, relative, MergeConfig(align=align), reference)
         merged = result.radiance.pixels * 2.0 ** -stops[reference]
         error = np.abs(merged[known] / truth[known] - 1)
-        # In harsh grain the flow finds a little motion, and a pixel in thousands is resampled.
+        # In harsh grain the flow finds a little motion, and a pixel in thousands is resampled; the
+        # released network adds a little where the reference is within a hundredth of its white.
         assert np.quantile(error, 0.995) < 1e-3
-        assert error.max() < (1e-3 if kind == "classic" else 1e-2)
+        assert error.max() < {"classic": 1e-3, "released": 0.1}.get(kind, 1e-2)
         np.testing.assert_allclose(result.weights.sum(axis=0), 1, rtol=1e-5)
         assert result.clipped.sum() == np.count_nonzero(
             linears[0].max(axis=2) ** (1 / 2.2) >= 0.992
