@@ -310,16 +310,38 @@ def choose_exposure(luminance: FloatImage) -> float:
     Returns:
         Stops; 0 for a picture without light.
     """
-    sample = _sample(luminance)
-    lit = sample[sample > 0]
-    if not lit.size:
+    levels = _levels(luminance)
+    if levels is None:
         return 0.0
-    stops = np.log2(lit)
-    low, high = np.percentile(stops, (1, 99))
-    mean = float(np.clip(stops, low, high).mean())
+    low, mean, high = levels
     skew = (2 * mean - low - high) / max(high - low, 1e-3)
     key = MIDDLE_GREY * 2.0 ** float(np.clip(2 * skew, -1.0, 0.5))
     return math.log2(key) - mean
+
+
+def log_average(luminance: FloatImage) -> float | None:
+    """The logarithmic average of a picture's luminance, its key (Reinhard et al. 2002, eq. (1)).
+
+    Args:
+        luminance: (H, W) float32; zeros and negative values do not count, and the darkest and
+            the brightest hundredth count as what lies next to them.
+
+    Returns:
+        Its logarithm to base 2 [stops]; None for a picture without light.
+    """
+    levels = _levels(luminance)
+    return None if levels is None else levels[1]
+
+
+def _levels(luminance: FloatImage) -> tuple[float, float, float] | None:
+    """Logarithms to base 2 of the first percentile, the average between both, and the last."""
+    sample = _sample(luminance)
+    lit = sample[sample > 0]
+    if not lit.size:
+        return None
+    stops = np.log2(lit)
+    low, high = np.percentile(stops, (1, 99))
+    return float(low), float(np.clip(stops, low, high).mean()), float(high)
 
 
 def _sample(plane: FloatImage) -> FloatImage:

@@ -124,6 +124,20 @@ class Candidates:
     roles: tuple[Role, ...]
     hypotheses: tuple[Hypothesis, ...]
 
+    @classmethod
+    def of_images(cls, code: Tensor) -> Candidates:
+        """Images seen for themselves, (n, 3, H, W) gamma codes in [0, 1], as one stack (B = 1)."""
+        count = len(code)
+        return cls(
+            code[None],
+            torch.ones_like(code[None, :, :1]),
+            torch.zeros((1, count), device=code.device),
+            torch.ones(1, device=code.device),
+            tuple(range(count)),
+            (Role.REFERENCE,) * count,
+            (Hypothesis.STILL,) * count,
+        )
+
     @property
     def count(self) -> int:
         """Number of candidates K."""

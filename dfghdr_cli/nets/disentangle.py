@@ -109,6 +109,19 @@ class SpatialTail(nn.Module):
         x = self.block2(self.block1(x))
         return self.tail(F.relu(self.norm_tail(x)))
 
+    @torch.no_grad()
+    def map_code(self, matrix: Tensor, offset: Tensor) -> None:
+        """Let F_sp pass an affine map at every pixel from now on; so its averages pass it, too.
+
+        Args:
+            matrix: (8C, 8C).
+            offset: (8C,).
+        """
+        weight, bias = self.tail.weight, self.tail.bias
+        assert bias is not None
+        weight.copy_((matrix @ weight.flatten(1).to(matrix))[..., None, None])
+        bias.copy_(matrix @ bias.to(matrix) + offset)
+
 
 def adain(content: Tensor, mean: Tensor, deviation: Tensor, epsilon: float = 1e-5) -> Tensor:
     """Adaptive instance normalisation (Huang and Belongie 2017, reference [14] of the paper).

@@ -55,7 +55,7 @@ def validate_decoding(batches: Sequence[dict[str, Tensor]], pictures: Path) -> V
         with torch.inference_mode():
             for batch in batches:
                 images, targets, reference = disentangle_cases(network, batch)
-                _, decoded, _, others = decode_frames(network, images, reference)
+                _, decoded, others = decode_frames(network, images, reference)
                 decoded, targets = decoded.clamp(0.0, 1.0), targets[:, others]
                 values += _each(psnr, decoded.flatten(0, 1), targets.flatten(0, 1))
                 rows.append([images[0, reference], decoded[0, 0], targets[0, 0]])

@@ -35,8 +35,8 @@ class TrainConfig:
         clip: gradients are cut to this multiple of the median of the last 100 gradient norms.
         perceptual: lambda of eq. (6); at 0.1 both kinds of terms are of like size after some
             hundred steps; 0 leaves out the perceptual terms (2) and (5).
-        invariance: weight of a term that is not the paper's: the spatial code must not change
-            with the exposure.
+        erase_after: the part of stage disentangle after which the exposure is taken out of the
+            spatial code's averages and the decoder alone goes on learning; 1 = never.
         precision: "bf16" computes the networks' convolutions in bfloat16, all else in float32;
             "auto" does so on CUDA devices that can.
         seed: of the weights' initial values and of the samples.
@@ -60,7 +60,7 @@ class TrainConfig:
     average: float = 0.998
     clip: float = 2.0
     perceptual: float = 0.1
-    invariance: float = 0.3
+    erase_after: float = 2 / 3
     precision: Literal["auto", "float32", "bf16"] = "auto"
     seed: int = 0
     workers: int = 1
@@ -93,7 +93,7 @@ PAPER = TrainConfig(
     warm_up=0,
     weight_decay=0.0,
     average=0.0,
-    invariance=0.0,
+    erase_after=1.0,
     loss=PAPER_MERGE_LOSS,
 )
 """The recipe of section 3.2: Adam with 1e-4, which decays by 0.1, and L1 alone.

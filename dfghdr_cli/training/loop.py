@@ -26,6 +26,7 @@ from dfghdr_cli.training.checkpoint import (
     save_checkpoint,
 )
 from dfghdr_cli.training.config import Stage, TrainConfig, learning_rate
+from dfghdr_cli.training.erasure import erase_exposure
 from dfghdr_cli.training.guard import Guard
 from dfghdr_cli.training.objectives import (
     DisentangleObjective,
@@ -203,27 +204,48 @@ class _StageRun:
         self.folder = folder
         self.device = device
         self.processes = processes
-        network.requires_grad_(False)
-        self.parameters = list(objective.trained())
+        self.own = objective
+        self.step, self.seconds = 0, 0.0
+        self.erased = False
+        self.begin()
+
+    def begin(self) -> None:
+        """Set out to train what the objective wants trained."""
+        config = self.config
+        self.objective: nn.Module = self.own  # gone is what averaged other gradients
+        self.network.requires_grad_(False)
+        self.parameters = list(self.own.trained())
         for parameter in self.parameters:
             parameter.requires_grad_(True)
         self.optimiser = torch.optim.AdamW(
             self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay
         )
-        self.average = AveragedModel(network, multi_avg_fn=moving_average(config.average))
-        self.own = objective
-        self.objective = processes.wrap(objective)
+        self.average = AveragedModel(self.network, multi_avg_fn=moving_average(config.average))
+        self.objective = self.processes.wrap(self.own)
         self.guard = Guard(config.clip)
-        self.step, self.seconds = 0, 0.0
+
+    def begin_decoder(self) -> None:
+        """From now on train the decoder alone."""
+        assert isinstance(self.own, DisentangleObjective)
+        self.own.decoder_alone = self.erased = True
+        self.begin()
+
+    def erase(self, data: Dataset[Sample]) -> None:
+        """Take the exposure out of the averaged weights' spatial code, and go on from there."""
+        self.network.load_state_dict(self.average.module.state_dict())  # pyright: ignore
+        erase_exposure(self.network, data, self.device)
+        self.begin_decoder()
+        log.info("after step %d the decoder alone goes on learning", self.step)
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a checkpoint."""
         try:
+            if state.get("erased"):
+                self.begin_decoder()
             self.network.load_state_dict(state["network"])
             self.average.load_state_dict(state["average"])
             self.optimiser.load_state_dict(state["optimiser"])
             self.guard.restore(state["guard"])
-            self.own.load_state_dict(state["objective"], strict=False)
             self.step, self.seconds = int(state["step"]), float(state["seconds"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise damaged(self.folder / CHECKPOINT, error) from error
@@ -239,11 +261,7 @@ class _StageRun:
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "guard": self.guard.state(),
-            "objective": {
-                name: value
-                for name, value in self.own.state_dict().items()
-                if not name.startswith(("network.", "perceptual."))
-            },
+            "erased": self.erased,
         }
         if self.guard.healthy:
             save_checkpoint(self.folder / GOOD_CHECKPOINT, state)
@@ -307,6 +325,8 @@ class _StageRun:
         try:
             while self.step < steps and self.seconds < limit:
                 fraction = max(self.step / steps, self.seconds / limit)
+                if stage == "disentangle" and not self.erased and fraction >= config.erase_after:
+                    self.erase(data)
                 rate = learning_rate(config, self.step, fraction)
                 numbers = f"{self.step * config.batch} to {(self.step + 1) * config.batch - 1}"
                 name = f"step {self.step} of stage {stage} (samples {numbers})"

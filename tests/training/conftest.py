@@ -28,6 +28,11 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.fixture(autouse=True)
+def little_to_erase_from(monkeypatch):
+    monkeypatch.setattr("dfghdr_cli.training.erasure.SAMPLES", 10)
+
+
 @pytest.fixture(scope="session")
 def pictures():
     return [hdr_picture(1.0), hdr_picture(3.0, seed=1)]

@@ -14,8 +14,7 @@ from dfghdr_cli.core.types import FloatImage
 from dfghdr_cli.engine import choose_device
 from dfghdr_cli.errors import ModelError
 from dfghdr_cli.modelstore import DEFAULT_MODEL, Model, find_models, load_model, read_info
-from dfghdr_cli.nets.candidates import Candidates, Hypothesis
-from dfghdr_cli.nets.dfg import Role
+from dfghdr_cli.nets.candidates import Candidates
 from dfghdr_cli.nets.disentangle import Decoder, from_signed, to_signed
 
 
@@ -62,17 +61,8 @@ class Explorer:
             (n, 3, h, w) gamma codes in [0, 1]: the images themselves, or what the network's
             architecture makes of them, their borders repeated to a multiple of what it needs.
         """
-        code = torch.from_numpy(np.stack(codes).transpose(0, 3, 1, 2)).to(self.device)[None]
-        count = len(codes)
-        stack = Candidates(
-            code,
-            torch.ones_like(code[:, :, :1]),
-            torch.zeros((1, count), device=self.device),
-            torch.ones(1, device=self.device),
-            tuple(range(count)),
-            (Role.REFERENCE,) * count,
-            (Hypothesis.STILL,) * count,
-        )
+        code = torch.from_numpy(np.stack(codes).transpose(0, 3, 1, 2)).to(self.device)
+        stack = Candidates.of_images(code)
         network = self.model.network
         return network.images(stack.pad(network.size_multiple))[0]
 

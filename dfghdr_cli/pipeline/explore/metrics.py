@@ -2,8 +2,9 @@
 
 Everything is measured on *views*: squares cut from HDR images, from scenes with truth or from
 brackets of photographs, each seen at several exposures. The stops of a view count from its
-well-exposed rendering, in which its median luminance is 0.18 of white: what the network sees says
-nothing about the unit that a file is in, so some such zero has to be agreed on.
+well-exposed rendering: what the network sees says nothing about the unit that a file is in, so some
+such zero has to be agreed on. It is where the logarithmic average of the luminance, the measure of
+a picture's exposure that tone mapping goes by (Reinhard et al. 2002), is middle grey.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dfghdr_cli import __version__
-from dfghdr_cli.core.colour import LUMINANCE
 from dfghdr_cli.core.probe import (
     fit_probe,
     held_out_predictions,
@@ -35,6 +35,7 @@ from dfghdr_cli.core.probe import (
 )
 from dfghdr_cli.core.radiance import encode
 from dfghdr_cli.core.response import Response, choose_response
+from dfghdr_cli.core.tonemap import MIDDLE_GREY, log_average, luminance_of
 from dfghdr_cli.core.types import Bracket, FloatImage
 from dfghdr_cli.engine import OnProgress, align_bracket
 from dfghdr_cli.errors import InputError
@@ -47,8 +48,6 @@ from dfghdr_cli.pipeline.explore.explorer import Explorer
 
 log = logging.getLogger(__name__)
 
-MIDDLE_GREY = 0.18
-"""Median luminance of a well-exposed view, white being 1."""
 PANORAMA_BAND = (0.17, 0.83)
 """The part of the height of a panorama (twice as wide as high) that is not badly stretched."""
 _SAME_EXPOSURE = 0.5  # [stops]
@@ -187,7 +186,7 @@ def _hdr_views(
     pixels = _reduced(pixels, config)
     everywhere = np.ones((config.side, config.side), np.bool_)
     for place in _places(path, pixels.shape[:2], config):
-        zero = _median_stops(pixels[place])
+        zero = _stops(pixels[place])
         if zero is None:
             log.warning("skipped: a view of %s is black", path)
             continue
@@ -217,16 +216,14 @@ def _bracket_views(
     frames = [aligned.warped(index, slice(None)) for index in range(len(linears))]
     truth = None if truth is None else _reduced(truth, config)
     for place in _places(path, linears[0].shape[:2], config):
-        # The frame whose median is nearest to middle grey, in the logarithm, tells the zero.
-        levels = [_median_stops(frame[place]) for frame in linears]
+        # The frame that is nearest to middle grey tells the zero.
+        levels = [_stops(frame[place]) for frame in linears]
         zeros = [
             (abs(level), level - stop)
             for level, stop in zip(levels, bracket.stops, strict=True)
             if level is not None
         ]
-        zero = (
-            _median_stops(truth[place]) if truth is not None else min(zeros, default=(0, None))[1]
-        )
+        zero = _stops(truth[place]) if truth is not None else min(zeros, default=(0, None))[1]
         if zero is None:
             log.warning("skipped: a view of %s is black", path)
             continue
@@ -241,10 +238,10 @@ def _bracket_views(
         )
 
 
-def _median_stops(linear: FloatImage) -> float | None:
-    """How far the median luminance is above middle grey [stops]; None if it is 0."""
-    median = float(np.median(linear @ LUMINANCE))
-    return math.log2(median / MIDDLE_GREY) if median > 0 else None
+def _stops(linear: FloatImage) -> float | None:
+    """How far the average luminance is above middle grey [stops]; None where all is black."""
+    average = log_average(luminance_of(np.ascontiguousarray(linear)))
+    return None if average is None else average - math.log2(MIDDLE_GREY)
 
 
 def _reduced(linear: FloatImage, config: MetricsConfig) -> FloatImage:
@@ -347,7 +344,7 @@ class Metrics:
             "images": self.images,
             "skipped": self.skipped,
             "view_side": self.config.side,
-            "stops": "0 is where the median luminance of a view is 0.18 of white",
+            "stops": "0 is where the logarithmic average of a view's luminance is 0.18 of white",
             "probe": f"ridge regression, penalty by cross-validation; {self.fitted_on}",
             "codes": {
                 name: {"what": CODES[name], **code.values()} for name, code in self.codes.items()

@@ -185,8 +185,8 @@ def _metrics_section(metrics: Metrics) -> Iterator[str]:
     yield "<h2>Figures</h2>"
     yield (
         f"<p>On {metrics.images} images: {metrics.views} views of {metrics.pictures} pictures. "
-        "0 stops is where the median luminance of a view is 0.18 of white. Linear probes "
-        f"{escape(metrics.fitted_on)}.</p>"
+        "0 stops is where the logarithmic average of a view's luminance is 0.18 of white. "
+        f"Linear probes {escape(metrics.fitted_on)}.</p>"
     )
     rows: list[Sequence[str]] = [
         ("R² of stops", "within a view", "error [stops]", "invariance", "")
