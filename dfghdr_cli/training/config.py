@@ -35,6 +35,8 @@ class TrainConfig:
         clip: gradients are cut to this multiple of the median of the last 100 gradient norms.
         perceptual: lambda of eq. (6); at 0.1 both kinds of terms are of like size after some
             hundred steps; 0 leaves out the perceptual terms (2) and (5).
+        colour: weight of a term that is not the paper's: (1) and (4) of what sets each channel
+            apart from the mean of the three.
         erase_after: the part of stage disentangle after which the exposure is taken out of the
             spatial code's averages and the decoder alone goes on learning; 1 = never.
         precision: "bf16" computes the networks' convolutions in bfloat16, all else in float32;
@@ -60,6 +62,7 @@ class TrainConfig:
     average: float = 0.998
     clip: float = 2.0
     perceptual: float = 0.1
+    colour: float = 4.0
     erase_after: float = 2 / 3
     precision: Literal["auto", "float32", "bf16"] = "auto"
     seed: int = 0
@@ -93,6 +96,7 @@ PAPER = TrainConfig(
     warm_up=0,
     weight_decay=0.0,
     average=0.0,
+    colour=0.0,
     erase_after=1.0,
     loss=PAPER_MERGE_LOSS,
 )

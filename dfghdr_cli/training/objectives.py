@@ -93,8 +93,17 @@ def decode_frames(
     return own, other, others
 
 
+def tint(images: Tensor) -> Tensor:
+    """What sets each channel of images (..., 3, H, W) apart from the mean of the three."""
+    return images - images.mean(-3, keepdim=True)
+
+
 class DisentangleObjective(nn.Module):
     """L_DIS of eq. (6): reconstruction (1), (4) and perceptual (2), (5) terms.
+
+    With `TrainConfig.colour` what sets the channels apart counts once more: as long as the
+    brightness of a pixel is further off than its colour, all three channels err to the same side,
+    and (1) and (4) say nothing about its colour.
 
     As the only stage and with frozen encoders, only D learns, and that part of E_sp which is there
     for D alone.
@@ -146,6 +155,11 @@ class DisentangleObjective(nn.Module):
             per2 = len(others) * self.perceptual(other.flatten(0, 1), targets.flatten(0, 1))
             loss = loss + self.config.perceptual * (per1 + per2)
             terms |= {"per1": per1, "per2": per2}
+        if self.config.colour:
+            colour1 = count * (tint(own) - tint(images)).abs().mean()
+            colour2 = len(others) * (tint(other) - tint(targets)).abs().mean()
+            loss = loss + self.config.colour * (colour1 + colour2)
+            terms["colour"] = colour1 + colour2
         return loss, {name: term.detach() for name, term in terms.items()}
 
 

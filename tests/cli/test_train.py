@@ -121,13 +121,14 @@ def test_exit_codes(arguments, code, word, place):
 
 def test_two_processes_are_as_good_as_one(place):
     """Through torchrun: the same log and weights but for rounding, and one of them writes."""
-    arguments = ["pictures", *OPTIONS, "--batch", "2", "--steps", "2", "--encoders", "trained"]
-    arguments += [*BOTH, "--learning-rate", "0.1"]  # or the warm-up would hardly move the weights
+    arguments = ["pictures", *OPTIONS, "--batch", 2, "--steps", 2, "--encoders", "trained"]
+    arguments += ["--disentangle-steps", 4]  # at the last of which the decoder is alone
+    arguments += ["--learning-rate", 0.02]  # or the warm-up would hardly move the weights
     torchrun = [Path(sys.executable).with_name("torchrun"), "--nproc-per-node", "2", "--no-python"]
     program = ["--", Path(sys.executable).with_name("dfghdr"), "train", "--run", "two", *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     two = subprocess.run(
-        [*torchrun, *program],
+        [*torchrun, *map(str, program)],
         cwd=place,
         env=environment,
         capture_output=True,

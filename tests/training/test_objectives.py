@@ -9,6 +9,7 @@ from dfghdr_cli.training.config import TrainConfig
 from dfghdr_cli.training.objectives import (
     DisentangleObjective,
     MergeObjective,
+    decode_frames,
     disentangle_cases,
     re_exposed,
 )
@@ -53,7 +54,7 @@ class Count(torch.nn.Module):
 @pytest.mark.parametrize("architecture", ["dfgmerge", "dfgnet"])
 def test_the_sum_of_eq_6(architecture, network, batch):
     trained = network(architecture, decoder=True)
-    config = TrainConfig(perceptual=0.5)
+    config = TrainConfig(perceptual=0.5, colour=0.0)
     loss, terms = DisentangleObjective(trained, config, Count())(batch)
     x, y, reference = disentangle_cases(trained, batch)
     recon1 = recon2 = per1 = per2 = 0.0
@@ -72,10 +73,29 @@ def test_the_sum_of_eq_6(architecture, network, batch):
     torch.testing.assert_close(terms["error"], (recon1 + recon2).detach())
     torch.testing.assert_close(loss, recon1 + recon2 + 0.5 * (per1 + per2))
 
-    alone = TrainConfig(perceptual=0.0)
+    alone = TrainConfig(perceptual=0.0, colour=0.0)
     without, terms = DisentangleObjective(trained, alone, None)(batch)
     torch.testing.assert_close(without, recon1 + recon2)
     assert set(terms) == {"error", "recon1", "recon2"}
+
+
+def test_what_sets_the_channels_apart_counts_once_more(network, batch):
+    trained = network(decoder=True)
+    x, y, reference = disentangle_cases(trained, batch)
+    own, other, others = decode_frames(trained, x, reference)
+    plain, terms = DisentangleObjective(trained, TrainConfig(perceptual=0.0, colour=0.0), None)(
+        batch
+    )
+    loss, terms = DisentangleObjective(trained, TrainConfig(perceptual=0.0, colour=2.0), None)(
+        batch
+    )
+    expected = 0.0
+    for decoded, wanted in ((own, x), (other, y[:, others])):
+        for channel in range(3):
+            error = (decoded - wanted)[:, :, channel] - (decoded - wanted).mean(2)
+            expected += error.abs().mean((0, 2, 3)).sum() / 3
+    torch.testing.assert_close(terms["colour"], expected.detach())
+    torch.testing.assert_close(loss, plain + 2.0 * expected)
 
 
 def parts(objective):
