@@ -52,9 +52,14 @@ def linear_from_code(code: Tensor) -> Tensor:
     return code.clamp_min(0.0).pow(GAMMA)
 
 
+_LEAST_LINEAR = 1e-8
+_LEAST_CODE = _LEAST_LINEAR ** (1.0 / GAMMA)
+"""Black: below it the power has no gradient."""
+
+
 def code_from_linear(linear: Tensor) -> Tensor:
     """Inverse of `linear_from_code`, clipped to [0, 1] as a frame of that exposure would be."""
-    return linear.clamp(1e-8, 1.0).pow(1.0 / GAMMA)
+    return linear.clamp(_LEAST_LINEAR, 1.0).pow(1.0 / GAMMA)
 
 
 UNKNOWN_STARTS = 0.05
@@ -297,10 +302,11 @@ class Candidates:
 
         Both are brought to the exposure of the brighter one, whose white clips them alike.
         """
+        # Codes of other exposures without going through radiance: (x**2.2 * g)**(1 / 2.2).
         ratio = self.stops.clamp_min(0.0)[..., None, None, None]
-        reference = linear_from_code(self.code[:, :1]) * torch.exp2(ratio)
-        own = linear_from_code(self.code) * torch.exp2(ratio - self.stops[..., None, None, None])
-        return code_from_linear(own) - code_from_linear(reference)
+        reference = self.code[:, :1] * torch.exp2(ratio / GAMMA)
+        own = self.code * torch.exp2((ratio - self.stops[..., None, None, None]) / GAMMA)
+        return own.clamp(_LEAST_CODE, 1.0) - reference.clamp(_LEAST_CODE, 1.0)
 
     def features(self) -> Tensor:
         """(B, K, 13, H, W): what a merging network should see of every pixel."""

@@ -119,7 +119,7 @@ def carry_out(candidates: Candidates, decision: Decision) -> Merge:
             radiance *= weight
             merged += radiance
     if unseen:
-        share = blind / np.maximum(total + blind, np.finfo(np.float32).tiny)
+        share = np.asarray(blind / np.maximum(total + blind, np.finfo(np.float32).tiny), np.float32)
         stay = _ramp(share, UNKNOWN_STARTS, UNKNOWN_STAYS)
         total += stay * blind
         merged += stay * glow
@@ -134,7 +134,9 @@ def carry_out(candidates: Candidates, decision: Decision) -> Merge:
         floor = np.float32(CLIPPED_CODE**GAMMA / peak)
         np.maximum(merged, floor, out=merged, where=codes[0] >= CLIPPED_CODE)
         unknown = _ramp(brightest, UNKNOWN_CODE, CLIPPED_CODE)
-        share = sum((part * weights[k] for k, part in unseen.items()), np.zeros_like(total))
+        share = np.zeros_like(total)
+        for k, part in unseen.items():
+            share += part * weights[k]
         unknown *= _ramp(share, UNKNOWN_STARTS, 1.0)
         if unknown.any():
             toned = mu_law(merged) + unknown * decision.correction[0].numpy()

@@ -11,7 +11,7 @@ Features are (B, K, C, H, W) for K images; the reference may be any of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum
 from itertools import groupby
 
@@ -43,16 +43,45 @@ def role_sum(x: Tensor, roles: Sequence[Role]) -> Tensor:
     return (x * weights.view(1, -1, *(1,) * (x.dim() - 2))).sum(1)
 
 
-def per_role(modules: nn.ModuleList, x: Tensor, roles: Sequence[Role]) -> Tensor:
-    """Apply modules[role] to every image: x (B, K, ...) to (B, K, ...).
-
-    Neighbours in the same role share a call, so images are best kept sorted by role.
-    """
+def by_role(x: Tensor, roles: Sequence[Role]) -> Iterator[tuple[Role, Tensor]]:
+    """Neighbours in the same role with that role, of x (B, K, ...); best kept sorted by role."""
     runs = [(role, len(list(group))) for role, group in groupby(roles)]
+    parts = x.split([length for _, length in runs], 1)
+    return ((role, part) for (role, _), part in zip(runs, parts, strict=True))
+
+
+def per_role(modules: nn.ModuleList, x: Tensor, roles: Sequence[Role]) -> Tensor:
+    """Apply modules[role] to every image: x (B, K, ...) to (B, K, ...)."""
     out = []
-    for (role, length), part in zip(runs, x.split([n for _, n in runs], 1), strict=True):
-        out.append(modules[int(role)](part.flatten(0, 1)).unflatten(0, (-1, length)))
+    for role, part in by_role(x, roles):
+        out.append(modules[role](part.flatten(0, 1)).unflatten(0, (-1, part.shape[1])))
     return torch.cat(out, 1)
+
+
+def conv_of_both(
+    conv: nn.Conv2d, shared: Tensor, own: Tensor, *, shared_first: bool = True
+) -> Tensor:
+    """`conv` of each image's features concatenated with features that all images share.
+
+    What is shared is convolved once, not once an image.
+
+    Args:
+        conv: of C_shared + C_own channels.
+        shared: (B, C_shared, H, W).
+        own: (B, K, C_own, H, W).
+        shared_first: the order in which they are concatenated.
+
+    Returns:
+        (B, K, C_out, H, W).
+    """
+    sizes = [shared.shape[1], own.shape[2]]
+    if shared_first:
+        weight, weight_own = conv.weight.split(sizes, 1)
+    else:
+        weight_own, weight = conv.weight.split(sizes[::-1], 1)
+    common = F.conv2d(shared, weight, conv.bias, padding=conv.padding)
+    each = F.conv2d(own.flatten(0, 1), weight_own, padding=conv.padding)
+    return each.unflatten(0, (-1, own.shape[1])) + common[:, None]
 
 
 def role_modules(make: Callable[[], nn.Module]) -> nn.ModuleList:
@@ -98,8 +127,11 @@ class SpatialAttentionUnit(nn.Module):
         count = len(roles)
         common = F.leaky_relu(self.common(role_sum(features, roles)))
         guide = F.leaky_relu(self.guide(taps.flatten(0, 1))).unflatten(0, (-1, count))
-        both = torch.cat([common[:, None].expand(-1, count, -1, -1, -1), guide], 2)
-        return torch.sigmoid(per_role(self.gate, both, roles))
+        gates = [
+            conv_of_both(self.gate[role], common, part)  # pyright: ignore[reportArgumentType]
+            for role, part in by_role(guide, roles)
+        ]
+        return torch.sigmoid(torch.cat(gates, 1))
 
     def forward(self, features: Tensor, taps: Tensor, roles: Sequence[Role]) -> Tensor:
         """U_sp (B, C, H, W) of features (B, K, C, H, W) and taps (B, K, T, H, W)."""

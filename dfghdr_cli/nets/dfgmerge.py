@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from dfghdr_cli.core.tonemap import inverse_mu_law, mu_law
 from dfghdr_cli.nets.candidates import FEATURES, Candidates, Hypothesis
+from dfghdr_cli.nets.dfg import conv_of_both
 from dfghdr_cli.nets.dfgnet import DFGEncoder, Stage, Upsample, encode
 from dfghdr_cli.nets.disentangle import DisentangleNetwork, ImageStatistics
 
@@ -158,8 +159,9 @@ class DFGMerge(nn.Module):
         y = self.up3(self.bottom(coarse))
         y = self.up2(self.join2(torch.cat([y, middle], 1)))
         y = self.join1(torch.cat([y, fine], 1))
-        both = torch.cat([first, y[:, None].expand_as(first)], 2).flatten(0, 1)
-        logits, correction = self.head1(both), self.correct1(y)
+        both = conv_of_both(self.head1.conv, y, first, shared_first=False)
+        logits = self.head1.act(both.flatten(0, 1))
+        correction = self.correct1(y)
         # A decision in bfloat16 would be seen in the picture: float32 whatever the trunk uses.
         with torch.autocast(x.device.type, enabled=False):
             logits = F.pixel_shuffle(self.head2(logits.float()), 2).unflatten(0, (-1, count))
