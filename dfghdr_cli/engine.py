@@ -59,8 +59,9 @@ log = logging.getLogger(__name__)
 OnProgress = Callable[[int, int, str], None]
 """Called with (done, total, what)."""
 
-ALIGNED_PIXELS = 30_000_000
-"""Largest picture on which frames are aligned; larger ones are reduced to it."""
+ALIGNED_PIXELS = 6_000_000
+"""Largest picture on which frames are aligned; larger ones are reduced to it. At 24 megapixels the
+error is then 0.04 pixels instead of 0.02, in less than half the time."""
 MERGED_TILE = 256
 """Side of the tiles in which a decision is carried out [pixels]: they stay in a core's cache."""
 
@@ -436,10 +437,12 @@ def align_bracket(
     size = coded[0].size
     small = _reduced_size(size, (ALIGNED_PIXELS / (size[0] * size[1])) ** 0.5)
 
+    steady = coded[reference].reduced(small)
+
     def one(index: int) -> Alignment:
         if index == reference or align == "none":
             return identity
-        pair = coded[reference].reduced(small), coded[index].reduced(small)
+        pair = steady, coded[index].reduced(small)
         model = "homography" if align == "flow" else align
         found = align_greys(*equal_greys(*pair, stops[index]), model)
         return _resized(found, small, size)
