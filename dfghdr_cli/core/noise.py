@@ -16,7 +16,7 @@ from dfghdr_cli.core.types import FloatImage
 
 LEVELS = (0.02, 0.05, 0.1, 0.2, 0.35, 0.6, CLIPPING_STARTS)
 """Bounds of the ranges of codes whose noise is measured one by one: it depends on the level."""
-ENOUGH = 300
+ENOUGH = 50
 """Samples that a range needs."""
 TRUSTED = 0.5
 """Trust that a resampled pixel needs; see `align.warp_with_trust`."""

