@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dfghdr_cli.core.align import (
@@ -52,7 +52,7 @@ from dfghdr_cli.nets.carry import carry_out
 from dfghdr_cli.nets.dfgmerge import Decision, DFGMerge
 from dfghdr_cli.nets.dfgnet import DFGNet
 from dfghdr_cli.nets.disentangle import DisentangleNetwork, ImageStatistics, to_signed
-from dfghdr_cli.nets.registry import Network
+from dfghdr_cli.nets.registry import Network, build, describe
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +64,8 @@ ALIGNED_PIXELS = 6_000_000
 error is then 0.04 pixels instead of 0.02, in less than half the time."""
 MERGED_TILE = 256
 """Side of the tiles in which a decision is carried out [pixels]: they stay in a core's cache."""
+SMALLEST_TILE = 128
+"""Of the network [pixels]: in smaller ones it would look at little but their halo."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,19 +116,31 @@ def choose_device(name: str = "auto") -> torch.device:
     return device
 
 
+def is_gpu_out_of_memory(error: RuntimeError) -> bool:
+    """Whether PyTorch says that a GPU is full: by a type, or, as MPS and cuBLAS do, in words."""
+    said = str(error)
+    words = "out of memory" in said or "ALLOC_FAILED" in said
+    return words or isinstance(error, torch.OutOfMemoryError)
+
+
+def _device_of(network: nn.Module) -> torch.device:
+    return next(network.parameters()).device
+
+
 def image_statistics(
     network: DisentangleNetwork, images: Tensor, tile: int = 512
 ) -> ImageStatistics:
     """Whole-image statistics of a stack of images, gathered tile by tile.
 
     Args:
-        network: the encoders.
-        images: (B, 3, H, W) gamma codes in [0, 1]; H and W multiples of 16.
+        network: the encoders, on any device; only tiles are brought there.
+        images: (B, 3, H, W) gamma codes in [0, 1], on any device; H and W multiples of 16.
         tile: side of a tile [pixels].
 
     Returns:
         What `DisentangleNetwork.statistics` returns of the whole images, up to rounding.
     """
+    device = _device_of(network)
     stride, halo = network.exposure.stride, network.exposure.halo
     height, width = images.shape[-2:]
 
@@ -134,11 +148,14 @@ def image_statistics(
         """Sum and sum of squares (B, C) of a feature map, and its number of pixels."""
         total, squares, count = 0.0, 0.0, 0
         for t in tiles(height, width, tile, halo, stride):
-            features = function(to_signed(images[..., t.rows, t.columns]))
+            features = function(to_signed(images[..., t.rows, t.columns].to(device)))
             step = (t.rows.stop - t.rows.start) // features.shape[-2]
             rows = slice(t.keep_rows.start // step, t.keep_rows.stop // step)
             columns = slice(t.keep_columns.start // step, t.keep_columns.stop // step)
-            kept = features[..., rows, columns].double()
+            kept = features[..., rows, columns]
+            if device.type == "mps":  # which has no float64
+                kept = kept.cpu()
+            kept = kept.double()
             total = total + kept.sum((2, 3))
             squares = squares + kept.square().sum((2, 3))
             count += kept.shape[-1] * kept.shape[-2]
@@ -151,13 +168,14 @@ def image_statistics(
         count = pixels * total.shape[1]
         mean = total.sum(1) / count
         variance = (squares.sum(1) - count * mean.square()) / (count - 1)
-        return mean.float(), variance.clamp_min(0.0).sqrt().float()
+        deviation = variance.clamp_min(0.0).sqrt()
+        return mean.float().to(device), deviation.float().to(device)
 
     spatial = network.spatial
     first = moments(spatial.head)
     second = moments(lambda x: spatial.down1(F.relu(spatial.norm1(spatial.head(x), first))))
     total, _, pixels = sums(network.exposure.features)
-    code = network.exposure.project((total / pixels).float())
+    code = network.exposure.project((total / pixels).float().to(device))
     return ImageStatistics(code, (first, second))
 
 
@@ -170,19 +188,20 @@ def run_tiled(
     """Run a network over one bracket in tiles, exactly as if it ran whole.
 
     Args:
-        network: DFGNet or DFGMerge, on any device.
+        network: DFGNet or DFGMerge, on any device; only tiles are brought there.
         candidates: one bracket (B = 1) of any size, on any device.
         tile: side of a tile [pixels].
         on_progress: called after each tile.
 
     Returns:
-        DFGNet's picture (1, 3, H, W) in network space, or DFGMerge's decision.
+        DFGNet's picture (1, 3, H, W) in network space, or DFGMerge's decision, where the
+        candidates are.
     """
-    device = next(network.parameters()).device
+    device = _device_of(network)
     height, width = candidates.code.shape[-2:]
     padded = candidates.pad(network.size_multiple)
     rows, columns = padded.code.shape[-2:]
-    images = network.images(padded).flatten(0, 1).to(device)
+    images = network.images(padded).flatten(0, 1)
     statistics = image_statistics(network.disentangle, images, tile)
     parts = list(tiles(rows, columns, tile, network.halo, network.stride))
     out: list[Tensor] = []
@@ -201,6 +220,60 @@ def run_tiled(
             on_progress(number + 1, len(parts), "network")
     out = [whole[..., :height, :width] for whole in out]
     return out[0] if isinstance(network, DFGNet) else Decision(out[0], out[1])
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkRun:
+    """What a network found, and how.
+
+    Attributes:
+        output: what `run_tiled` returns.
+        device: where it was computed.
+        warnings: sentences for the user.
+    """
+
+    output: Tensor | Decision
+    device: torch.device
+    warnings: tuple[str, ...]
+
+
+def run_in_memory(
+    network: Network,
+    candidates: Candidates,
+    tile: int = 512,
+    on_progress: OnProgress | None = None,
+) -> NetworkRun:
+    """`run_tiled`; where a GPU runs out of memory, in smaller tiles, and at last on the CPU.
+
+    Args:
+        network: DFGNet or DFGMerge, on any device, where it stays.
+        candidates: one bracket (B = 1) of any size, on the CPU.
+        tile: side of the tiles to begin with [pixels].
+        on_progress: called after each tile; begins anew with each attempt.
+    """
+    device, warnings = _device_of(network), []
+    smaller = tile
+    while True:
+        try:
+            output = run_tiled(network, candidates, smaller, on_progress)
+            return NetworkRun(output, device, tuple(warnings))
+        except RuntimeError as error:
+            if device.type == "cpu" or not is_gpu_out_of_memory(error):
+                raise
+        # Not before the exception is gone, with all that its traceback holds.
+        getattr(torch, device.type).empty_cache()
+        failed = f"{device} ran out of memory with the network in tiles of {smaller} pixels"
+        if smaller > SMALLEST_TILE:
+            smaller = max(smaller // 2, SMALLEST_TILE)
+            warnings.append(f"{failed}; it was run again in tiles of {smaller}.")
+        else:
+            warnings.append(f"{failed}; it was run again on the CPU.")
+            break
+    # A copy, so that the network stays on its device for the next bracket.
+    copy = build(*describe(network), decoder=network.disentangle.decoder is not None).eval()
+    copy.load_state_dict(network.state_dict())
+    output = run_tiled(copy, candidates, tile, on_progress)
+    return NetworkRun(output, _device_of(copy), tuple(warnings))
 
 
 @contextmanager
@@ -507,12 +580,13 @@ def merge_with_network(
         with watch.stage("network"):
             with _cores() as pool:
                 whole = aligned.candidates(pool=pool)
-            picture = run_tiled(network, whole, config.tile, on_progress)
-        assert isinstance(picture, Tensor)
-        radiance = picture[0].clamp(0.0, 1.0) * aligned.peak
-        pixels = radiance.permute(1, 2, 0).cpu().numpy()
-        clipped = (whole.code[0].amax(1) >= CLIPPED_CODE).all(0).cpu().numpy()
-    return MergeResult(RadianceImage(pixels, aligned.peak), None, clipped, name)
+            run = run_in_memory(network, whole, config.tile, on_progress)
+        assert isinstance(run.output, Tensor)
+        radiance = run.output[0].clamp(0.0, 1.0) * aligned.peak
+        pixels = radiance.permute(1, 2, 0).numpy()
+        clipped = (whole.code[0].amax(1) >= CLIPPED_CODE).all(0).numpy()
+    picture = RadianceImage(pixels, aligned.peak)
+    return MergeResult(picture, None, clipped, name, str(run.device), run.warnings)
 
 
 def _merge_by_decision(
@@ -529,7 +603,8 @@ def _merge_by_decision(
     with watch.stage("network"):
         with _cores() as pool:
             stack = proxy.candidates(pool=pool)
-        decision = run_tiled(network, stack, config.tile, on_progress)
+        run = run_in_memory(network, stack, config.tile, on_progress)
+    decision = run.output
     assert isinstance(decision, Decision)
     full = proxy
     if proxy.size != aligned.size:
@@ -560,7 +635,8 @@ def _merge_by_decision(
         for done in pool.map(one, tiles(height, width, MERGED_TILE, 0)):
             if on_progress:
                 on_progress(done, height, "merge")
-    return MergeResult(RadianceImage(radiance, aligned.peak), weights, clipped, name)
+    picture = RadianceImage(radiance, aligned.peak)
+    return MergeResult(picture, weights, clipped, name, str(run.device), run.warnings)
 
 
 def _between(part: slice, length: int, small: int) -> tuple[slice, Tensor]:

@@ -37,7 +37,7 @@ class ModelError(DfghdrError):
 
 
 class DeviceError(DfghdrError):
-    """The requested device is absent or too small."""
+    """The requested device is absent, or there is too little memory."""
 
     exit_code = 6
 

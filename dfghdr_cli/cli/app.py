@@ -22,7 +22,8 @@ EXIT_INTERRUPTED = 130
 
 EPILOG = """\
 Exit codes: 0 done, 1 internal error or part of a batch failed, 2 wrong usage, \
-3 the output exists already, 4 unusable input, 5 unusable model, 6 device absent or too small, \
+3 the output exists already, 4 unusable input, 5 unusable model, \
+6 device absent or too little memory, \
 7 the output cannot be written, 130 interrupted.
 """
 

@@ -160,6 +160,7 @@ class MergeResult:
             network painted the picture itself.
         clipped: (H, W) bool, white in every frame: the scene was brighter than recorded.
         model: name of the model, or "classic".
+        device: where the network ran; "cpu" without one.
         warnings: sentences for the user.
     """
 
@@ -167,4 +168,5 @@ class MergeResult:
     weights: FloatImage | None
     clipped: Mask
     model: str
+    device: str = "cpu"
     warnings: tuple[str, ...] = field(default=())

@@ -172,6 +172,8 @@ def _merging(merger: Merger) -> Callable[[Scene], FloatImage]:
         bracket = scene.bracket
         linears = [decode(frame.encoded()) for frame in bracket.frames]
         result, _ = merge_bracket(network, merger.name, bracket, linears, MergeConfig())
+        for warning in result.warnings:
+            log.warning("%s: %s", scene.name, warning)
         return result.radiance.pixels / np.float32(result.radiance.peak)
 
     return run

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 import torch
 
@@ -36,8 +37,15 @@ from dfghdr_cli.core.tonemap import (
     tone_map,
 )
 from dfghdr_cli.core.types import Bracket, FloatImage, MergeResult, RadianceImage
-from dfghdr_cli.engine import AlignedBracket, MergeConfig, OnProgress, choose_device, merge_bracket
-from dfghdr_cli.errors import InputError, ModelError, OutputError
+from dfghdr_cli.engine import (
+    AlignedBracket,
+    MergeConfig,
+    OnProgress,
+    choose_device,
+    is_gpu_out_of_memory,
+    merge_bracket,
+)
+from dfghdr_cli.errors import DeviceError, InputError, ModelError, OutputError
 from dfghdr_cli.io.atomic import atomic_write_all, ensure_different, ensure_writable
 from dfghdr_cli.io.bracket import Reference, find_frames, read_bracket
 from dfghdr_cli.io.display import (
@@ -64,6 +72,7 @@ from dfghdr_cli.modelstore import DEFAULT_MODEL, Model, load_model
 log = logging.getLogger(__name__)
 
 Method = Literal["dfgnet", "classic"]
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +101,10 @@ class Merger:
 def load_merger(
     method: Method = "dfgnet", model: str | None = None, device: str = "auto"
 ) -> Merger:
-    """Choose the device and load the model.
+    """Choose the device and load the model, on the CPU where a GPU has no room even for that.
 
     Args:
-        method: "dfgnet" merges with a network, "classic" without one.
+        method: "dfgnet" merges with a network, "classic" without one, on the CPU.
         model: name or folder of a model; None takes the default.
         device: see `dfghdr_cli.engine.choose_device`.
 
@@ -105,9 +114,16 @@ def load_merger(
     """
     chosen = choose_device(device)
     if method == "classic":
-        return Merger(None, chosen)
+        return Merger(None, _CPU)
     loaded = load_model(model or DEFAULT_MODEL)
-    loaded.network.to(chosen)
+    try:
+        loaded.network.to(chosen)
+    except RuntimeError as error:
+        if not is_gpu_out_of_memory(error):
+            raise
+        log.warning("%s has no memory left for the model, which runs on the CPU.", chosen)
+        loaded.network.to(_CPU)
+        chosen = _CPU
     return Merger(loaded, chosen)
 
 
@@ -248,6 +264,7 @@ def merge_files(
         OutputError: if a result cannot be written.
         InputError: if the photographs cannot be used.
         ModelError: if a ghost map is asked of a model that has none.
+        DeviceError: if the computer's memory is too small.
     """
     missing = missing_results(request)
     if request.ghost_map in missing and not merger.chooses:
@@ -256,9 +273,24 @@ def merge_files(
             "where; leave out --ghost-map or take another model."
         )
     with peak_memory() as peak:
-        report = _merge_files(merger, request, missing, on_progress)
+        try:
+            report = _merge_files(merger, request, missing, on_progress)
+        except (MemoryError, RuntimeError, cv2.error) as error:
+            if not _is_out_of_memory(error):
+                raise
+            raise DeviceError(
+                "There is not enough memory for this merge; close other programs, or give smaller "
+                "photographs, and no --resolution full."
+            ) from error
         report.values["peak_memory_mib"] = peak()
     return report
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether NumPy, OpenCV or PyTorch say that the computer's own memory did not suffice."""
+    if isinstance(error, cv2.error):
+        return error.code == cv2.Error.StsNoMem
+    return isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def _merge_files(
@@ -304,7 +336,7 @@ def _merge_files(
         )
     if response_report.warning:
         warnings.append(response_report.warning)
-    values = _values(merger, request, bracket, aligned, result.radiance)
+    values = _values(merger, request, bracket, aligned, result)
     values["reference_white"] = float(scale)
     values["response"] = {
         "kind": response.name,
@@ -465,7 +497,7 @@ def _values(
     request: MergeRequest,
     bracket: Bracket,
     aligned: AlignedBracket,
-    radiance: RadianceImage,
+    result: MergeResult,
 ) -> dict[str, Any]:
     frames = [
         {
@@ -486,12 +518,12 @@ def _values(
         "method": "dfgnet" if merger.model else "classic",
         "model": merger.name,
         "model_digest": merger.model.digest if merger.model else None,
-        "device": str(merger.device),
+        "device": result.device,
         "scale": "1.0 is the white of the reference frame"
         if request.anchor_ev is None
         else f"1.0 is the white of a frame exposed at EV {request.anchor_ev:g}",
         "anchor_ev": request.anchor_ev,
-        "peak": radiance.peak,
+        "peak": result.radiance.peak,
         "size": [bracket.size[1], bracket.size[0]],
     }
 

@@ -318,6 +318,28 @@ def test_how_large_a_picture_the_network_sees(resolution, monkeypatch):
     assert asked == [resolution]
 
 
+@pytest.mark.parametrize(
+    "allocate",
+    [
+        lambda: np.empty(2**50, np.uint8),
+        lambda: torch.empty(2**50, dtype=torch.uint8),
+        lambda: cv2.resize(np.zeros((4, 4), np.float32), (2**23, 2**24)),
+    ],
+    ids=["NumPy", "PyTorch", "OpenCV"],
+)
+def test_too_little_memory(allocate, monkeypatch, place):
+    """These are more bytes than a process can address."""
+    monkeypatch.setattr(pipeline, "merge_bracket", lambda *_: allocate())
+    done = merge(*NAMES, "-o", "out.exr", *EV, code=6)
+    assert done.stdout == ""
+    assert re.fullmatch(
+        r"error: There is not enough memory .*no --resolution full\.\n",
+        done.stderr.splitlines(keepends=True)[-1],
+    )
+    assert "Traceback" not in done.stderr
+    assert files(place) == sorted(NAMES)
+
+
 @pytest.mark.parametrize(("number", "stops"), [(1, -2), (2, 0), (3, 2)])
 @pytest.mark.parametrize("method", ["dfgnet", "classic"])
 def test_the_reference_sets_the_scale(number, stops, method, truth, place):
