@@ -34,7 +34,7 @@ from dfghdr_cli.core.align import (
 )
 from dfghdr_cli.core.burst import fuse
 from dfghdr_cli.core.coded import EVERYTHING, CodedFrame
-from dfghdr_cli.core.costs import Stopwatch
+from dfghdr_cli.core.costs import Stopwatch, give_back_memory
 from dfghdr_cli.core.flow import dense_flow
 from dfghdr_cli.core.noise import smoothing_range
 from dfghdr_cli.core.radiance import (
@@ -247,10 +247,12 @@ def run_in_memory(
 
     Args:
         network: DFGNet or DFGMerge, on any device, where it stays.
-        candidates: one bracket (B = 1) of any size, on the CPU.
+        candidates: one bracket (B = 1) of any size, on the CPU; padded already where its size does
+            not suit the network, no copy of it has to be made.
         tile: side of the tiles to begin with [pixels].
         on_progress: called after each tile; begins anew with each attempt.
     """
+    give_back_memory()  # what making the candidates has freed
     device, warnings = _device_of(network), []
     smaller = tile
     while True:
@@ -579,12 +581,14 @@ def merge_with_network(
             return _merge_by_decision(network, name, aligned, config, on_progress, watch)
         with watch.stage("network"):
             with _cores() as pool:
-                whole = aligned.candidates(pool=pool)
-            run = run_in_memory(network, whole, config.tile, on_progress)
+                stack = aligned.candidates(pool=pool).pad(network.size_multiple)
+            run = run_in_memory(network, stack, config.tile, on_progress)
         assert isinstance(run.output, Tensor)
-        radiance = run.output[0].clamp(0.0, 1.0) * aligned.peak
+        height, width = aligned.size
+        radiance = run.output[0, :, :height, :width].clamp(0.0, 1.0) * aligned.peak
         pixels = radiance.permute(1, 2, 0).numpy()
-        clipped = (whole.code[0].amax(1) >= CLIPPED_CODE).all(0).numpy()
+        codes = stack.code[0, ..., :height, :width]
+        clipped = (codes.amax(1) >= CLIPPED_CODE).all(0).numpy()
     picture = RadianceImage(pixels, aligned.peak)
     return MergeResult(picture, None, clipped, name, str(run.device), run.warnings)
 
@@ -602,10 +606,10 @@ def _merge_by_decision(
         proxy = aligned.reduced(config.reduction(aligned.size)).with_flows()
     with watch.stage("network"):
         with _cores() as pool:
-            stack = proxy.candidates(pool=pool)
+            stack = proxy.candidates(pool=pool).pad(network.size_multiple)
         run = run_in_memory(network, stack, config.tile, on_progress)
-    decision = run.output
-    assert isinstance(decision, Decision)
+    assert isinstance(run.output, Decision)
+    decision = run.output.crop(slice(proxy.size[0]), slice(proxy.size[1]))
     full = proxy
     if proxy.size != aligned.size:
         full = replace(aligned, flows=proxy.flows, noise=aligned.measured_noise())
@@ -724,6 +728,17 @@ def merge_bracket(
     return result, aligned
 
 
+def equal_exposures(stops: Sequence[float]) -> list[list[int]]:
+    """The indices of frames, dark to bright, in groups that are exposed alike."""
+    groups: list[list[int]] = []
+    for index, stop in enumerate(stops):
+        if groups and stop - stops[groups[-1][0]] <= SAME_EXPOSURE:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    return groups
+
+
 def fuse_equal_exposures(
     aligned: AlignedBracket,
 ) -> tuple[AlignedBracket, list[tuple[list[int], FloatImage]]]:
@@ -736,12 +751,7 @@ def fuse_equal_exposures(
         (M) it was made of, and their shares (M, H, W) in the reference's geometry. `aligned`
         itself and no shares where no two frames are alike.
     """
-    groups: list[list[int]] = []
-    for index, stop in enumerate(aligned.stops):
-        if groups and stop - aligned.stops[groups[-1][0]] <= SAME_EXPOSURE:
-            groups[-1].append(index)
-        else:
-            groups.append([index])
+    groups = equal_exposures(aligned.stops)
     if len(groups) == len(aligned.stops):
         return aligned, []
     frames, alignments, stops, shares = [], [], [], []

@@ -138,6 +138,14 @@ def merge(
         ),
     ] = None,
     device: options.Device = "auto",
+    max_memory: Annotated[
+        str | None,
+        typer.Option(
+            "--max-memory",
+            metavar="SIZE",
+            help="Most memory to take, such as 800M or 4G: of the GPU, or else of the computer.",
+        ),
+    ] = None,
     json: options.Json = False,
     overwrite: options.Overwrite = False,
     skip_existing: Annotated[
@@ -163,6 +171,7 @@ def merge(
     from dfghdr_cli.core.response import Kind
     from dfghdr_cli.engine import MergeConfig
     from dfghdr_cli.io.radiance import ExrCompression
+    from dfghdr_cli.pipeline.memory import parse_memory
     from dfghdr_cli.pipeline.merge import (
         MergeReport,
         MergeRequest,
@@ -175,6 +184,10 @@ def merge(
         compression = ExrCompression.parse(exr_compression)
     except ValueError as error:
         raise typer.BadParameter(f"--exr-compression: {error}.") from error
+    try:
+        limit = None if max_memory is None else parse_memory(max_memory)
+    except ValueError as error:
+        raise typer.BadParameter(f"--max-memory: {error}.") from error
     if exr_type == "float" and compression.kind == "dwaa":
         raise typer.BadParameter(
             "--exr-compression dwaa keeps 16 bits at most: leave out --exr-type float."
@@ -190,6 +203,7 @@ def merge(
         response=response if response in get_args(Kind) else Path(response),  # pyright: ignore[reportArgumentType]
         save_response=save_response,
         config=MergeConfig(align=align, resolution=resolution),
+        max_memory=limit,
         anchor_ev=anchor_ev,
         output_space=output_space,
         exr_type=exr_type,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -43,6 +43,7 @@ def read_bracket(
     times: Sequence[float] | None = None,
     ev_step: float | None = None,
     reference: Reference = "auto",
+    on_first: Callable[[Frame, int], object] | None = None,
 ) -> Bracket:
     """Read 2 to 9 photographs of one scene, in any order, as a bracket from dark to bright.
 
@@ -60,6 +61,7 @@ def read_bracket(
         reference: the frame that keeps its geometry: its number, from 1 for the darkest; its file;
             or "auto", which takes the middle one unless it is badly exposed, see
             `choose_reference`.
+        on_first: called with the first frame, and how many there are, before the others are read.
 
     Returns:
         The bracket.
@@ -75,10 +77,11 @@ def read_bracket(
     asked = _asked_exposures(paths, stops, times, ev_step)
     known = asked or _recorded_exposures(paths)
     balance = balance_of(paths)
-    frames = [
-        read_frame(path, exposure, balance)
-        for path, exposure in zip(paths, known.exposures, strict=True)
-    ]
+    frames: list[Frame] = []
+    for path, exposure in zip(paths, known.exposures, strict=True):
+        frames.append(read_frame(path, exposure, balance))
+        if on_first and len(frames) == 1:
+            on_first(frames[0], len(paths))
     # What is estimated below shall not depend on the order of the files, not even by rounding.
     frames.sort(key=lambda frame: (frame.name, str(frame.path)))
     _check_sizes(frames)

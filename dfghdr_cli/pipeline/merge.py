@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ from dfghdr_cli.core.colour import (
     conversion,
     convert_radiance,
 )
-from dfghdr_cli.core.costs import Stopwatch, peak_memory
+from dfghdr_cli.core.costs import Stopwatch, give_back_memory, peak_memory, resident_memory
 from dfghdr_cli.core.ghostmap import frame_colors, ghost_map
 from dfghdr_cli.core.jpeg import restore_bracket
 from dfghdr_cli.core.response import Kind as ResponseKind
@@ -36,12 +36,13 @@ from dfghdr_cli.core.tonemap import (
     luminance_of,
     tone_map,
 )
-from dfghdr_cli.core.types import Bracket, FloatImage, MergeResult, RadianceImage
+from dfghdr_cli.core.types import Bracket, FloatImage, Frame, MergeResult, RadianceImage
 from dfghdr_cli.engine import (
     AlignedBracket,
     MergeConfig,
     OnProgress,
     choose_device,
+    equal_exposures,
     is_gpu_out_of_memory,
     merge_bracket,
 )
@@ -68,11 +69,14 @@ from dfghdr_cli.io.radiance import (
 )
 from dfghdr_cli.io.response import encode_response, read_response
 from dfghdr_cli.modelstore import DEFAULT_MODEL, Model, load_model
+from dfghdr_cli.pipeline.memory import MIB, Work, bound_gpu
 
 log = logging.getLogger(__name__)
 
 Method = Literal["dfgnet", "classic"]
 _CPU = torch.device("cpu")
+_PROGRAM = 300.0
+"""What the program with its libraries and a model takes [MiB], where nobody tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +146,8 @@ class MergeRequest:
         response: "auto", "srgb", "gamma", "linear", or a file with a camera's response.
         save_response: where to write the response that was used, or None.
         config: how to merge.
+        max_memory: the most that the merge may take [bytes], of the GPU's memory where the network
+            runs on one, else of the computer's; None for no bound. See `pipeline.memory`.
         anchor_ev: 1.0 in the result is the white of a frame of this exposure, as EV100, or in
             stops where these were given; None stands for the reference.
         output_space: the primaries of the result.
@@ -164,6 +170,7 @@ class MergeRequest:
     response: ResponseKind | Path = "auto"
     save_response: Path | None = None
     config: MergeConfig = field(default_factory=MergeConfig)
+    max_memory: int | None = None
     anchor_ev: float | None = None
     output_space: RadianceSpace = "rec709"
     exr_type: ExrType = "half"
@@ -264,7 +271,7 @@ def merge_files(
         OutputError: if a result cannot be written.
         InputError: if the photographs cannot be used.
         ModelError: if a ghost map is asked of a model that has none.
-        DeviceError: if the computer's memory is too small.
+        DeviceError: if the computer's memory, or the request's `max_memory`, is too small.
     """
     missing = missing_results(request)
     if request.ghost_map in missing and not merger.chooses:
@@ -272,6 +279,8 @@ def merge_files(
             f"{merger.name} paints the picture itself, so that no map can say which frame was used "
             "where; leave out --ghost-map or take another model."
         )
+    if request.max_memory is not None:
+        bound_gpu(merger.device, request.max_memory)
     with peak_memory() as peak:
         try:
             report = _merge_files(merger, request, missing, on_progress)
@@ -279,8 +288,8 @@ def merge_files(
             if not _is_out_of_memory(error):
                 raise
             raise DeviceError(
-                "There is not enough memory for this merge; close other programs, or give smaller "
-                "photographs, and no --resolution full."
+                "There is not enough memory for this merge; close other programs, or let it do "
+                "with less by --max-memory and --resolution auto."
             ) from error
         report.values["peak_memory_mib"] = peak()
     return report
@@ -303,6 +312,7 @@ def _merge_files(
     if isinstance(asked, Path):
         asked = read_response(asked)
     watch = Stopwatch()
+    fit = partial(_fitted, merger, request, resident_memory())
     with watch.stage("read"):
         bracket = read_bracket(
             request.paths,
@@ -310,7 +320,10 @@ def _merge_files(
             times=request.times,
             ev_step=request.ev_step,
             reference=request.reference,
+            on_first=fit,
         )
+    alike = max(map(len, equal_exposures(bracket.stops)))
+    config = fit(bracket.frames[0], len(bracket.frames), alike)
     scale = _scale(request.anchor_ev, bracket)
     with watch.stage("response"):
         bracket = restore_bracket(bracket)
@@ -319,7 +332,7 @@ def _merge_files(
         frames = [CodedFrame.of_samples(f.pixels, response.linearise) for f in bracket.frames]
     network = merger.model.network if merger.model else None
     result, aligned = merge_bracket(
-        network, merger.name, bracket, frames, request.config, on_progress, watch
+        network, merger.name, bracket, frames, config, on_progress, watch
     )
     clipped = float(result.clipped.mean())
     warnings = [*result.warnings]
@@ -328,7 +341,15 @@ def _merge_files(
         if scale != 1.0:
             pixels, peak = radiance.pixels * scale, radiance.peak * float(scale)
             radiance = replace(radiance, pixels=pixels, peak=peak)
-        result = replace(result, radiance=radiance)
+        # The weights of all frames take as much memory as the picture itself.
+        weights = None if request.ghost_map is None else result.weights
+        result = replace(result, radiance=radiance, weights=weights)
+    if config.reduction(bracket.size) != request.config.reduction(bracket.size):
+        warnings.append(
+            f"To keep to --max-memory, a picture of {config.proxy_pixels / 1e6:.2g} megapixels "
+            f"decided instead of {request.config.proxy_pixels / 1e6:.2g}: the result is slightly "
+            "another."
+        )
     if outside > _WORTH_A_WARNING:
         warnings.append(
             f"{outside:.1%} of the picture has colours beyond {request.output_space}, "
@@ -355,10 +376,45 @@ def _merge_files(
         results = _Results(request, bracket, response, result, header, metadata)
         for path, file in zip(missing, files, strict=True):
             file.write(results.encoded(path))
+            give_back_memory()
     values["tone_mapped"] = results.exposures
     values["kept"] = [str(path) for path in request.results if path not in missing]
     values["seconds"] = watch.seconds
     return MergeReport(request.results, values, tuple(warnings))
+
+
+def _fitted(
+    merger: Merger,
+    request: MergeRequest,
+    before: float | None,
+    frame: Frame,
+    count: int,
+    alike: int = 1,
+) -> MergeConfig:
+    """How to merge so many such frames within `request.max_memory`; see `Work.fitted`.
+
+    Args:
+        merger: what merges; of the computer's memory nothing is known if it is on a GPU.
+        request: what to merge.
+        before: memory of the process before any frame was read [MiB]; None if nobody tells.
+        frame: one of the frames.
+        count: of the frames.
+        alike: frames in the largest group of one exposure.
+    """
+    if request.max_memory is None or merger.device != _CPU:
+        return request.config
+    work = Work(
+        size=frame.pixels.shape[:2],
+        frames=count,
+        sample=frame.pixels.itemsize,
+        network=merger.model.network if merger.model else None,
+        converted=request.output_space != "rec709",
+        screens=not all(map(is_radiance_name, request.outputs)),
+        ghost_map=request.ghost_map is not None,
+        alike=alike,
+    )
+    held = _PROGRAM if before is None else before
+    return work.fitted(request.config, request.max_memory, round(held * MIB))
 
 
 @dataclass(frozen=True)

@@ -333,7 +333,7 @@ def test_too_little_memory(allocate, monkeypatch, place):
     done = merge(*NAMES, "-o", "out.exr", *EV, code=6)
     assert done.stdout == ""
     assert re.fullmatch(
-        r"error: There is not enough memory .*no --resolution full\.\n",
+        r"error: There is not enough memory .*--max-memory and --resolution auto\.\n",
         done.stderr.splitlines(keepends=True)[-1],
     )
     assert "Traceback" not in done.stderr

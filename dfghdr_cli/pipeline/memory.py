@@ -1,0 +1,161 @@
+"""How much memory a merge takes, and how it makes do with less.
+
+On the CPU the stages of a merge follow one another and give back what they freed, so that the one
+that needs most counts. The bytes a pixel below were measured, on two to five frames of 8 and 24
+megapixels and one to four threads, and are rather too large than too small.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+
+from dfghdr_cli.engine import ALIGNED_PIXELS, MERGED_TILE, SMALLEST_TILE, MergeConfig
+from dfghdr_cli.errors import DeviceError
+from dfghdr_cli.nets.dfgmerge import DFGMerge
+from dfghdr_cli.nets.dfgnet import DFGNet
+from dfghdr_cli.nets.registry import Network
+
+MIB = 2**20
+SMALLEST_PROXY = 600_000
+"""Pixels of the smallest picture that decides for a large one."""
+
+
+def parse_memory(text: str) -> int:
+    """Bytes of "800M" or "1.5G": K, M, G and T are powers of 1024, with or without B or iB.
+
+    A number alone counts bytes.
+
+    Raises:
+        ValueError: it is no such thing, or less than a byte.
+    """
+    digits = text.strip().upper().removesuffix("B").removesuffix("I")
+    power = "KMGT".find(digits[-1:]) + 1 if digits else 0
+    try:
+        size = float(digits[:-1] if power else digits) * 1024.0**power
+    except ValueError:
+        size = math.nan
+    if not 1 <= size < math.inf:
+        raise ValueError(f"{text!r} is no amount of memory such as 800M or 1.5G")
+    return int(size)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What of a merge on the CPU decides how much memory it takes.
+
+    Attributes:
+        size: (height, width) of a frame [pixels].
+        frames: how many there are.
+        sample: bytes of one of their samples.
+        network: what merges; None for the classic merge.
+        converted: whether the result has other primaries than Rec. 709.
+        screens: whether pictures for screens will be written beside the preview.
+        ghost_map: whether a ghost map will.
+        alike: frames in the largest group of one exposure.
+    """
+
+    size: tuple[int, int]
+    frames: int
+    sample: int
+    network: Network | None
+    converted: bool = False
+    screens: bool = False
+    ghost_map: bool = False
+    alike: int = 1
+
+    def stages(self, config: MergeConfig) -> dict[str, int]:
+        """What each stage holds at most, beside what the process held before the merge [bytes]."""
+        count, pixels = self.frames, self.size[0] * self.size[1]
+        threads = torch.get_num_threads()
+        pairs = min(threads, count - 1)  # of the reference and another frame, at the same time
+        frames = 3 * max(2, self.sample) * count * pixels  # 8 bits become 16 (`core.jpeg`)
+        weights = 4 * count * pixels
+        stages = {"align": 40 * pairs * min(pixels, ALIGNED_PIXELS)}
+        if self.alike > 1 and self.network is not None:  # fused frames and their shares stay
+            frames += 16 * count * pixels
+            stages["fuse"] = 20 * (1 + self.alike) * pixels
+        paints = isinstance(self.network, DFGNet)
+        proxy = pixels if paints else round(pixels * config.reduction(self.size) ** 2)
+        if not paints and (self.network is not None or config.align == "flow"):
+            stages["flow"] = 14 * count * proxy + pairs * (70 * MIB + 105 * proxy)
+        held = 0  # candidates, what became of them, and flows
+        if self.network is not None:
+            held = (20 if paints else 60) * count * proxy
+            side = config.tile + 2 * self.network.halo
+            tile = _activations(self.network) * count * min(side**2, proxy)
+            stages["network"] = held + (16 if paints else 8) * count * proxy + tile
+        carried = 200 * count * threads * MERGED_TILE**2
+        stages["merge"] = held + carried + 13 * pixels + weights
+        written = 13 + (68 if self.screens else 32) + (12 if self.converted else 0)
+        stages["write"] = written * pixels + (weights if self.ghost_map else 0)
+        # Libraries loaded on the way, and what cannot be given back for what lies beside it.
+        everywhere = frames + (80 + 20 * threads) * MIB
+        return {stage: everywhere + need for stage, need in stages.items()}
+
+    def fitted(self, config: MergeConfig, limit: int, held: int) -> MergeConfig:
+        """How to merge within a limit.
+
+        Tiles are made smaller first, which changes nothing but the time; then the picture that
+        decides for a large one.
+
+        Args:
+            config: how to merge where there is room.
+            limit: what the process may hold [bytes].
+            held: what it held before the merge [bytes].
+
+        Raises:
+            DeviceError: the least that the merge takes is more.
+        """
+        least = math.inf
+        for proxy in _halved(config.proxy_pixels, SMALLEST_PROXY):
+            for tile in _halved(config.tile, SMALLEST_TILE):
+                smaller = replace(config, proxy_pixels=proxy, tile=tile)
+                need = held + max(self.stages(smaller).values())
+                if need <= limit:
+                    return smaller
+                least = min(least, need)
+        megapixels = self.size[0] * self.size[1] / 1e6
+        mend = "give smaller photographs"
+        if config.resolution == "full" and isinstance(self.network, DFGMerge):
+            mend = "leave out --resolution full"
+        raise DeviceError(
+            f"Merging {self.frames} frames of {megapixels:.3g} megapixels takes "
+            f"{_shown(1.02 * least)} of memory at least, but --max-memory is {_shown(limit)}; "
+            f"allow that much, or {mend}."
+        )
+
+
+def _activations(network: Network) -> int:
+    """Bytes that a pixel of a tile takes for each frame while the network runs."""
+    if isinstance(network, DFGNet):
+        return 80 * network.config.width
+    return 48 * network.config.width[0]  # two candidates a frame, but at half resolution
+
+
+def _halved(value: int, least: int) -> Iterator[int]:
+    """The value, its half, and so on, but nothing smaller than `least`."""
+    yield value
+    while value // 2 >= least:
+        value //= 2
+        yield value
+
+
+def _shown(size: float) -> str:
+    """Bytes as `parse_memory` takes them, rounded up."""
+    if size < 1024 * MIB:
+        return f"{math.ceil(size / MIB)}M"
+    return f"{math.ceil(size / MIB / 10.24) / 100:g}G"
+
+
+def bound_gpu(device: torch.device, limit: int) -> None:
+    """Let PyTorch take no more than `limit` bytes of a GPU's memory; nothing on the CPU."""
+    if device.type == "cuda":
+        total = torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(limit / total, 1.0), device.index)
+    elif device.type == "mps":
+        total = torch.mps.recommended_max_memory()
+        torch.mps.set_per_process_memory_fraction(min(limit / total, 1.0))
