@@ -62,7 +62,7 @@ OnProgress = Callable[[int, int, str], None]
 ALIGNED_PIXELS = 6_000_000
 """Largest picture on which frames are aligned; larger ones are reduced to it. At 24 megapixels the
 error is then 0.04 pixels instead of 0.02, in less than half the time."""
-MERGED_TILE = 256
+MERGED_TILE = 384
 """Side of the tiles in which a decision is carried out [pixels]: they stay in a core's cache."""
 SMALLEST_TILE = 128
 """Of the network [pixels]: in smaller ones it would look at little but their halo."""
@@ -78,12 +78,15 @@ class MergeConfig:
             `proxy_pixels` decide where the network can, which DFGNet cannot.
         proxy_pixels: largest picture the network sees under "auto" [pixels].
         tile: side of the network's tiles [pixels].
+        weights: whether the result tells how much of each frame is in each pixel, which takes a
+            third of a picture's memory for each frame.
     """
 
     align: Method = "auto"
     resolution: Literal["auto", "full"] = "auto"
     proxy_pixels: int = 2_500_000
     tile: int = 512
+    weights: bool = True
 
     def reduction(self, size: tuple[int, int]) -> float:
         """By how much the sides of a picture of (height, width) shrink for the network; <= 1."""
@@ -413,7 +416,7 @@ class AlignedBracket:
             code, trust = self.warped(frame, rows, columns, flow=hypothesis is Hypothesis.MOVED)
             if hypothesis is Hypothesis.SMOOTHED:
                 code = self.smoothed(rows, columns)
-            codes[k].numpy()[:] = code.transpose(2, 0, 1)
+            cv2.split(code, list(codes[k].numpy()))
             trusts[k, 0].numpy()[:] = trust
 
         everyone = range(len(frames))
@@ -485,7 +488,8 @@ def _flow_part(
     near = flow[top : int(y[-1]) + 3, left : int(x[-1]) + 3]
     grid = np.meshgrid(x - np.float32(left), y - np.float32(top))
     part = cv2.remap(near, *grid, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(part * np.array([size[1] / small[1], size[0] / small[0]]), np.float32)
+    part *= np.array([size[1] / small[1], size[0] / small[0]], np.float32)
+    return np.asarray(part, np.float32)
 
 
 def align_bracket(
@@ -532,14 +536,14 @@ def align_bracket(
     return AlignedBracket(coded, tuple(stops), reference, tuple(alignments), nothing)
 
 
-def merge_classic(aligned: AlignedBracket) -> MergeResult:
+def merge_classic(aligned: AlignedBracket, *, weights: bool = True) -> MergeResult:
     """The classic merge of the frames under their alignments and flows, if there are any.
 
-    See `core.radiance.classic_merge`.
+    See `core.radiance.classic_merge`; `weights` as in `MergeConfig`.
     """
     height, width = aligned.size
     radiance = np.empty((height, width, 3), np.float32)
-    weights = np.empty((len(aligned.frames), height, width), np.float32)
+    kept = np.empty((len(aligned.frames), height, width), np.float32) if weights else None
     clipped = np.empty((height, width), np.bool_)
 
     def one(tile: Tile) -> None:
@@ -547,14 +551,16 @@ def merge_classic(aligned: AlignedBracket) -> MergeResult:
         pairs = [aligned.warped(frame, *here, flow=True) for frame in range(len(aligned.frames))]
         trusts = [trust for _, trust in pairs]
         linears = [decode(code) for code, _ in pairs]
-        radiance[here], weights[:, *here] = classic_merge(linears, trusts, aligned.stops)
+        radiance[here], shares = classic_merge(linears, trusts, aligned.stops)
+        if kept is not None:
+            kept[:, *here] = shares
         white = [(code.max(2) >= CLIPPED_CODE) | (trust == 0) for code, trust in pairs]
         clipped[here] = np.all(white, axis=0)
 
     with _cores() as pool:
         for _ in pool.map(one, tiles(height, width, MERGED_TILE, 0)):
             pass
-    return MergeResult(RadianceImage(radiance, aligned.peak), weights, clipped, "classic")
+    return MergeResult(RadianceImage(radiance, aligned.peak), kept, clipped, "classic")
 
 
 def merge_with_network(
@@ -614,7 +620,8 @@ def _merge_by_decision(
     if proxy.size != aligned.size:
         full = replace(aligned, flows=proxy.flows, noise=aligned.measured_noise())
     radiance = np.empty((height, width, 3), np.float32)
-    weights = np.zeros((len(aligned.frames), height, width), np.float32)
+    count = len(aligned.frames)
+    weights = np.zeros((count, height, width), np.float32) if config.weights else None
     clipped = np.empty((height, width), np.bool_)
 
     def one(tile: Tile) -> int:
@@ -626,10 +633,11 @@ def _merge_by_decision(
                 part = full.candidates(*here)
                 decided = _decision_part(decision, aligned.size, *here)
             merge = carry_out(part, decided)
-        radiance[here] = merge.radiance[0].numpy().transpose(1, 2, 0)
-        radiance[here] *= np.float32(aligned.peak)
-        for frame, share in zip(part.frames, merge.weights[0, :, 0].numpy(), strict=True):
-            weights[frame, *here] += share
+        planes = merge.radiance[0].numpy() * np.float32(aligned.peak)
+        cv2.merge(list(planes), radiance[here])
+        if weights is not None:
+            for frame, share in zip(part.frames, merge.weights[0, :, 0].numpy(), strict=True):
+                weights[frame, *here] += share
         white = part.code[0].amax(1) >= CLIPPED_CODE
         outside = part.trust[0, :, 0] == 0
         clipped[here] = (white | outside).all(0).numpy()
@@ -712,7 +720,7 @@ def merge_bracket(
                 small = aligned.reduced(config.reduction(aligned.size)).with_flows()
                 aligned = replace(aligned, flows=small.flows)
         with watch.stage("merge"):
-            return merge_classic(aligned), aligned
+            return merge_classic(aligned, weights=config.weights), aligned
     with watch.stage("align"):
         fused, shares = fuse_equal_exposures(aligned)
     if len(fused.frames) == 1:

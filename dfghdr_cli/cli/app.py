@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from dfghdr_cli import __version__
 from dfghdr_cli.cli import console, evaluate, explore, merge, models, tonemap, train
+from dfghdr_cli.core.costs import keep_freed_memory
 from dfghdr_cli.errors import DfghdrError
 
 EXIT_INTERNAL = 1
@@ -95,6 +96,7 @@ def root(
     if quiet and verbose:
         raise typer.BadParameter("--quiet and --verbose exclude each other.")
     console.set_up_logging(-1 if quiet else verbose)
+    keep_freed_memory()
 
 
 app = typer.Typer(

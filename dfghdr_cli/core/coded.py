@@ -87,18 +87,16 @@ class _Converter:
 
     def __init__(self, linearise: Callable[[Samples], FloatImage]) -> None:
         self._linearise = linearise
-        self._tables: dict[Any, tuple[FloatImage, ...]] = {}
+        self._tables: dict[Any, FloatImage] = {}
 
     def __call__(self, samples: Samples) -> FloatImage:
         if samples.dtype.kind == "f":
             return encode(self._linearise(samples))
-        tables = self._tables.get(samples.dtype)
-        if tables is None:
+        table = self._tables.get(samples.dtype)
+        if table is None:
             every = np.arange(np.iinfo(samples.dtype).max + 1, dtype=samples.dtype)
             codes = encode(self._linearise(every[:, None, None].repeat(3, axis=2)))[:, 0]
             alike = (codes == codes[:, :1]).all()
-            tables = tuple(np.ascontiguousarray(codes[:, c]) for c in range(1 if alike else 3))
-            self._tables[samples.dtype] = tables
-        if len(tables) == 1:
-            return np.take(tables[0], samples)
-        return np.stack([np.take(t, samples[..., c]) for c, t in enumerate(tables)], axis=-1)
+            table = np.ascontiguousarray(codes[None, :, :1] if alike else codes[None])
+            self._tables[samples.dtype] = table
+        return np.asarray(cv2.LUT(samples, table), np.float32)

@@ -49,11 +49,8 @@ def noise_level(
     found: dict[int, float] = {}
     for code, trust, stop in zip(others, trusts, stops, strict=True):
         difference = reference - code * np.float32(2.0 ** (-stop / GAMMA))
-        seen = (
-            (code < CLIPPING_STARTS) & (code > LEVELS[0]) & (trust > TRUSTED)[..., None]
-        ).ravel()
-        levels = np.digitize(reference.ravel()[seen], LEVELS)
-        values = difference.ravel()[seen]
+        seen = (code < CLIPPING_STARTS) & (code > LEVELS[0]) & (trust > TRUSTED)[..., None]
+        levels, values = np.digitize(reference[seen], LEVELS), difference[seen]
         for level in range(1, len(LEVELS)):
             here = values[levels == level]
             if len(here) >= ENOUGH:

@@ -76,8 +76,9 @@ def smooth(code: FloatImage, noise: float = SMOOTHED_CODES) -> FloatImage:
     padded = cv2.copyMakeBorder(code, 2, 3, 2, 2, cv2.BORDER_REFLECT_101)
     padded[-1, 0::2], padded[-1, 1::2] = 0.0, 1.0
     smoothed = cv2.bilateralFilter(padded, 5, noise, 2.0)[2:-3, 2:-2]
-    clipping = code.max(axis=2, keepdims=True) >= CLIPPING_STARTS
-    return np.asarray(np.where(clipping, code, smoothed), np.float32)
+    clipping = np.maximum(np.maximum(code[..., 0], code[..., 1]), code[..., 2]) >= CLIPPING_STARTS
+    smoothed[clipping] = code[clipping]
+    return np.asarray(smoothed, np.float32)
 
 
 def classic_weights(code: FloatImage, is_darkest: bool, is_brightest: bool) -> FloatImage:

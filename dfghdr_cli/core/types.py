@@ -157,7 +157,7 @@ class MergeResult:
     Attributes:
         radiance: the picture.
         weights: (N, H, W) float32, each frame's share of a pixel, summing to 1; None where the
-            network painted the picture itself.
+            network painted the picture itself, or nobody asked for them.
         clipped: (H, W) bool, white in every frame: the scene was brighter than recorded.
         model: name of the model, or "classic".
         device: where the network ran; "cpu" without one.

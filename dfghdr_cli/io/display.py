@@ -12,6 +12,7 @@ from io import SEEK_END, BytesIO
 from pathlib import Path
 from typing import Literal, get_args
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -246,11 +247,10 @@ def _converted(radiance: FloatImage, target: Chromaticities) -> FloatImage:
 
 
 def _codes(picture: FloatImage, bits: int) -> NDArray[np.unsignedinteger]:
-    top = 2**bits - 1
-    codes = np.clip(picture, 0, 1)
-    codes *= np.float32(top)
-    np.rint(codes, out=codes)
-    return codes.astype(np.uint8 if bits == 8 else np.uint16)
+    top, kind = 2**bits - 1, cv2.CV_8U if bits == 8 else cv2.CV_16U
+    # Rounds, and clips at 0 and top.
+    codes = cv2.multiply(picture, float(top), dtype=kind)  # pyright: ignore
+    return np.asarray(codes, np.uint8 if bits == 8 else np.uint16)
 
 
 def _encode_jpeg(

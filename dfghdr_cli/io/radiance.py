@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal, cast
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -285,8 +287,6 @@ def _primaries(header: Mapping[str, Any]) -> Chromaticities | None:
 
 def _mend(path: Path, pixels: FloatImage) -> list[str]:
     """Replace what is not finite, in place; say what was found."""
-    import cv2
-
     notes = []
     finite = np.isfinite(pixels)
     if not finite.all():
@@ -352,8 +352,8 @@ def _encode_exr(
         raise ValueError("dwaa keeps half floats at most")
     samples: NDArray[np.float16] | FloatImage = pixels
     if exr_type == "half":
-        beyond = int(np.count_nonzero((pixels > HALF_MAX).any(axis=2)))
-        if beyond:
+        if pixels.max() > HALF_MAX:
+            beyond = int(np.count_nonzero((pixels > HALF_MAX).any(axis=2)))
             logger.warning(
                 "%s: %d pixels are brighter than half floats reach and were set to %g; "
                 "ask for float to keep them.",
@@ -361,7 +361,10 @@ def _encode_exr(
                 beyond,
                 HALF_MAX,
             )
-        samples = np.minimum(pixels, np.float32(HALF_MAX)).astype(np.float16)
+            pixels = np.minimum(pixels, np.float32(HALF_MAX))
+        # As .astype(np.float16), ten times faster.
+        halves = cv2.multiply(pixels, 1.0, dtype=cv2.CV_16F)  # pyright: ignore
+        samples = np.asarray(halves, np.float16)
     data = _exr_bytes(samples, compression, attributes, primaries)
     if compression.kind == "dwaa" and samples.max() > _DWAA_SURE and not _is_finite_exr(data):
         logger.warning(
@@ -387,6 +390,7 @@ def _exr_bytes(
     }
     if compression.kind == "dwaa":
         header["dwaCompressionLevel"] = compression.level
+    OpenEXR.set_global_thread_count(os.cpu_count() or 1)
     # Through memory: the package's own file writing does not notice a full disk.
     buffer = BytesIO()
     with OpenEXR.File(header, {"RGB": samples}) as file:
@@ -405,8 +409,6 @@ def _is_finite_exr(data: bytes) -> bool:
 def _encode_hdr(
     pixels: FloatImage, attributes: Mapping[str, str | float], primaries: Chromaticities
 ) -> bytes:
-    import cv2
-
     ok, encoded = cv2.imencode(".hdr", pixels[..., ::-1])
     if not ok:
         raise OutputError("OpenCV could not encode the picture as Radiance .hdr; write .exr.")
@@ -423,8 +425,6 @@ def _encode_hdr(
 
 
 def _decode_hdr(path: Path) -> tuple[FloatImage, dict[str, Any]]:
-    import cv2
-
     # IMREAD_UNCHANGED: without it OpenCV cuts the picture down to clipped 8 bits.
     before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:

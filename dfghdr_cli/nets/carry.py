@@ -138,10 +138,13 @@ def carry_out(candidates: Candidates, decision: Decision) -> Merge:
         for k, part in unseen.items():
             share += part * weights[k]
         unknown *= _ramp(share, UNKNOWN_STARTS, 1.0)
-        if unknown.any():
-            toned = mu_law(merged) + unknown * decision.correction[0].numpy()
-            corrected = inverse_mu_law(np.clip(toned, 0.0, 1.0))
-            radiance = np.where(unknown == 0, merged, corrected).astype(np.float32)
+        here = unknown > 0
+        if here.any():
+            toned = (
+                mu_law(merged[:, here]) + unknown[here] * decision.correction[0].numpy()[:, here]
+            )
+            radiance = merged.copy()
+            radiance[:, here] = inverse_mu_law(np.clip(toned, 0.0, 1.0))
     return Merge(
         torch.from_numpy(weights)[None, :, None],
         torch.from_numpy(merged)[None],

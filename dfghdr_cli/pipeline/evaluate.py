@@ -171,7 +171,8 @@ def _merging(merger: Merger) -> Callable[[Scene], FloatImage]:
     def run(scene: Scene) -> FloatImage:
         bracket = scene.bracket
         linears = [decode(frame.encoded()) for frame in bracket.frames]
-        result, _ = merge_bracket(network, merger.name, bracket, linears, MergeConfig())
+        config = MergeConfig(weights=False)
+        result, _ = merge_bracket(network, merger.name, bracket, linears, config)
         for warning in result.warnings:
             log.warning("%s: %s", scene.name, warning)
         return result.radiance.pixels / np.float32(result.radiance.peak)

@@ -73,7 +73,7 @@ class Work:
         threads = torch.get_num_threads()
         pairs = min(threads, count - 1)  # of the reference and another frame, at the same time
         frames = 3 * max(2, self.sample) * count * pixels  # 8 bits become 16 (`core.jpeg`)
-        weights = 4 * count * pixels
+        weights = 4 * count * pixels if self.ghost_map else 0
         stages = {"align": 40 * pairs * min(pixels, ALIGNED_PIXELS)}
         if self.alike > 1 and self.network is not None:  # fused frames and their shares stay
             frames += 16 * count * pixels
@@ -91,7 +91,7 @@ class Work:
         carried = 200 * count * threads * MERGED_TILE**2
         stages["merge"] = held + carried + 13 * pixels + weights
         written = 13 + (68 if self.screens else 32) + (12 if self.converted else 0)
-        stages["write"] = written * pixels + (weights if self.ghost_map else 0)
+        stages["write"] = written * pixels + weights
         # Libraries loaded on the way, and what cannot be given back for what lies beside it.
         everywhere = frames + (80 + 20 * threads) * MIB
         return {stage: everywhere + need for stage, need in stages.items()}

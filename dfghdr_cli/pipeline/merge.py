@@ -324,6 +324,7 @@ def _merge_files(
         )
     alike = max(map(len, equal_exposures(bracket.stops)))
     config = fit(bracket.frames[0], len(bracket.frames), alike)
+    config = replace(config, weights=request.ghost_map is not None)
     scale = _scale(request.anchor_ev, bracket)
     with watch.stage("response"):
         bracket = restore_bracket(bracket)
@@ -341,9 +342,7 @@ def _merge_files(
         if scale != 1.0:
             pixels, peak = radiance.pixels * scale, radiance.peak * float(scale)
             radiance = replace(radiance, pixels=pixels, peak=peak)
-        # The weights of all frames take as much memory as the picture itself.
-        weights = None if request.ghost_map is None else result.weights
-        result = replace(result, radiance=radiance, weights=weights)
+        result = replace(result, radiance=radiance)
     if config.reduction(bracket.size) != request.config.reduction(bracket.size):
         warnings.append(
             f"To keep to --max-memory, a picture of {config.proxy_pixels / 1e6:.2g} megapixels "

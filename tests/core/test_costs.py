@@ -1,4 +1,6 @@
 import ctypes
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -36,3 +38,28 @@ def test_freed_memory_is_given_back():
     give_back_memory()
     assert resident_memory() < freed - 100
     assert len(kept) == 40
+
+
+FAULTS = """
+import resource, sys
+import numpy as np
+from dfghdr_cli.core.costs import keep_freed_memory
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+for round in range(21):
+    if round == 1:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.ones(40_000_000, np.uint8)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def test_kept_memory_is_not_asked_for_again():
+    if not hasattr(ctypes.CDLL(None), "mallopt"):
+        pytest.skip("needs the C library of Linux")
+
+    def faults(word):
+        command = [sys.executable, "-c", FAULTS, word]
+        return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    assert faults("keep") < 0.1 * faults("return")

@@ -120,6 +120,11 @@ def tensors(output):
     return [output.logits, output.correction] if isinstance(output, Decision) else [output]
 
 
+def on_the_cpu(built, stack):
+    with torch.inference_mode():
+        return tensors(run_tiled(built, stack))
+
+
 def run(gpu, built, stack, tile=512):
     with torch.inference_mode(), gpu:
         built.to(gpu.device)
@@ -130,8 +135,7 @@ def run(gpu, built, stack, tile=512):
 @pytest.mark.parametrize("kind", SMALL)
 def test_smaller_tiles_do(kind, name, freed):
     built, stack = network(kind), candidates(264, 300)
-    with torch.inference_mode():
-        expected = tensors(run_tiled(built, stack))
+    expected = on_the_cpu(built, stack)
     gpu = FakeGPU(name, math.inf)  # to see what tiles of 256 take
     assert run(gpu, built, stack, 256).warnings == ()
     gpu.room, gpu.peak = gpu.peak, 0
@@ -162,8 +166,7 @@ def test_what_a_gpu_must_hold_depends_on_the_tile_alone(kind):
 @pytest.mark.parametrize("kind", SMALL)
 def test_at_last_the_cpu(kind, name, freed):
     built, stack = network(kind), candidates(100, 120)
-    with torch.inference_mode():
-        expected = tensors(run_tiled(built, stack))
+    expected = on_the_cpu(built, stack)
     gpu = FakeGPU(name, 1_000_000)
     found = run(gpu, built, stack)
     assert [warning.split("; ")[1] for warning in found.warnings] == [
