@@ -49,6 +49,8 @@ SMALL_MOTION = 0.5
 NEEDED_GAIN = 0.8
 """Nor one off by less than `SMALL_MOTION` (RMS, pixels) where aligning leaves more than this share
 of the disagreement of textured pixels: then it has other causes. A true 0.1 pixel leaves 0.6."""
+DIVERGED = 1.5
+"""A refinement is dropped that makes the textured pixels disagree by this much more."""
 SAME = 0.05
 """Two models that differ by less than this (RMS over the picture, pixels) explain alike."""
 KERNEL_DOUBT = 0.015
@@ -529,6 +531,10 @@ def align_greys(
 
     refiner = _Refiner(reference, other, agree, SAMPLES)
     refined = refiner(start)
+    if refined is not None and refiner.disagreement(refined[0]) > DIVERGED * refiner.disagreement(
+        start
+    ):
+        refined = None
     transform, uncertainty = refined if refined is not None else (start / start[2, 2], 0.0)
     motion = _distance(transform, nothing, size)
     if motion <= max(UNTOUCHED, 2.0 * uncertainty) or (

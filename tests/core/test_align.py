@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dfghdr_cli.core.align import align_frame, equalise, warp, warp_with_trust
+from dfghdr_cli.core.align import _Refiner, align_frame, equalise, warp, warp_with_trust
 from dfghdr_cli.core.radiance import classic_merge, encode
 
 SIZE = (260, 360)
@@ -248,3 +248,19 @@ def test_a_shaken_still_bracket_merges_close_to_the_truth():
 
     assert mistake(merged) < 0.004
     assert mistake(merged) < 0.5 * mistake(reference)
+
+
+def test_a_refinement_that_strays_is_dropped(monkeypatch):
+    """What the hypotheses found stays where the refinement in full makes it much worse."""
+    reference, other = pair(SHAKE, 2.0)
+    refine = _Refiner.__call__
+
+    def stray(self, start, *args, **kwargs):
+        found = refine(self, start, *args, **kwargs)
+        if "iterations" in kwargs or found is None:  # of a hypothesis
+            return found
+        away = np.array([[1, 0, 25.0], [0, 1, -14.0], [0, 0, 1.0]])
+        return away @ found[0], found[1]
+
+    monkeypatch.setattr(_Refiner, "__call__", stray)
+    assert error(align_frame(reference, other, 2.0).transform, SHAKE) < 0.5
