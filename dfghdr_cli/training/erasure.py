@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from numpy.typing import NDArray
+from torch.utils.data import Dataset, default_collate
 
 from dfghdr_cli.core.probe import fit_eraser
 from dfghdr_cli.core.radiance import encode
@@ -16,20 +17,43 @@ from dfghdr_cli.core.tonemap import MIDDLE_GREY, log_average, luminance_of
 from dfghdr_cli.nets.candidates import Candidates
 from dfghdr_cli.nets.disentangle import to_signed
 from dfghdr_cli.nets.registry import Network
-from dfghdr_cli.training.synth import Sample
+from dfghdr_cli.training.synth import Sample, to_candidates
 
 SAMPLES = 256
-"""How many samples it is fitted to; each is seen at all of `STOPS`."""
+"""How many samples it is fitted to; each is seen at all of `STOPS`, and as its frames show it."""
 STOPS = np.arange(-3.0, 4.0, dtype=np.float32)
 """Exposures about the one that brings a sample's logarithmic average to middle grey [stops]."""
+
+
+def exposures_of(sample: Sample) -> list[tuple[Candidates, NDArray[np.float32]]]:
+    """A sample at many exposures: its truth as eq. (3) re-exposes it, and its frames.
+
+    The frames are noisy, the more the darker they are, and that tells their exposure, too.
+
+    Returns:
+        Twice a stack of images (B = 1) and their stops, 0 where the logarithmic average of the
+        truth is at middle grey; nothing of a black sample.
+    """
+    truth = np.ascontiguousarray(sample["truth"].transpose(1, 2, 0))
+    average = log_average(luminance_of(truth))
+    if average is None:
+        return []
+    above = np.float32(average - np.log2(MIDDLE_GREY))
+    views = encode(sample["truth"] * np.exp2(STOPS - above)[:, None, None, None])
+    frames = to_candidates(default_collate([sample])).still()
+    own = frames.stops[0] + torch.log2(frames.peak)
+    return [
+        (Candidates.of_images(torch.from_numpy(views)), STOPS),
+        (frames, own.numpy() + above),
+    ]
 
 
 @torch.no_grad()
 def erase_exposure(network: Network, data: Dataset[Sample], device: torch.device) -> None:
     """Fold `fit_eraser` of the spatial code's averages into the last layer of its encoder.
 
-    After it no linear function of the averages tells the stops of the first samples' truths,
-    re-exposed as eq. (3) does it.
+    After it no linear function of the averages tells the stops of the first samples, at all the
+    exposures of `exposures_of`.
 
     Args:
         network: with its decoder, on `device`; changed in place.
@@ -40,16 +64,10 @@ def erase_exposure(network: Network, data: Dataset[Sample], device: torch.device
     assert disentangle.tail is not None  # stage disentangle has it
     codes, stops = [], []
     for index in range(min(SAMPLES, len(data))):  # pyright: ignore
-        truth = data[index]["truth"].transpose(1, 2, 0)
-        average = log_average(luminance_of(np.ascontiguousarray(truth)))
-        if average is None:
-            continue
-        gain = np.float32(MIDDLE_GREY) * np.exp2(STOPS - np.float32(average))
-        views = encode(truth.transpose(2, 0, 1) * gain[:, None, None, None])
-        stack = Candidates.of_images(torch.from_numpy(views).to(device))
-        spatial = disentangle.spatial_code(to_signed(network.images(stack)[0]))
-        codes.append(spatial.mean((2, 3)).cpu().numpy())
-        stops.append(STOPS)
+        for stack, own in exposures_of(data[index]):
+            images = network.images(stack.to(device))[0]
+            codes.append(disentangle.spatial_code(to_signed(images)).mean((2, 3)).cpu().numpy())
+            stops.append(own)
     if codes:
         eraser = fit_eraser(np.concatenate(codes), np.concatenate(stops))
         matrix, offset = torch.from_numpy(eraser.matrix), torch.from_numpy(eraser.offset)
