@@ -37,6 +37,8 @@ class TrainConfig:
             hundred steps; 0 leaves out the perceptual terms (2) and (5).
         colour: weight of a term that is not the paper's: (1) and (4) of what sets each channel
             apart from the mean of the three.
+        edges: weight of another that is not: (1) and (4) of the differences of neighbours, which
+            a faint grid of the decoder's transposed convolutions changes most.
         erase_after: the part of stage disentangle after which the exposure is taken out of the
             spatial code's averages and the decoder alone goes on learning; 1 = never.
         precision: "bf16" computes the networks' convolutions in bfloat16, all else in float32;
@@ -63,6 +65,7 @@ class TrainConfig:
     clip: float = 2.0
     perceptual: float = 0.1
     colour: float = 4.0
+    edges: float = 1.0
     erase_after: float = 2 / 3
     precision: Literal["auto", "float32", "bf16"] = "auto"
     seed: int = 0
@@ -97,6 +100,7 @@ PAPER = TrainConfig(
     weight_decay=0.0,
     average=0.0,
     colour=0.0,
+    edges=0.0,
     erase_after=1.0,
     loss=PAPER_MERGE_LOSS,
 )

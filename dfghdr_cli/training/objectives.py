@@ -98,12 +98,18 @@ def tint(images: Tensor) -> Tensor:
     return images - images.mean(-3, keepdim=True)
 
 
+def slopes(images: Tensor) -> Tensor:
+    """Differences of images (..., H, W) to the next row and column, (..., 2, H - 1, W - 1)."""
+    here = images[..., :-1, :-1]
+    return torch.stack([images[..., 1:, :-1] - here, images[..., :-1, 1:] - here], -3)
+
+
 class DisentangleObjective(nn.Module):
     """L_DIS of eq. (6): reconstruction (1), (4) and perceptual (2), (5) terms.
 
     With `TrainConfig.colour` what sets the channels apart counts once more: as long as the
     brightness of a pixel is further off than its colour, all three channels err to the same side,
-    and (1) and (4) say nothing about its colour.
+    and (1) and (4) say nothing about its colour. With `TrainConfig.edges` so do the slopes.
 
     As the only stage and with frozen encoders, only D learns, and that part of E_sp which is there
     for D alone.
@@ -155,11 +161,13 @@ class DisentangleObjective(nn.Module):
             per2 = len(others) * self.perceptual(other.flatten(0, 1), targets.flatten(0, 1))
             loss = loss + self.config.perceptual * (per1 + per2)
             terms |= {"per1": per1, "per2": per2}
-        if self.config.colour:
-            colour1 = count * (tint(own) - tint(images)).abs().mean()
-            colour2 = len(others) * (tint(other) - tint(targets)).abs().mean()
-            loss = loss + self.config.colour * (colour1 + colour2)
-            terms["colour"] = colour1 + colour2
+        ours = (("colour", self.config.colour, tint), ("edges", self.config.edges, slopes))
+        for name, weight, part in ours:
+            if weight:
+                first = count * (part(own) - part(images)).abs().mean()
+                second = len(others) * (part(other) - part(targets)).abs().mean()
+                loss = loss + weight * (first + second)
+                terms[name] = first + second
         return loss, {name: term.detach() for name, term in terms.items()}
 
 

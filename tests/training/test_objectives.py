@@ -1,5 +1,7 @@
 """Stage disentangle against eq. (1) to (6), and what each stage trains."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.utils.data import default_collate
@@ -54,7 +56,7 @@ class Count(torch.nn.Module):
 @pytest.mark.parametrize("architecture", ["dfgmerge", "dfgnet"])
 def test_the_sum_of_eq_6(architecture, network, batch):
     trained = network(architecture, decoder=True)
-    config = TrainConfig(perceptual=0.5, colour=0.0)
+    config = TrainConfig(perceptual=0.5, colour=0.0, edges=0.0)
     loss, terms = DisentangleObjective(trained, config, Count())(batch)
     x, y, reference = disentangle_cases(trained, batch)
     recon1 = recon2 = per1 = per2 = 0.0
@@ -73,28 +75,36 @@ def test_the_sum_of_eq_6(architecture, network, batch):
     torch.testing.assert_close(terms["error"], (recon1 + recon2).detach())
     torch.testing.assert_close(loss, recon1 + recon2 + 0.5 * (per1 + per2))
 
-    alone = TrainConfig(perceptual=0.0, colour=0.0)
+    alone = TrainConfig(perceptual=0.0, colour=0.0, edges=0.0)
     without, terms = DisentangleObjective(trained, alone, None)(batch)
     torch.testing.assert_close(without, recon1 + recon2)
     assert set(terms) == {"error", "recon1", "recon2"}
 
 
-def test_what_sets_the_channels_apart_counts_once_more(network, batch):
+PLAIN = TrainConfig(perceptual=0.0, colour=0.0, edges=0.0)
+
+
+def colours_apart(error):
+    """What colour weighs of an error (B, K, 3, H, W), summed over the frames."""
+    apart = [error[:, :, channel] - error.mean(2) for channel in range(3)]
+    return sum(one.abs().mean((0, 2, 3)).sum() for one in apart) / 3
+
+
+def slopes_apart(error):
+    """What edges weigh of it."""
+    down, right = error.diff(dim=-2)[..., :-1], error.diff(dim=-1)[..., :-1, :]
+    return sum(one.abs().mean((0, 2, 3, 4)).sum() for one in (down, right)) / 2
+
+
+@pytest.mark.parametrize(("name", "apart"), [("colour", colours_apart), ("edges", slopes_apart)])
+def test_colours_and_edges_count_once_more(name, apart, network, batch):
     trained = network(decoder=True)
     x, y, reference = disentangle_cases(trained, batch)
     own, other, others = decode_frames(trained, x, reference)
-    plain, terms = DisentangleObjective(trained, TrainConfig(perceptual=0.0, colour=0.0), None)(
-        batch
-    )
-    loss, terms = DisentangleObjective(trained, TrainConfig(perceptual=0.0, colour=2.0), None)(
-        batch
-    )
-    expected = 0.0
-    for decoded, wanted in ((own, x), (other, y[:, others])):
-        for channel in range(3):
-            error = (decoded - wanted)[:, :, channel] - (decoded - wanted).mean(2)
-            expected += error.abs().mean((0, 2, 3)).sum() / 3
-    torch.testing.assert_close(terms["colour"], expected.detach())
+    plain, _ = DisentangleObjective(trained, PLAIN, None)(batch)
+    loss, terms = DisentangleObjective(trained, replace(PLAIN, **{name: 2.0}), None)(batch)
+    expected = apart(own - x) + apart(other - y[:, others])
+    torch.testing.assert_close(terms[name], expected.detach())
     torch.testing.assert_close(loss, plain + 2.0 * expected)
 
 
