@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import re
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import pairwise, repeat
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +20,7 @@ from dfghdr_cli.core.ratios import estimate_exposures
 from dfghdr_cli.core.types import Bracket, Exposure, FloatImage, Frame
 from dfghdr_cli.errors import InputError
 from dfghdr_cli.io.ldr import SUFFIXES, balance_of, image_format, read_exposure, read_frame
+from dfghdr_cli.io.raw import WhiteBalance
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +33,7 @@ _PLAINLY_DIFFERENT = 0.5  # [stops], between what is recorded and what the pixel
 _SAME_COLORS = 0.01
 _NEXT_TO_NOTHING = 0.001  # share of the pixels
 _SAMPLED_PIXELS = 100_000
+_READERS = 4  # frames decoded at the same time, each of which takes memory
 _REMEDY = "give the exposures with --ev, --times or --ev-step"
 _PREVIEW = ".preview.jpg"
 _SUFFIX_ORDER = {suffix: order for order, suffix in enumerate(SUFFIXES)}
@@ -77,11 +81,7 @@ def read_bracket(
     asked = _asked_exposures(paths, stops, times, ev_step)
     known = asked or _recorded_exposures(paths)
     balance = balance_of(paths)
-    frames: list[Frame] = []
-    for path, exposure in zip(paths, known.exposures, strict=True):
-        frames.append(read_frame(path, exposure, balance))
-        if on_first and len(frames) == 1:
-            on_first(frames[0], len(paths))
+    frames = _read_frames(paths, known.exposures, balance, on_first)
     # What is estimated below shall not depend on the order of the files, not even by rounding.
     frames.sort(key=lambda frame: (frame.name, str(frame.path)))
     _check_sizes(frames)
@@ -105,6 +105,20 @@ def read_bracket(
             _names(frames),
         )
     return Bracket(tuple(frames), _reference_index(reference, frames, samples), source)
+
+
+def _read_frames(
+    paths: Sequence[Path],
+    exposures: Sequence[Exposure],
+    balance: WhiteBalance | None,
+    on_first: Callable[[Frame, int], object] | None,
+) -> list[Frame]:
+    """The first frame, `on_first`, and then the others at the same time, where there are cores."""
+    first = read_frame(paths[0], exposures[0], balance)
+    if on_first:
+        on_first(first, len(paths))
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, _READERS)) as pool:
+        return [first, *pool.map(read_frame, paths[1:], exposures[1:], repeat(balance))]
 
 
 def find_frames(paths: Sequence[Path]) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -42,6 +43,8 @@ _FORMATS = {
 SUFFIXES = (".tif", ".tiff", ".png", *RAW_SUFFIXES, *HEIC_SUFFIXES, ".jpg", ".jpeg")
 """Endings of photographs, the developed ones first, the camera's own last."""
 _MOST_PIXELS = 500_000_000
+_WARNINGS = threading.Lock()
+"""Python's warnings are switched off and on for all threads at once."""
 # Floating-point rounding of an exporter; anything further outside [0, 1] is another scale.
 _FLOAT_TOLERANCE = 1e-4
 _SAME_CURVE = 2e-3
@@ -235,13 +238,14 @@ def _decode_jpeg(path: Path, tags: Mapping[str, Any]) -> _Decoded:
     from PIL.JpegImagePlugin import JpegImageFile
 
     # The class itself, as Image.open refuses pictures above 178 megapixels.
-    with warnings.catch_warnings():
+    with _WARNINGS, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # remarks on damaged EXIF, which is not read through Pillow
-        with JpegImageFile(path) as image:
-            _check_area(path, *image.size)
-            if image.mode not in ("L", "RGB"):
-                raise InputError(f"{path} is a {image.mode} JPEG; convert it to RGB.")
-            return _Decoded(np.asarray(image), _orientation(tags), image.info.get("icc_profile"))
+        image = JpegImageFile(path)
+    with image:
+        _check_area(path, *image.size)
+        if image.mode not in ("L", "RGB"):
+            raise InputError(f"{path} is a {image.mode} JPEG; convert it to RGB.")
+        return _Decoded(np.asarray(image), _orientation(tags), image.info.get("icc_profile"))
 
 
 def _decode_png(path: Path, tags: Mapping[str, Any]) -> _Decoded:

@@ -1,4 +1,6 @@
 import logging
+import threading
+import warnings
 from pathlib import Path
 
 import cv2
@@ -13,6 +15,7 @@ from PIL.TiffImagePlugin import IFDRational
 
 from dfghdr_cli.errors import InputError
 from dfghdr_cli.io.bracket import read_bracket
+from dfghdr_cli.io.ldr import read_frame
 
 LINEAR = np.random.default_rng(3).uniform(0.0, 1.0, (20, 30, 3)) ** 2
 
@@ -418,3 +421,32 @@ def test_an_unreadable_folder(tmp_path, monkeypatch):
 def test_no_files():
     with pytest.raises(InputError, match="not 0"):
         read_bracket([])
+
+
+def test_the_others_are_read_at_the_same_time(shots, monkeypatch):
+    """After the first one, which may turn out to be too large, frames need not wait in a row."""
+    meeting, begun, first = threading.Barrier(2, timeout=20), [], []
+
+    def read(path, *args):
+        begun.append(path)
+        if path in shots[1:3]:
+            meeting.wait()
+        return read_frame(path, *args)
+
+    monkeypatch.setattr("dfghdr_cli.io.bracket.os.cpu_count", lambda: 2)
+    monkeypatch.setattr("dfghdr_cli.io.bracket.read_frame", read)
+
+    def on_first(frame, count):
+        first.append((frame.path, count, len(begun)))
+
+    bracket = read_bracket(shots, stops=STOPS, on_first=on_first)
+    assert first == [(shots[0], 5, 1)]
+    assert [frame.path for frame in bracket.frames] == shots
+
+
+def test_python_warns_as_before(tmp_path):
+    paths = [jpeg(tmp_path / f"{n}.jpg", n, time=(2**n, 100)) for n in range(5)]
+    before = list(warnings.filters)
+    for _ in range(5):
+        read_bracket(paths)
+    assert warnings.filters == before
