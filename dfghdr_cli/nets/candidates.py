@@ -241,14 +241,14 @@ class Candidates:
         frame is clipped or contradicts a clipped reference, and nothing outside a warped frame.
         The smoothed reference has little of it.
         """
-        up = 2.0 * self.code
-        down = 2.0 * (1.0 - self.code)
+        up = 2.0 * self.code.amin(2, keepdim=True)
+        down = 2.0 * (1.0 - self.code.amax(2, keepdim=True))
         shape = (1, self.count, 1, 1, 1)
         darkest = torch.tensor(self.is_darkest(), device=self.code.device).view(shape)
         brightest = torch.tensor(self.is_brightest(), device=self.code.device).view(shape)
         up = torch.where(brightest, torch.ones_like(up), up)
         down = torch.where(darkest, torch.ones_like(down), down)
-        triangle = torch.minimum(up, down).amin(2, keepdim=True).clamp(max=1.0)
+        triangle = torch.minimum(up, down).clamp(max=1.0)
         log_weight = triangle.clamp_min(1e-9).log().clamp_min(LOG_FLOOR)
         trust = self.usable() * (1.0 - self.contradiction()) * self.trust
         log_weight = (log_weight + trust.clamp_min(1e-9).log()).clamp_min(LOG_UNUSABLE)
