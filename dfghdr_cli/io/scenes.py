@@ -39,7 +39,9 @@ class Scene:
 
 
 def find_scenes(root: Path) -> list[Path]:
-    """List the scene folders at or below a folder: those that hold an exposure.txt.
+    """List the scene folders at or below a folder: those that hold an exposure.txt or a truth.
+
+    One that lacks one of them is not passed over: `read_scene` says what is missing.
 
     Args:
         root: a scene folder, or a folder of them at any depth.
@@ -52,7 +54,7 @@ def find_scenes(root: Path) -> list[Path]:
     """
     if not root.is_dir():
         raise InputError(f"{root} is not a folder; give a scene folder or a folder of scenes.")
-    scenes = sorted(path.parent for path in root.rglob(_EXPOSURES))
+    scenes = sorted({path.parent for name in (_EXPOSURES, *_TRUTHS) for path in root.rglob(name)})
     if not scenes:
         raise InputError(
             f"{root} holds no scene; a scene is a folder with TIFF frames, {_EXPOSURES} and "

@@ -60,6 +60,8 @@ def test_find_scenes(tmp_path):
     (tmp_path / "set" / "empty").mkdir()
     assert find_scenes(tmp_path / "set") == [second, first]
     assert find_scenes(first) == [first]
+    (second / "exposure.txt").unlink()
+    assert find_scenes(tmp_path / "set") == [second, first], "it is not passed over"
     for folder in (tmp_path / "set" / "empty", tmp_path / "nowhere", first / "0.tif"):
         with pytest.raises(InputError, match=folder.name):
             find_scenes(folder)
