@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +155,89 @@ def exr_attributes(metadata: Metadata) -> dict[str, str | float]:
         "altitude": _altitude(place),
     }
     return {name: value for name, value in found.items() if value is not None}
+
+
+def metadata_of_header(header: Mapping[str, Any]) -> Metadata:
+    """What the header of an .exr or .hdr says of the photograph: `exr_attributes` undone.
+
+    Args:
+        header: name to value, or to text; the names are the standard ones of OpenEXR, and
+            expTime [s], aperture [f-number] and isoSpeed among them.
+
+    Returns:
+        What was found and makes sense.
+    """
+    texts = {name: _text(value) for name, value in header.items()}
+    numbers = {name: _number(value) for name, value in header.items()}
+    main: dict[int, Any] = {tag: texts.get(name) for tag, name in _MAIN_ATTRIBUTES.items()}
+    photo: dict[int, Any] = {tag: texts.get(name) for tag, name in _PHOTO_ATTRIBUTES.items()}
+    taken = texts.get("capDate")
+    photo[0x9003] = taken if taken and _DATE.fullmatch(taken) else None
+    photo[0x9011] = _offset_text(numbers.get("utcOffset"))
+    for tag, name in _NUMBER_ATTRIBUTES.items():
+        photo[tag] = _rational(numbers.get(name))
+    iso = numbers.get("isoSpeed")
+    photo[0x8827] = round(iso) if iso is not None and 1 <= iso < 65536 else None
+    place = _place(*(numbers.get(name) for name in ("latitude", "longitude", "altitude")))
+    main, photo = ({tag: v for tag, v in x.items() if v is not None} for x in (main, photo))
+    return Metadata(main, photo, place)
+
+
+_MAIN_ATTRIBUTES = {
+    0x010E: "comments",
+    0x010F: "cameraMake",
+    0x0110: "cameraModel",
+    0x8298: "owner",
+}
+_PHOTO_ATTRIBUTES = {
+    0xA431: "cameraSerialNumber",
+    0xA433: "lensMake",
+    0xA434: "lensModel",
+    0xA435: "lensSerialNumber",
+}
+_NUMBER_ATTRIBUTES = {0x829A: "expTime", 0x829D: "aperture", 0x920A: "nominalFocalLength"}
+_DATE = re.compile(r"\d{4}:\d\d:\d\d \d\d:\d\d:\d\d")
+
+
+def _rational(value: float | None) -> Any:
+    """A number > 0 as EXIF stores it, such as 1/400; None if it is none."""
+    from PIL.TiffImagePlugin import IFDRational
+
+    if value is None or not 1e-6 < value < 1e6:
+        return None
+    fraction = Fraction(value).limit_denominator(10_000)
+    if abs(fraction - value) > 1e-3 * value:  # a short time
+        fraction = Fraction(1, round(1 / value))
+    return IFDRational(fraction.numerator, fraction.denominator)
+
+
+def _offset_text(seconds: float | None) -> str | None:
+    """Undoes `_utc_offset`."""
+    if seconds is None or abs(seconds) > 86_400:
+        return None
+    minutes = round(abs(seconds) / 60)
+    return f"{'-' if seconds > 0 else '+'}{minutes // 60:02d}:{minutes % 60:02d}"
+
+
+def _place(
+    latitude: float | None, longitude: float | None, altitude: float | None
+) -> dict[int, Any]:
+    """Undoes `_degrees` and `_altitude`."""
+    from PIL.TiffImagePlugin import IFDRational
+
+    place: dict[int, Any] = {}
+    if latitude is not None and longitude is not None:
+        if not (abs(latitude) <= 90 and abs(longitude) <= 180):
+            return {}
+        for tag, value, signs in ((1, latitude, "NS"), (3, longitude, "EW")):
+            minutes, thousandths = divmod(round(abs(value) * 3_600_000), 60_000)
+            parts = (minutes // 60, 1), (minutes % 60, 1), (thousandths, 1000)
+            place[tag] = signs[value < 0]
+            place[tag + 1] = tuple(IFDRational(*part) for part in parts)
+    if altitude is not None and abs(altitude) < 1e6:
+        place[5] = b"\x01" if altitude < 0 else b"\x00"
+        place[6] = IFDRational(round(abs(altitude) * 1000), 1000)
+    return place
 
 
 def _text(value: Any) -> str | None:

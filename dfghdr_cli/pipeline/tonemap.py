@@ -31,6 +31,7 @@ from dfghdr_cli.io.display import (
     display_format,
     encode_display,
 )
+from dfghdr_cli.io.metadata import metadata_of_header
 from dfghdr_cli.io.radiance import LinearPicture, read_linear
 
 OnProgress = Callable[[int, int, str], None]
@@ -237,7 +238,10 @@ def _encoded(
     if format in HDR_FORMATS:
         # In place: the picture may be large, and nothing needs it as the file had it any more.
         radiance = np.multiply(picture.pixels, np.float32(2.0**exposure), out=picture.pixels)
-    return encode_display(result, shown, radiance=radiance, format=format, space=request.space)
+    metadata = metadata_of_header(picture.header)
+    return encode_display(
+        result, shown, radiance=radiance, format=format, space=request.space, metadata=metadata
+    )
 
 
 def _settings_for(picture: LinearPicture, settings: ToneSettings) -> ToneSettings:

@@ -261,3 +261,18 @@ def test_pictures_of_radiance_alone(place, ending):
     other = json.loads(tonemap("a.exr", "-o", "b.png", "--json").stdout)["files"][0]
     assert entry["exposure"] == other["exposure"]
     assert (place / f"a.{ending}").stat().st_size > 100
+
+
+@pytest.mark.parametrize("suffix", [".exr", ".hdr"])
+def test_what_the_header_knows_of_the_photograph_goes_along(place, pixels, suffix):
+    known = {"cameraMake": "Maker", "capDate": "2024:05:01 10:11:12", "expTime": 0.004}
+    source = place / f"known{suffix}"
+    write_radiance(source, RadianceImage(pixels, 8.0), attributes=known)
+    tonemap(source, "-o", "known.jpg")
+    tonemap("a.exr", "-o", "unknown.jpg")
+    with Image.open("known.jpg") as image, Image.open("unknown.jpg") as other:
+        exif = image.getexif()
+        assert exif[0x010F] == "Maker"
+        assert exif.get_ifd(0x8769)[0x9003] == "2024:05:01 10:11:12"
+        assert exif.get_ifd(0x8769)[0x829A] == pytest.approx(1 / 250)
+        assert not other.getexif()

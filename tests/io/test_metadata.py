@@ -8,7 +8,12 @@ from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 
 from dfghdr_cli.io.display import write_display
-from dfghdr_cli.io.metadata import Metadata, exr_attributes, read_metadata
+from dfghdr_cli.io.metadata import (
+    Metadata,
+    exr_attributes,
+    metadata_of_header,
+    read_metadata,
+)
 
 MAIN = {0x010F: "Maker", 0x0110: "Model X", 0x013B: "Somebody"}
 PHOTO = {
@@ -87,6 +92,42 @@ def test_attributes_of_an_exr(photograph):
         "longitude": pytest.approx(-8.25),
         "altitude": 412.5,
     }
+
+
+EXPOSURE = {"expTime": 1 / 60, "aperture": 5.6, "isoSpeed": 200.0}
+
+
+@pytest.mark.parametrize("text", [False, True])
+def test_a_header_tells_what_the_photograph_told(tmp_path, photograph, text):
+    told = exr_attributes(read_metadata(photograph))
+    header = {**told, **EXPOSURE, "dfghdr:model": "dfgmerge", "chromaticities": (0.64, 0.33)}
+    back = metadata_of_header({k: str(v) for k, v in header.items()} if text else header)
+    again = exr_attributes(back)
+    assert again == {k: v if isinstance(v, str) else pytest.approx(v) for k, v in told.items()}
+    write_display(tmp_path / "a.jpg", PICTURE, metadata=back)
+    found = tags(tmp_path / "a.jpg")
+    assert found["EXIF ExposureTime"] == "1/60"
+    assert found["EXIF FNumber"] == "28/5"
+    assert found["EXIF ISOSpeedRatings"] == "200"
+    assert found["EXIF FocalLength"] == "35"
+    assert found["EXIF DateTimeOriginal"] == "2024:05:01 10:11:12"
+    assert found["EXIF OffsetTimeOriginal"] == "+02:00"
+    assert found["EXIF LensModel"] == "35mm f/2"
+    assert found["GPS GPSLongitude"] == "[8, 15, 0]"
+    assert found["GPS GPSLongitudeRef"] == "W"
+
+
+@pytest.mark.parametrize("seconds", [1 / 8000, 1 / 3, 0.8, 2.5, 30.0, 1200.0])
+def test_a_time_stays_as_it_is(seconds):
+    photo = metadata_of_header({"expTime": seconds}).photo
+    assert float(photo[0x829A]) == pytest.approx(seconds, rel=2e-4)
+
+
+def test_of_a_header_only_what_makes_sense_is_taken():
+    nonsense = {"expTime": -1.0, "aperture": "wide", "isoSpeed": 1e9, "capDate": "yesterday"}
+    place = {"latitude": 200.0, "longitude": 5.0, "altitude": float("inf"), "utcOffset": 1e9}
+    assert not metadata_of_header({**nonsense, **place, "cameraMake": 7, "owner": ""})
+    assert not metadata_of_header({"latitude": 47.0})
 
 
 def test_a_heic_file_is_read_like_a_jpeg(tmp_path, photograph):
