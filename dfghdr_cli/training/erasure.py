@@ -19,6 +19,8 @@ from dfghdr_cli.nets.disentangle import to_signed
 from dfghdr_cli.nets.registry import Network
 from dfghdr_cli.training.synth import Sample, to_candidates
 
+Codes = NDArray[np.floating]
+
 SAMPLES = 256
 """How many samples it is fitted to; each is seen at all of `STOPS`, and as its frames show it."""
 STOPS = np.arange(-3.0, 4.0, dtype=np.float32)
@@ -50,10 +52,12 @@ def exposures_of(sample: Sample) -> list[tuple[Candidates, NDArray[np.float32]]]
 
 @torch.no_grad()
 def erase_exposure(network: Network, data: Dataset[Sample], device: torch.device) -> None:
-    """Fold `fit_eraser` of the spatial code's averages into the last layer of its encoder.
+    """Fold `fit_eraser` of the spatial code's averages into the last layer of its encoder, twice.
 
-    After it no linear function of the averages tells the stops of the first samples, at all the
-    exposures of `exposures_of`.
+    After it no linear function of the averages tells the stops of the first samples: of their
+    re-exposed truths by the one map, of their frames by the other. The second leaves nothing to
+    tell of the truths either, since what does not go with a number does not after a linear map.
+    One map fitted to both leaves them opposite traces, which only cancel in the sum.
 
     Args:
         network: with its decoder, on `device`; changed in place.
@@ -62,13 +66,18 @@ def erase_exposure(network: Network, data: Dataset[Sample], device: torch.device
     """
     disentangle = network.disentangle
     assert disentangle.tail is not None  # stage disentangle has it
-    codes, stops = [], []
+    codes: tuple[list[Codes], list[Codes]] = [], []
+    stops: tuple[list[Codes], list[Codes]] = [], []
     for index in range(min(SAMPLES, len(data))):  # pyright: ignore
-        for stack, own in exposures_of(data[index]):
+        for kind, (stack, own) in enumerate(exposures_of(data[index])):
             images = network.images(stack.to(device))[0]
-            codes.append(disentangle.spatial_code(to_signed(images)).mean((2, 3)).cpu().numpy())
-            stops.append(own)
-    if codes:
-        eraser = fit_eraser(np.concatenate(codes), np.concatenate(stops))
-        matrix, offset = torch.from_numpy(eraser.matrix), torch.from_numpy(eraser.offset)
-        disentangle.tail.map_code(matrix, offset)
+            spatial = disentangle.spatial_code(to_signed(images))
+            codes[kind].append(spatial.mean((2, 3)).cpu().numpy())
+            stops[kind].append(own)
+    if not codes[0]:
+        return
+    truths, frames = (np.concatenate(kind) for kind in codes)
+    first = fit_eraser(truths, np.concatenate(stops[0]))
+    second = fit_eraser(first.erase(frames), np.concatenate(stops[1]))
+    for eraser in (first, second):
+        disentangle.tail.map_code(torch.from_numpy(eraser.matrix), torch.from_numpy(eraser.offset))
