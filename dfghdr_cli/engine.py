@@ -42,6 +42,7 @@ from dfghdr_cli.core.radiance import (
     SMOOTHED_CODES,
     classic_merge,
     decode,
+    largest_channel,
     smooth,
 )
 from dfghdr_cli.core.tiles import Tile, tiles
@@ -63,7 +64,8 @@ ALIGNED_PIXELS = 6_000_000
 """Largest picture on which frames are aligned; larger ones are reduced to it. At 24 megapixels the
 error is then 0.04 pixels instead of 0.02, in less than half the time."""
 MERGED_TILE = 384
-"""Side of the tiles in which a decision is carried out [pixels]: they stay in a core's cache."""
+"""Side of the tiles in which a decision is carried out [pixels]: smaller ones spend more time on
+waiting for Python's lock, larger ones take more memory."""
 SMALLEST_TILE = 128
 """Of the network [pixels]: in smaller ones it would look at little but their halo."""
 
@@ -554,7 +556,7 @@ def merge_classic(aligned: AlignedBracket, *, weights: bool = True) -> MergeResu
         radiance[here], shares = classic_merge(linears, trusts, aligned.stops)
         if kept is not None:
             kept[:, *here] = shares
-        white = [(code.max(2) >= CLIPPED_CODE) | (trust == 0) for code, trust in pairs]
+        white = [(largest_channel(code) >= CLIPPED_CODE) | (trust == 0) for code, trust in pairs]
         clipped[here] = np.all(white, axis=0)
 
     with _cores() as pool:
@@ -793,5 +795,5 @@ def _as_it_is(aligned: AlignedBracket, name: str) -> MergeResult:
     """The merge of a single frame."""
     code = aligned.frames[0].code()
     weights = np.ones((1, *aligned.size), np.float32)
-    clipped = code.max(2) >= CLIPPED_CODE
+    clipped = largest_channel(code) >= CLIPPED_CODE
     return MergeResult(RadianceImage(decode(code), aligned.peak), weights, clipped, name)

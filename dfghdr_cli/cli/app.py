@@ -15,7 +15,6 @@ from typer.core import TyperGroup
 
 from dfghdr_cli import __version__
 from dfghdr_cli.cli import console, evaluate, explore, merge, models, tonemap, train
-from dfghdr_cli.core.costs import keep_freed_memory
 from dfghdr_cli.errors import DfghdrError
 
 EXIT_INTERNAL = 1
@@ -95,6 +94,8 @@ def root(
     """Merge a hand-held exposure bracket into one clean HDR image, without ghosts."""
     if quiet and verbose:
         raise typer.BadParameter("--quiet and --verbose exclude each other.")
+    from dfghdr_cli.core.costs import keep_freed_memory
+
     console.set_up_logging(-1 if quiet else verbose)
     keep_freed_memory()
 

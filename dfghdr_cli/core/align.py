@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfghdr_cli.core.coded import CodedFrame
-from dfghdr_cli.core.radiance import CLIPPED_CODE, GAMMA, decode
+from dfghdr_cli.core.radiance import CLIPPED_CODE, GAMMA, decode, largest_channel
 from dfghdr_cli.core.types import FloatImage, Mask
 
 Model = Literal["none", "shift", "euclidean", "affine", "homography"]
@@ -531,10 +531,9 @@ def align_greys(
 
     refiner = _Refiner(reference, other, agree, SAMPLES)
     refined = refiner(start)
-    if refined is not None and refiner.disagreement(refined[0]) > DIVERGED * refiner.disagreement(
-        start
-    ):
-        refined = None
+    if refined is not None:
+        before, after = refiner.disagreement(start), refiner.disagreement(refined[0])
+        refined = None if after > DIVERGED * before else refined
     transform, uncertainty = refined if refined is not None else (start / start[2, 2], 0.0)
     motion = _distance(transform, nothing, size)
     if motion <= max(UNTOUCHED, 2.0 * uncertainty) or (
@@ -718,7 +717,7 @@ def resample(
     relative = np.asarray(cv2.absdiff(cubic, linear), np.float32)
     linear += np.float32(0.2)
     relative /= linear
-    doubt = np.maximum(np.maximum(relative[..., 0], relative[..., 1]), relative[..., 2])
+    doubt = largest_channel(relative)
     doubt *= np.float32(1.0 / KERNEL_DOUBT)
     trust = np.asarray(_covered(u, v, frame.size) / (1.0 + doubt * doubt), np.float32)
     if not is_darkest and (white := code >= CLIPPED_CODE).any():

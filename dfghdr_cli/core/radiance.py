@@ -54,6 +54,11 @@ def decode(code: FloatImage) -> FloatImage:
     return np.power(code, np.float32(GAMMA))
 
 
+def largest_channel(image: FloatImage) -> FloatImage:
+    """The largest of the three channels of (H, W, 3), as `.max(axis=2)`, several times faster."""
+    return np.maximum(np.maximum(image[..., 0], image[..., 1]), image[..., 2])
+
+
 def smooth(code: FloatImage, noise: float = SMOOTHED_CODES) -> FloatImage:
     """A frame with its noise smoothed, edges kept: a bilateral filter over 5 x 5 pixels.
 
@@ -76,7 +81,7 @@ def smooth(code: FloatImage, noise: float = SMOOTHED_CODES) -> FloatImage:
     padded = cv2.copyMakeBorder(code, 2, 3, 2, 2, cv2.BORDER_REFLECT_101)
     padded[-1, 0::2], padded[-1, 1::2] = 0.0, 1.0
     smoothed = cv2.bilateralFilter(padded, 5, noise, 2.0)[2:-3, 2:-2]
-    clipping = np.maximum(np.maximum(code[..., 0], code[..., 1]), code[..., 2]) >= CLIPPING_STARTS
+    clipping = largest_channel(code) >= CLIPPING_STARTS
     smoothed[clipping] = code[clipping]
     return np.asarray(smoothed, np.float32)
 
@@ -97,7 +102,7 @@ def classic_weights(code: FloatImage, is_darkest: bool, is_brightest: bool) -> F
     Returns:
         (H, W) float32 in [exp(-12), 1].
     """
-    lowest, highest = code.min(axis=2), code.max(axis=2)
+    lowest, highest = code.min(axis=2), largest_channel(code)
     rising = np.ones_like(lowest) if is_brightest else 2.0 * lowest
     falling = np.ones_like(highest) if is_darkest else 2.0 * (1.0 - highest)
     weight = np.clip(np.minimum(rising, falling), LEAST_WEIGHT, 1.0)

@@ -37,6 +37,7 @@ from dfghdr_cli.core.colour import (
     to_xyz,
     transform,
 )
+from dfghdr_cli.core.radiance import largest_channel
 from dfghdr_cli.core.tonemap_local import durand, fusion, mantiuk, reinhard_local
 from dfghdr_cli.core.types import FloatImage
 
@@ -498,7 +499,7 @@ def _khronos_neutral(rgb: FloatImage, scene: Scene) -> NDArray[np.floating]:
     least = np.minimum(np.minimum(x[..., 0], x[..., 1]), x[..., 2])
     offset = np.where(least < 0.08, least - 6.25 * least * least, np.float32(0.04))
     x = x - offset[..., None]
-    peak = np.maximum(np.maximum(x[..., 0], x[..., 1]), x[..., 2])
+    peak = largest_channel(x)
     room = np.float32(1 - start)
     above = np.maximum(peak - np.float32(start), 0)
     new_peak = np.where(above > 0, 1 - room * room / (above + room), peak)

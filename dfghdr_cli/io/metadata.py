@@ -33,6 +33,20 @@ _KEPT = {
 _DROPPED = frozenset({0x927C, 0xA005, 0xA001, 0xA002, 0xA003, 0x9101, 0x9102, 0xA500})
 _COLOR_SPACE, _SOFTWARE = 0xA001, 0x0131
 
+# Tags whose text is a standard attribute of OpenEXR.
+_MAIN_ATTRIBUTES = {
+    0x010E: "comments",
+    0x010F: "cameraMake",
+    0x0110: "cameraModel",
+    0x8298: "owner",
+}
+_PHOTO_ATTRIBUTES = {
+    0xA431: "cameraSerialNumber",
+    0xA433: "lensMake",
+    0xA434: "lensModel",
+    0xA435: "lensSerialNumber",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
@@ -139,17 +153,12 @@ def exr_attributes(metadata: Metadata) -> dict[str, str | float]:
     """
     photo, place = metadata.photo, metadata.place
     found: dict[str, str | float | None] = {
-        "cameraMake": _text(metadata.main.get(0x010F)),
-        "cameraModel": _text(metadata.main.get(0x0110)),
-        "cameraSerialNumber": _text(photo.get(0xA431)),
-        "lensMake": _text(photo.get(0xA433)),
-        "lensModel": _text(photo.get(0xA434)),
-        "lensSerialNumber": _text(photo.get(0xA435)),
+        **{name: _text(metadata.main.get(tag)) for tag, name in _MAIN_ATTRIBUTES.items()},
+        **{name: _text(photo.get(tag)) for tag, name in _PHOTO_ATTRIBUTES.items()},
         "nominalFocalLength": _number(photo.get(0x920A)),
         "capDate": _text(photo.get(0x9003) or metadata.main.get(0x0132)),
         "utcOffset": _utc_offset(_text(photo.get(0x9011))),
         "owner": _text(metadata.main.get(0x8298) or metadata.main.get(0x013B)),
-        "comments": _text(metadata.main.get(0x010E)),
         "latitude": _degrees(place.get(2), place.get(1), "S"),
         "longitude": _degrees(place.get(4), place.get(3), "W"),
         "altitude": _altitude(place),
@@ -183,18 +192,6 @@ def metadata_of_header(header: Mapping[str, Any]) -> Metadata:
     return Metadata(main, photo, place)
 
 
-_MAIN_ATTRIBUTES = {
-    0x010E: "comments",
-    0x010F: "cameraMake",
-    0x0110: "cameraModel",
-    0x8298: "owner",
-}
-_PHOTO_ATTRIBUTES = {
-    0xA431: "cameraSerialNumber",
-    0xA433: "lensMake",
-    0xA434: "lensModel",
-    0xA435: "lensSerialNumber",
-}
 _NUMBER_ATTRIBUTES = {0x829A: "expTime", 0x829D: "aperture", 0x920A: "nominalFocalLength"}
 _DATE = re.compile(r"\d{4}:\d\d:\d\d \d\d:\d\d:\d\d")
 

@@ -54,7 +54,8 @@ def find_scenes(root: Path) -> list[Path]:
     """
     if not root.is_dir():
         raise InputError(f"{root} is not a folder; give a scene folder or a folder of scenes.")
-    scenes = sorted({path.parent for name in (_EXPOSURES, *_TRUTHS) for path in root.rglob(name)})
+    telling = {_EXPOSURES, *_TRUTHS}
+    scenes = sorted({path.parent for path in root.rglob("*") if path.name in telling})
     if not scenes:
         raise InputError(
             f"{root} holds no scene; a scene is a folder with TIFF frames, {_EXPOSURES} and "
