@@ -36,17 +36,16 @@ from dfghdr_cli.core.burst import fuse
 from dfghdr_cli.core.coded import EVERYTHING, CodedFrame
 from dfghdr_cli.core.costs import Stopwatch, give_back_memory
 from dfghdr_cli.core.flow import dense_flow
-from dfghdr_cli.core.noise import smoothing_range
+from dfghdr_cli.core.noise import SMOOTHING_REACH, SUPPOSED, NoiseCurve, noise_curve, smooth
 from dfghdr_cli.core.radiance import (
     CLIPPED_CODE,
-    SMOOTHED_CODES,
     classic_merge,
     decode,
     largest_channel,
-    smooth,
 )
 from dfghdr_cli.core.tiles import Tile, tiles
 from dfghdr_cli.core.types import SAME_EXPOSURE, Bracket, FloatImage, MergeResult, RadianceImage
+from dfghdr_cli.core.undershoot import REACH, has_undershoot, repair_undershoot
 from dfghdr_cli.errors import DeviceError
 from dfghdr_cli.nets.candidates import Candidates, Hypothesis, candidate_layout
 from dfghdr_cli.nets.carry import carry_out
@@ -305,7 +304,7 @@ class AlignedBracket:
         reference: index of the reference.
         alignments: one a frame; the identity for the reference.
         flows: one a frame, (h, w, 2) at the size of the proxy [its pixels]; None without.
-        noise: what counts as noise in the reference, see `core.noise.smoothing_range`.
+        noise: of the reference, see `core.noise.noise_curve`.
     """
 
     frames: tuple[CodedFrame, ...]
@@ -313,7 +312,7 @@ class AlignedBracket:
     reference: int
     alignments: tuple[Alignment, ...]
     flows: tuple[NDArray[np.float32] | None, ...]
-    noise: float = SMOOTHED_CODES
+    noise: NoiseCurve = SUPPOSED
 
     @property
     def size(self) -> tuple[int, int]:
@@ -348,19 +347,18 @@ class AlignedBracket:
             flows = tuple(pool.map(flow, range(len(self.stops))))
         return replace(self, flows=flows, noise=self.measured_noise())
 
-    def measured_noise(self) -> float:
-        """What counts as noise in the reference at the present size, by patches all over it."""
+    def measured_noise(self) -> NoiseCurve:
+        """The noise of the reference at the present size, by patches all over it."""
         others = [k for k in range(len(self.frames)) if k != self.reference]
         rows, columns = (_patches(length) for length in self.size)
 
-        def gathered(index: int) -> tuple[FloatImage, FloatImage]:
-            parts = [self.warped(index, y, x) for y in rows for x in columns]
-            codes = [code.reshape(-1, 3) for code, _ in parts]
-            return np.concatenate(codes), np.concatenate([trust.ravel() for _, trust in parts])
+        def patches(index: int) -> tuple[list[FloatImage], list[FloatImage]]:
+            pairs = [self.warped(index, y, x) for y in rows for x in columns]
+            return [code for code, _ in pairs], [trust for _, trust in pairs]
 
-        reference, _ = gathered(self.reference)
-        codes, trusts = zip(*map(gathered, others), strict=True)
-        return smoothing_range(reference, codes, trusts, [self.stops[k] for k in others])
+        reference, _ = patches(self.reference)
+        codes, trusts = zip(*map(patches, others), strict=True)
+        return noise_curve(reference, codes, trusts, [self.stops[k] for k in others])
 
     def warped(
         self,
@@ -374,8 +372,24 @@ class AlignedBracket:
 
         Returns:
             Gamma codes (h, w, 3) and how far each pixel can be trusted (h, w), both float32 in
-            [0, 1]; see `dfghdr_cli.core.align.warp_with_trust`.
+            [0, 1]; see `dfghdr_cli.core.align.warp_with_trust`. Darker frames are without the
+            fringes that `dfghdr_cli.core.undershoot` repairs.
         """
+        code, trust = self._resampled(frame, rows, columns, flow=flow)
+        stops = self.stops[frame]
+        if frame == self.reference or not has_undershoot(
+            code, self.frames[self.reference].code(rows, columns), stops
+        ):
+            return code, trust
+        around, inside = zip(*map(_with_border, (rows, columns), self.size), strict=True)
+        wide, there = self._resampled(frame, *around, flow=flow)
+        reference = self.frames[self.reference].code(*around)
+        return repair_undershoot(wide, there, reference, stops)[inside], trust
+
+    def _resampled(
+        self, frame: int, rows: slice, columns: slice, *, flow: bool
+    ) -> tuple[FloatImage, FloatImage]:
+        """As `warped`, as the frame has it."""
         height, width = self.size
         top, bottom, _ = rows.indices(height)
         left, right, _ = columns.indices(width)
@@ -438,8 +452,9 @@ class AlignedBracket:
         """The reference with its noise smoothed, in a part of the picture: (h, w, 3)."""
         top, bottom, _ = rows.indices(self.size[0])
         left, right, _ = columns.indices(self.size[1])
-        y, x = max(0, top - 2), max(0, left - 2)  # the filter sees 5 x 5 pixels
-        part = self.frames[self.reference].code(slice(y, bottom + 2), slice(x, right + 2))
+        y, x = max(0, top - SMOOTHING_REACH), max(0, left - SMOOTHING_REACH)
+        around = slice(y, bottom + SMOOTHING_REACH), slice(x, right + SMOOTHING_REACH)
+        part = self.frames[self.reference].code(*around)
         return smooth(part, self.noise)[top - y : bottom - y, left - x : right - x]
 
 
@@ -455,6 +470,13 @@ def _patches(length: int) -> list[slice]:
         return [slice(0, length)]
     starts = np.linspace(0, length - NOISE_PATCH, NOISE_PATCHES).astype(int).tolist()
     return [slice(start, start + NOISE_PATCH) for start in starts]
+
+
+def _with_border(part: slice, length: int) -> tuple[slice, slice]:
+    """A part of an axis with what `repair_undershoot` looks at, and where the part lies in it."""
+    start, stop, _ = part.indices(length)
+    around = slice(max(0, start - REACH), min(length, stop + REACH))
+    return around, slice(start - around.start, stop - around.start)
 
 
 def _reduced_size(size: tuple[int, int], factor: float) -> tuple[int, int]:

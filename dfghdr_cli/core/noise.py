@@ -1,4 +1,4 @@
-"""How noisy the reference is, told by the other frames: what smoothing may take for noise.
+"""How noisy the reference is, told by the other frames, and the reference without that noise.
 
 One picture alone cannot tell noise from fine texture. A bracket can: texture is in every frame, and
 noise differs. So the difference of the aligned frames at one exposure bounds the reference's noise
@@ -9,68 +9,196 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from dfghdr_cli.core.radiance import CLIPPING_STARTS, GAMMA, SMOOTHED_CODES
+from dfghdr_cli.core.radiance import CLIPPING_STARTS, GAMMA, largest_channel
 from dfghdr_cli.core.types import FloatImage
 
 LEVELS = (0.02, 0.05, 0.1, 0.2, 0.35, 0.6, CLIPPING_STARTS)
 """Bounds of the ranges of codes whose noise is measured one by one: it depends on the level."""
+LEAST_OF_DARKER = 0.1
+"""Code of a darker frame from which on it is compared: below, its noise is cut off at black."""
 ENOUGH = 50
 """Samples that a range needs."""
 TRUSTED = 0.5
 """Trust that a resampled pixel needs; see `align.warp_with_trust`."""
-DEVIATIONS = 10.0
-"""Differences of neighbours up to this many standard deviations of the noise, summed over the
-channels, are smoothed: between two noisy pixels they are about 3.4 in the mean."""
+SUPPOSED_NOISE = 0.008
+"""Standard deviation of the noise where nothing can be compared [gamma codes]."""
+MOST_NOISE = 0.04
+"""Largest that is believed: what differs more does not differ by noise alone."""
+SHRINKAGE = 3.0
+"""What is within this many standard deviations of nothing counts as noise."""
+SMOOTHING_REACH = 3
+"""Pixels around it that a smoothed pixel depends on."""
+
+_CENTRES = np.convolve(LEVELS, (0.5, 0.5), "valid")
+
+NoiseCurve = tuple[float, ...]
+"""Standard deviation of the noise in each range of `LEVELS` [gamma codes]."""
+
+SUPPOSED: NoiseCurve = (SUPPOSED_NOISE,) * (len(LEVELS) - 1)
+NO_NOISE: NoiseCurve = (0.0,) * (len(LEVELS) - 1)
 
 
-def noise_level(
-    reference: FloatImage,
-    others: Sequence[FloatImage],
-    trusts: Sequence[FloatImage],
+def noise_curve(
+    reference: Sequence[FloatImage],
+    others: Sequence[Sequence[FloatImage]],
+    trusts: Sequence[Sequence[FloatImage]],
     stops: Sequence[float],
-) -> float | None:
-    """An upper bound of the reference's noise where it is worst.
+) -> NoiseCurve:
+    """An upper bound of the reference's noise in each range of codes.
 
-    In each range of codes and for each other frame, the standard deviation of the difference, by
-    the median absolute deviation (Hampel 1974), which what moves does not disturb; of the frames
-    the one that differs least counts, of the ranges the worst.
+    Two bounds, of which the lower counts, each by the median absolute deviation (Hampel 1974), on
+    which single things have no effect. The one is how much another frame differs, without that
+    frame's part in it: of the noise of photons a frame exposed by s stops more has 2 ** -s times
+    the variance. The other is the finest coefficient of the reference itself, in which there is
+    little but noise (Donoho & Johnstone 1994); it alone counts where nothing can be compared,
+    up to what the ranges that can be make of it.
 
     Args:
-        reference: (..., 3) float32 gamma codes in [0, 1], of all pixels or some.
-        others: the other frames likewise, aligned.
-        trusts: (...) float32 in [0, 1], of each.
+        reference: patches (h, w, 3) float32 of the reference, gamma codes in [0, 1].
+        others: of each other frame the same patches, aligned.
+        trusts: likewise, (h, w) float32 in [0, 1].
         stops: of each relative to the reference [stops].
 
     Returns:
-        Standard deviation [gamma codes]; None where too little can be compared.
+        One standard deviation a range, in [0, MOST_NOISE].
     """
-    found: dict[int, float] = {}
-    for code, trust, stop in zip(others, trusts, stops, strict=True):
-        difference = reference - code * np.float32(2.0 ** (-stop / GAMMA))
-        seen = (code < CLIPPING_STARTS) & (code > LEVELS[0]) & (trust > TRUSTED)[..., None]
-        levels, values = np.digitize(reference[seen], LEVELS), difference[seen]
-        for level in range(1, len(LEVELS)):
-            here = values[levels == level]
-            if len(here) >= ENOUGH:
-                deviation = 1.4826 * float(np.median(np.abs(here - np.median(here))))
-                found[level] = min(found.get(level, np.inf), deviation)
-    return max(found.values(), default=None)
+    differences = [np.full(len(LEVELS) - 1, np.nan)]
+    own = np.concatenate([patch.reshape(-1, 3) for patch in reference])
+    for codes, there, stop in zip(others, trusts, stops, strict=True):
+        code = np.concatenate([patch.reshape(-1, 3) for patch in codes])
+        trusted = np.concatenate([patch.ravel() for patch in there]) > TRUSTED
+        gain = np.float32(2.0 ** (-stop / GAMMA))
+        alike = code * gain
+        level = alike if stop > 0 else own  # whichever is less noisy
+        seen = level > gain * (LEVELS[0] if stop > 0 else LEAST_OF_DARKER)
+        seen &= (code > LEVELS[0]) & (code < CLIPPING_STARTS) & trusted[:, None]
+        deviations = _deviations(level[seen], np.asarray(own - alike, np.float32)[seen])
+        differences.append(deviations / (1.0 + 2.0**-stop) ** 0.5)
+    compared = _extrapolated(np.fmin.reduce(differences))
+    lowest = np.fmin(compared, _deviations(*_finest(reference)))
+    known = np.flatnonzero(~np.isnan(lowest))
+    if not len(known):
+        return SUPPOSED
+    curve = np.interp(range(len(lowest)), known, lowest[known])
+    return tuple(np.minimum(curve, MOST_NOISE).tolist())
 
 
-def smoothing_range(
-    reference: FloatImage,
-    others: Sequence[FloatImage],
-    trusts: Sequence[FloatImage],
-    stops: Sequence[float],
-) -> float:
-    """What `radiance.smooth` may take for noise in a reference: 0 where there is none.
+def _extrapolated(deviations: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What noise can be at most in ranges that are not known (NaN), going by those that are.
 
-    Args: as for `noise_level`.
+    From dark to bright noise does not grow [gamma codes]; from bright to dark it grows no faster
+    than that of the sensor's electronics, which in linear values is the same everywhere.
+    """
+    steepest = _CENTRES ** (1.0 - GAMMA)
+    found = np.full(len(deviations), np.nan)
+    for number in np.flatnonzero(~np.isnan(deviations)):
+        bound = deviations[number] * np.maximum(steepest / steepest[number], 1.0)
+        found = np.fmin(found, bound)
+    return np.where(np.isnan(deviations), found, deviations)
+
+
+def _deviations(levels: FloatImage, values: FloatImage) -> NDArray[np.float64]:
+    """The deviation of values (N,) in each range that their levels (N,) are in; NaN if unknown."""
+    ranges = np.digitize(levels, LEVELS) - 1
+    found = np.full(len(LEVELS) - 1, np.nan)
+    for number in range(len(found)):
+        here = values[ranges == number]
+        if len(here) >= ENOUGH:
+            found[number] = 1.4826 * float(np.median(np.abs(here - np.median(here))))
+    return found
+
+
+def _finest(patches: Sequence[FloatImage]) -> tuple[FloatImage, FloatImage]:
+    """Levels (N,) of all 4 x 4 blocks and channels, and their finest coefficients (N,)."""
+    levels, values = [np.empty(0, np.float32)], [np.empty(0, np.float32)]
+    for patch in patches:
+        across = _split(patch, 0)
+        levels.append(_split(across[0], 1)[0].ravel() / np.float32(16.0))
+        values.append(_split(across[2], 1)[2].ravel() / np.float32(4.0))
+    return np.concatenate(levels), np.concatenate(values)
+
+
+_COLOURS = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]], np.float32)
+_COLOURS /= np.linalg.norm(_COLOURS, axis=1, keepdims=True)
+"""Luminance and two differences of colours, orthonormal."""
+
+
+def smooth(code: FloatImage, noise: NoiseCurve = SUPPOSED) -> FloatImage:
+    """A frame without its noise: sliding 4 x 4 Hadamard transforms, their small coefficients cut.
+
+    Hard thresholds (Donoho & Johnstone 1994, "Ideal spatial adaptation by wavelet shrinkage") at
+    `SHRINKAGE` deviations of the noise at the block's level, averaged over all blocks that a pixel
+    is in (Coifman & Donoho 1995, "Translation-invariant de-noising"). Clipped pixels, and those
+    that are almost, remain as they are.
+
+    Args:
+        code: (H, W, 3) float32 gamma codes in [0, 1].
+        noise: of the frame.
 
     Returns:
-        In [0, SMOOTHED_CODES], the latter where nothing is known.
+        (H, W, 3) float32 in [0, 1]; `code` itself where there is no noise.
     """
-    level = noise_level(reference, others, trusts, stops)
-    return SMOOTHED_CODES if level is None else min(SMOOTHED_CODES, DEVIATIONS * level)
+    if not any(noise):
+        return code
+    border = SMOOTHING_REACH
+    wide = cv2.copyMakeBorder(code, border, border, border, border, cv2.BORDER_REFLECT_101)
+    planes = cv2.split(np.asarray(cv2.transform(wide, _COLOURS), np.float32))
+    threshold = None
+    smoothed = []
+    for plane in planes:
+        kept = []
+        for row, across in enumerate(_split(np.asarray(plane, np.float32), 0)):
+            bands = _split(across, 1)
+            if threshold is None:  # the very first band is the blocks' mean luminance
+                threshold = _thresholds(bands[0], noise)
+            for band in bands[1:] if row == 0 else bands:
+                band[np.abs(band) <= threshold] = 0.0
+            kept.append(_join(bands, 1))
+        smoothed.append(_join(kept, 0)[border:-border, border:-border])
+    back = cv2.transform(cv2.merge(smoothed), _COLOURS.T / np.float32(256.0))
+    back = np.clip(back, 0.0, 1.0)
+    clipping = largest_channel(code) >= CLIPPING_STARTS
+    back[clipping] = code[clipping]
+    return np.asarray(back, np.float32)
+
+
+def _thresholds(luminance: FloatImage, noise: NoiseCurve) -> FloatImage:
+    """What counts as nothing in each 4 x 4 block, of which `luminance` is the first coefficient.
+
+    The transform without its factor of 1/4 multiplies the noise's deviation by 4.
+    """
+    table = np.interp(np.linspace(0.0, 1.0, 256), _CENTRES, noise) * (4.0 * SHRINKAGE)
+    level = cv2.convertScaleAbs(luminance, alpha=255.0 / (16.0 * 3.0**0.5))
+    return np.asarray(cv2.LUT(level, table.astype(np.float32)), np.float32)
+
+
+def _split(x: FloatImage, axis: int) -> list[FloatImage]:
+    """The four Hadamard coefficients of each four neighbours along an axis, not normalised."""
+    x = x if axis == 0 else x.swapaxes(0, 1)
+    sums, differences = x[:-1] + x[1:], x[:-1] - x[1:]
+    parts = []
+    for half in (sums, differences):
+        parts += [half[:-2] + half[2:], half[:-2] - half[2:]]
+    return [part if axis == 0 else part.swapaxes(0, 1) for part in parts]
+
+
+def _join(parts: Sequence[FloatImage], axis: int) -> FloatImage:
+    """The transpose of `_split`: what the coefficients say of each pixel, summed."""
+    parts = [part if axis == 0 else part.swapaxes(0, 1) for part in parts]
+    halves = []
+    for plus, minus in (parts[:2], parts[2:]):
+        half = np.zeros((len(plus) + 2, *plus.shape[1:]), np.float32)
+        half[:-2] += plus
+        half[:-2] += minus
+        half[2:] += plus
+        half[2:] -= minus
+        halves.append(half)
+    whole = np.zeros((len(halves[0]) + 1, *halves[0].shape[1:]), np.float32)
+    for half, sign in zip(halves, (1.0, -1.0), strict=True):
+        whole[:-1] += half
+        whole[1:] += half if sign > 0 else -half
+    return whole if axis == 0 else whole.swapaxes(0, 1)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,8 +21,6 @@ LEAST_WEIGHT = 0.001
 CLIPPED_WEIGHT = float(np.exp(-12.0))
 """Weight of a clipped pixel: it only counts where no other frame has anything to say."""
 CLIPPING_STARTS = 0.96
-SMOOTHED_CODES = 0.08
-"""Differences between neighbours, summed over the channels, up to about which may be noise."""
 CLIPPED_CODE = 0.992
 """Codes from here on count as clipped; noise and resampling keep them from reaching 1 exactly.
 Between `CLIPPING_STARTS` and here trust falls in a straight line."""
@@ -57,33 +54,6 @@ def decode(code: FloatImage) -> FloatImage:
 def largest_channel(image: FloatImage) -> FloatImage:
     """The largest of the three channels of (H, W, 3), as `.max(axis=2)`, several times faster."""
     return np.maximum(np.maximum(image[..., 0], image[..., 1]), image[..., 2])
-
-
-def smooth(code: FloatImage, noise: float = SMOOTHED_CODES) -> FloatImage:
-    """A frame with its noise smoothed, edges kept: a bilateral filter over 5 x 5 pixels.
-
-    Tomasi & Manduchi 1998, "Bilateral filtering for gray and color images", on gamma codes, which
-    make noise of dark and bright parts more alike. Clipped pixels, and those that are almost,
-    remain as they are.
-
-    Args:
-        code: (H, W, 3) float32 gamma codes in [0, 1].
-        noise: differences between neighbours, summed over the channels, up to about which count
-            as noise; 0 leaves the frame as it is. See `dfghdr_cli.core.noise.smoothing_range`.
-
-    Returns:
-        (H, W, 3) float32 in [0, 1].
-    """
-    if noise <= 0:
-        return code
-    # OpenCV tabulates the kernel over the range of values, which a row of 0 and 1 out of reach
-    # makes the same for every part of a picture.
-    padded = cv2.copyMakeBorder(code, 2, 3, 2, 2, cv2.BORDER_REFLECT_101)
-    padded[-1, 0::2], padded[-1, 1::2] = 0.0, 1.0
-    smoothed = cv2.bilateralFilter(padded, 5, noise, 2.0)[2:-3, 2:-2]
-    clipping = largest_channel(code) >= CLIPPING_STARTS
-    smoothed[clipping] = code[clipping]
-    return np.asarray(smoothed, np.float32)
 
 
 def classic_weights(code: FloatImage, is_darkest: bool, is_brightest: bool) -> FloatImage:

@@ -44,7 +44,7 @@ class Hypothesis(IntEnum):
     MOVED = 1
     """Things move as dense flow says (`dfghdr_cli.core.flow.dense_flow`)."""
     SMOOTHED = 2
-    """What differs little between neighbours is noise (`dfghdr_cli.core.radiance.smooth`)."""
+    """What differs little between neighbours is noise (`dfghdr_cli.core.noise.smooth`)."""
 
 
 def linear_from_code(code: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ UNKNOWN_STARTS = 0.05
 """Share of clipped candidates in a merge up to which it is taken for what the others saw."""
 UNKNOWN_STAYS = 0.15
 """Share from which on they count in full; between the two ever more, and below not at all."""
-UNKNOWN_CODE = 0.98
+UNKNOWN_CODE = 0.988
 """From here on a code begins to say nothing. It weighs less long before that (`usable`), for where
 another frame sees the same; but up to here it is a measurement, which nothing may be added to."""
 

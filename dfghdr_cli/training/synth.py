@@ -24,9 +24,10 @@ from torch.utils.data import Dataset
 
 from dfghdr_cli.core.align import warp_with_trust
 from dfghdr_cli.core.flow import LEAST_REDUCTION, dense_flow
-from dfghdr_cli.core.noise import smoothing_range
-from dfghdr_cli.core.radiance import decode, encode, smooth
+from dfghdr_cli.core.noise import noise_curve, smooth
+from dfghdr_cli.core.radiance import decode, encode
 from dfghdr_cli.core.types import FloatImage
+from dfghdr_cli.core.undershoot import repair_undershoot
 from dfghdr_cli.errors import InputError
 from dfghdr_cli.nets.candidates import Candidates, candidate_layout
 
@@ -101,6 +102,21 @@ def _shake(rng: np.random.Generator, size: int, shift: float) -> Matrix:
     )
     matrix[2, :2] = rng.normal(0, 1e-6 * shift, 2)
     return matrix
+
+
+def _aligned(
+    code: FloatImage,
+    found: Matrix,
+    reference: FloatImage,
+    stops: float,
+    flow: FloatImage | None = None,
+    *,
+    is_darkest: bool,
+) -> tuple[FloatImage, FloatImage]:
+    """A frame and its trust as `engine.AlignedBracket.warped` returns them."""
+    size = code.shape[0], code.shape[1]
+    aligned, trust = warp_with_trust(code, found, size, flow, is_darkest=is_darkest)
+    return repair_undershoot(aligned, trust, reference, stops), trust
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,17 +401,18 @@ class TripletSynthesiser(Dataset[Sample]):
             # `shake` maps this frame's pixels to the world; the aligner is off by a residual.
             found = np.linalg.inv(shake) @ _shake(rng, size, residual) if residual else shake
             darkest = stop < 0 and stop == stops[0]
-            aligned = warp_with_trust(code, found, (size, size), is_darkest=darkest)
+            aligned = _aligned(code, found, reference, stop, is_darkest=darkest)
             frames.append(aligned)
             seen.append(aligned)
             if not config.still:
                 flow = dense_flow(
                     decode(reference), decode(aligned[0]), stop, least_reduction=reduction
                 )
-                frames.append(warp_with_trust(code, found, (size, size), flow, is_darkest=darkest))
+                frames.append(_aligned(code, found, reference, stop, flow, is_darkest=darkest))
         if not config.still:
-            codes, trusts = zip(*seen, strict=True)
-            noise = smoothing_range(reference, codes, trusts, stops)
+            noise = noise_curve(
+                [reference], [[code] for code, _ in seen], [[trust] for _, trust in seen], stops
+            )
             frames.insert(1, (smooth(reference, noise), everywhere))
 
         # A third of the samples may reach the border, where frames end and flow has less to go by.
