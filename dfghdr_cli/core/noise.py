@@ -53,8 +53,8 @@ def noise_curve(
     Two bounds, of which the lower counts, each by the median absolute deviation (Hampel 1974), on
     which single things have no effect. The one is how much another frame differs, without that
     frame's part in it: of the noise of photons a frame exposed by s stops more has 2 ** -s times
-    the variance. The other is the finest coefficient of the reference itself, in which there is
-    little but noise (Donoho & Johnstone 1994); it alone counts where nothing can be compared,
+    the variance. The other is what the finer coefficients of the reference itself are like, which
+    are little but noise (Donoho & Johnstone 1994); it alone counts where nothing can be compared,
     up to what the ranges that can be make of it.
 
     Args:
@@ -79,7 +79,7 @@ def noise_curve(
         deviations = _deviations(level[seen], np.asarray(own - alike, np.float32)[seen])
         differences.append(deviations / (1.0 + 2.0**-stop) ** 0.5)
     compared = _extrapolated(np.fmin.reduce(differences))
-    lowest = np.fmin(compared, _deviations(*_finest(reference)))
+    lowest = np.fmin(compared, _by_itself(reference))
     known = np.flatnonzero(~np.isnan(lowest))
     if not len(known):
         return SUPPOSED
@@ -102,24 +102,31 @@ def _extrapolated(deviations: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _deviations(levels: FloatImage, values: FloatImage) -> NDArray[np.float64]:
-    """The deviation of values (N,) in each range that their levels (N,) are in; NaN if unknown."""
+    """Deviations of values (..., N) in each range that their levels (N,) are in, NaN if unknown."""
     ranges = np.digitize(levels, LEVELS) - 1
-    found = np.full(len(LEVELS) - 1, np.nan)
-    for number in range(len(found)):
-        here = values[ranges == number]
-        if len(here) >= ENOUGH:
-            found[number] = 1.4826 * float(np.median(np.abs(here - np.median(here))))
+    found = np.full((*values.shape[:-1], len(LEVELS) - 1), np.nan)
+    for number in range(len(LEVELS) - 1):
+        here = values[..., ranges == number]
+        if here.shape[-1] >= ENOUGH:
+            middle = np.median(here, axis=-1, keepdims=True)
+            found[..., number] = 1.4826 * np.median(np.abs(here - middle), axis=-1)
     return found
 
 
-def _finest(patches: Sequence[FloatImage]) -> tuple[FloatImage, FloatImage]:
-    """Levels (N,) of all 4 x 4 blocks and channels, and their finest coefficients (N,)."""
-    levels, values = [np.empty(0, np.float32)], [np.empty(0, np.float32)]
+def _by_itself(patches: Sequence[FloatImage]) -> NDArray[np.float64]:
+    """What the reference alone tells of its noise in each range, NaN where nothing.
+
+    Of the 15 coefficients of 4 x 4 blocks (every other one of them) most hold little but noise; the
+    upper quartile counts, since JPEG takes the noise away from the fine ones.
+    """
+    levels, values = [np.empty(0, np.float32)], [np.empty((15, 0), np.float32)]
     for patch in patches:
-        across = _split(patch, 0)
-        levels.append(_split(across[0], 1)[0].ravel() / np.float32(16.0))
-        values.append(_split(across[2], 1)[2].ravel() / np.float32(4.0))
-    return np.concatenate(levels), np.concatenate(values)
+        rows = _split(patch, 0)
+        first, *others = (band[::2, ::2].ravel() for across in rows for band in _split(across, 1))
+        levels.append(first / np.float32(16.0))
+        values.append(np.stack(others) / np.float32(4.0))
+    bands = _deviations(np.concatenate(levels), np.concatenate(values, axis=1))
+    return np.quantile(bands, 0.75, axis=0)
 
 
 _COLOURS = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]], np.float32)
