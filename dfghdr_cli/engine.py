@@ -49,9 +49,10 @@ from dfghdr_cli.core.undershoot import REACH, has_undershoot, repair_undershoot
 from dfghdr_cli.errors import DeviceError
 from dfghdr_cli.nets.candidates import Candidates, Hypothesis, candidate_layout
 from dfghdr_cli.nets.carry import carry_out
-from dfghdr_cli.nets.dfgmerge import Decision, DFGMerge
+from dfghdr_cli.nets.dfgmerge import Decision
 from dfghdr_cli.nets.dfgnet import DFGNet
 from dfghdr_cli.nets.disentangle import DisentangleNetwork, ImageStatistics, to_signed
+from dfghdr_cli.nets.guide import guide
 from dfghdr_cli.nets.registry import Network, build, describe
 
 log = logging.getLogger(__name__)
@@ -75,8 +76,8 @@ class MergeConfig:
 
     Attributes:
         align: how to align the frames, see `core.align.Method`.
-        resolution: "full" runs the network on every pixel; "auto" lets a proxy of at most
-            `proxy_pixels` decide where the network can, which DFGNet cannot.
+        resolution: "full" runs the network on every pixel, and takes DFGNet's picture as it is;
+            "auto" lets a proxy of at most `proxy_pixels` decide, and DFGNet's picture guide.
         proxy_pixels: largest picture the network sees under "auto" [pixels].
         tile: side of the network's tiles [pixels].
         weights: whether the result tells how much of each frame is in each pixel, which takes a
@@ -587,6 +588,11 @@ def merge_classic(aligned: AlignedBracket, *, weights: bool = True) -> MergeResu
     return MergeResult(RadianceImage(radiance, aligned.peak), kept, clipped, "classic")
 
 
+def paints(network: Network | None, config: MergeConfig) -> bool:
+    """Whether the result is a network's own picture, and not a merge of the real frames."""
+    return isinstance(network, DFGNet) and config.resolution == "full"
+
+
 def merge_with_network(
     network: Network,
     name: str,
@@ -607,7 +613,7 @@ def merge_with_network(
     """
     watch = watch or Stopwatch()
     with torch.inference_mode():
-        if isinstance(network, DFGMerge):
+        if not paints(network, config):
             return _merge_by_decision(network, name, aligned, config, on_progress, watch)
         with watch.stage("network"):
             with _cores() as pool:
@@ -624,7 +630,7 @@ def merge_with_network(
 
 
 def _merge_by_decision(
-    network: DFGMerge,
+    network: Network,
     name: str,
     aligned: AlignedBracket,
     config: MergeConfig,
@@ -638,8 +644,8 @@ def _merge_by_decision(
         with _cores() as pool:
             stack = proxy.candidates(pool=pool).pad(network.size_multiple)
         run = run_in_memory(network, stack, config.tile, on_progress)
-    assert isinstance(run.output, Decision)
-    decision = run.output.crop(slice(proxy.size[0]), slice(proxy.size[1]))
+        decision = run.output if isinstance(run.output, Decision) else guide(run.output, stack)
+    decision = decision.crop(slice(proxy.size[0]), slice(proxy.size[1]))
     full = proxy
     if proxy.size != aligned.size:
         full = replace(aligned, flows=proxy.flows, noise=aligned.measured_noise())

@@ -126,7 +126,7 @@ def _by_itself(patches: Sequence[FloatImage]) -> NDArray[np.float64]:
         levels.append(first / np.float32(16.0))
         values.append(np.stack(others) / np.float32(4.0))
     bands = _deviations(np.concatenate(levels), np.concatenate(values, axis=1))
-    return np.quantile(bands, 0.75, axis=0)
+    return np.asarray(np.quantile(bands, 0.75, axis=0), np.float64)
 
 
 _COLOURS = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]], np.float32)
@@ -163,7 +163,7 @@ def smooth(code: FloatImage, noise: NoiseCurve = SUPPOSED) -> FloatImage:
             if threshold is None:  # the very first band is the blocks' mean luminance
                 threshold = _thresholds(bands[0], noise)
             for band in bands[1:] if row == 0 else bands:
-                band[np.abs(band) <= threshold] = 0.0
+                band *= np.abs(band) > threshold
             kept.append(_join(bands, 1))
         smoothed.append(_join(kept, 0)[border:-border, border:-border])
     back = cv2.transform(cv2.merge(smoothed), _COLOURS.T / np.float32(256.0))
@@ -185,27 +185,25 @@ def _thresholds(luminance: FloatImage, noise: NoiseCurve) -> FloatImage:
 
 def _split(x: FloatImage, axis: int) -> list[FloatImage]:
     """The four Hadamard coefficients of each four neighbours along an axis, not normalised."""
-    x = x if axis == 0 else x.swapaxes(0, 1)
-    sums, differences = x[:-1] + x[1:], x[:-1] - x[1:]
-    parts = []
-    for half in (sums, differences):
-        parts += [half[:-2] + half[2:], half[:-2] - half[2:]]
-    return [part if axis == 0 else part.swapaxes(0, 1) for part in parts]
+    here, next_ = (np.s_[:-1], np.s_[1:]) if axis == 0 else (np.s_[:, :-1], np.s_[:, 1:])
+    near, far = (np.s_[:-2], np.s_[2:]) if axis == 0 else (np.s_[:, :-2], np.s_[:, 2:])
+    parts: list[FloatImage] = []
+    for half in (np.add(x[here], x[next_]), np.subtract(x[here], x[next_])):
+        parts += [np.add(half[near], half[far]), np.subtract(half[near], half[far])]
+    return parts
 
 
 def _join(parts: Sequence[FloatImage], axis: int) -> FloatImage:
     """The transpose of `_split`: what the coefficients say of each pixel, summed."""
-    parts = [part if axis == 0 else part.swapaxes(0, 1) for part in parts]
-    halves = []
-    for plus, minus in (parts[:2], parts[2:]):
-        half = np.zeros((len(plus) + 2, *plus.shape[1:]), np.float32)
-        half[:-2] += plus
-        half[:-2] += minus
-        half[2:] += plus
-        half[2:] -= minus
-        halves.append(half)
-    whole = np.zeros((len(halves[0]) + 1, *halves[0].shape[1:]), np.float32)
-    for half, sign in zip(halves, (1.0, -1.0), strict=True):
-        whole[:-1] += half
-        whole[1:] += half if sign > 0 else -half
-    return whole if axis == 0 else whole.swapaxes(0, 1)
+    here, next_ = (np.s_[:-1], np.s_[1:]) if axis == 0 else (np.s_[:, :-1], np.s_[:, 1:])
+    near, far = (np.s_[:-2], np.s_[2:]) if axis == 0 else (np.s_[:, :-2], np.s_[:, 2:])
+    height, width = parts[0].shape
+    half = (height + 2, width) if axis == 0 else (height, width + 2)
+    sums, differences = np.zeros(half, np.float32), np.zeros(half, np.float32)
+    for out, plus, minus in ((sums, *parts[:2]), (differences, *parts[2:])):
+        out[near] = plus + minus
+        out[far] += plus - minus
+    whole = np.zeros((height + 3, width) if axis == 0 else (height, width + 3), np.float32)
+    whole[here] = sums + differences
+    whole[next_] += sums - differences
+    return whole

@@ -13,9 +13,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from dfghdr_cli.engine import ALIGNED_PIXELS, MERGED_TILE, SMALLEST_TILE, MergeConfig
+from dfghdr_cli.engine import ALIGNED_PIXELS, MERGED_TILE, SMALLEST_TILE, MergeConfig, paints
 from dfghdr_cli.errors import DeviceError
-from dfghdr_cli.nets.dfgmerge import DFGMerge
 from dfghdr_cli.nets.dfgnet import DFGNet
 from dfghdr_cli.nets.registry import Network
 
@@ -78,16 +77,16 @@ class Work:
         if self.alike > 1 and self.network is not None:  # fused frames and their shares stay
             frames += 16 * count * pixels
             stages["fuse"] = 20 * (1 + self.alike) * pixels
-        paints = isinstance(self.network, DFGNet)
-        proxy = pixels if paints else round(pixels * config.reduction(self.size) ** 2)
-        if not paints and (self.network is not None or config.align == "flow"):
+        painted = paints(self.network, config)
+        proxy = round(pixels * config.reduction(self.size) ** 2)
+        if not painted and (self.network is not None or config.align == "flow"):
             stages["flow"] = 14 * count * proxy + pairs * (70 * MIB + 105 * proxy)
         held = 0  # candidates, what became of them, and flows
         if self.network is not None:
-            held = (20 if paints else 60) * count * proxy
+            held = (20 if painted else 60) * count * proxy
             side = config.tile + 2 * self.network.halo
             tile = _activations(self.network) * count * min(side**2, proxy)
-            stages["network"] = held + (16 if paints else 8) * count * proxy + tile
+            stages["network"] = held + (16 if painted else 8) * count * proxy + tile
         carried = 200 * count * threads * MERGED_TILE**2
         stages["merge"] = held + carried + 13 * pixels + weights
         written = 13 + (68 if self.screens else 32) + (12 if self.converted else 0)
@@ -120,7 +119,7 @@ class Work:
                 least = min(least, need)
         megapixels = self.size[0] * self.size[1] / 1e6
         mend = "give smaller photographs"
-        if config.resolution == "full" and isinstance(self.network, DFGMerge):
+        if config.resolution == "full" and self.network is not None:
             mend = "leave out --resolution full"
         raise DeviceError(
             f"Merging {self.frames} frames of {megapixels:.3g} megapixels takes "

@@ -45,6 +45,7 @@ from dfghdr_cli.engine import (
     equal_exposures,
     is_gpu_out_of_memory,
     merge_bracket,
+    paints,
 )
 from dfghdr_cli.errors import DeviceError, InputError, ModelError, OutputError
 from dfghdr_cli.io.atomic import atomic_write_all, ensure_different, ensure_writable
@@ -95,11 +96,6 @@ class Merger:
     def name(self) -> str:
         """The model's name, or "classic"."""
         return self.model.info.name if self.model else "classic"
-
-    @property
-    def chooses(self) -> bool:
-        """Whether each pixel is a choice among the frames, and none is painted by a network."""
-        return self.model is None or self.model.info.architecture == "dfgmerge"
 
 
 def load_merger(
@@ -270,14 +266,15 @@ def merge_files(
         OutputExistsError: if a result is there already; checked before any work.
         OutputError: if a result cannot be written.
         InputError: if the photographs cannot be used.
-        ModelError: if a ghost map is asked of a model that has none.
+        ModelError: if a ghost map is asked of a picture that a network paints.
         DeviceError: if the computer's memory, or the request's `max_memory`, is too small.
     """
     missing = missing_results(request)
-    if request.ghost_map in missing and not merger.chooses:
+    network = merger.model.network if merger.model else None
+    if request.ghost_map in missing and paints(network, request.config):
         raise ModelError(
-            f"{merger.name} paints the picture itself, so that no map can say which frame was used "
-            "where; leave out --ghost-map or take another model."
+            f"With --resolution full {merger.name} paints the picture itself, so that no map can "
+            "say which frame was used where; leave out one of the two."
         )
     if request.max_memory is not None:
         bound_gpu(merger.device, request.max_memory)

@@ -90,7 +90,8 @@ def validate_on_samples(batches: Sequence[dict[str, Tensor]], pictures: Path) ->
 def validate_on_scenes(folder: Path, device: torch.device, pictures: Path) -> Validation:
     """Mean PSNR-mu [dB] over scenes with truth, exactly as the merge computes them.
 
-    The frames are aligned once; only the network runs at each validation.
+    The frames are aligned once; only the network runs at each validation. Of a network that paints
+    it is its own picture, as with `--resolution full`.
 
     Args:
         folder: the scenes.

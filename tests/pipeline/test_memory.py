@@ -96,7 +96,7 @@ def test_tiles_shrink_before_the_picture_that_decides():
     [
         ("dfgmerge", "full", "leave out --resolution full"),
         ("dfgmerge", "auto", "give smaller photographs"),
-        ("dfgnet", "full", "give smaller photographs"),
+        ("dfgnet", "full", "leave out --resolution full"),
         ("classic", "auto", "give smaller photographs"),
     ],
 )

@@ -1,0 +1,68 @@
+"""A painted picture as a guide for merging the frames."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from dfghdr_cli.core.tonemap import mu_law
+from dfghdr_cli.nets.candidates import Candidates, candidate_layout
+from dfghdr_cli.nets.dfgmerge import compose
+from dfghdr_cli.nets.guide import guide
+
+STOPS = (0.0, 0.0, -2.0, -2.0, 2.0, 2.0)
+
+
+def candidates(truth):
+    """Six noise-free candidates of a still scene in network space, as large as `truth`."""
+    stops = torch.tensor([STOPS])
+    exposed = truth[:, None] * 4.0 * torch.exp2(stops)[..., None, None, None]
+    code = exposed.clamp(0, 1) ** (1 / 2.2)
+    trust = torch.ones_like(code[:, :, :1])
+    layout = candidate_layout(3, 1)
+    return Candidates(code, trust, stops, torch.tensor([4.0]), *layout)
+
+
+@pytest.fixture
+def truth():
+    torch.manual_seed(0)
+    return torch.rand(1, 3, 40, 48) * 0.2 + 0.002
+
+
+def test_a_still_scene_merges_to_the_truth_whatever_was_painted(truth):
+    merge = compose(candidates(truth), guide(torch.rand_like(truth), candidates(truth)))
+    torch.testing.assert_close(merge.radiance, truth, rtol=1e-4, atol=1e-6)
+
+
+def test_what_disagrees_does_not_count(truth):
+    stack = candidates(truth)
+    code = stack.code.clone()
+    code[:, 4:, :, 10:30, 10:30] = 0.6  # the long frame shows something else, in both versions
+    stack = replace(stack, code=code)
+    noisy = (truth * (1 + 0.1 * torch.randn_like(truth))).clamp(0, 1)
+    merge = compose(stack, guide(noisy, stack))
+    inside = (..., slice(13, 27), slice(13, 27))
+    assert merge.weights[:, 4:][inside].max() < 0.01
+    torch.testing.assert_close(merge.radiance[inside], truth[inside], rtol=0.02, atol=1e-4)
+
+
+def test_where_no_frame_is_usable_the_picture_is_taken(truth):
+    stack = candidates(torch.full_like(truth, 1.2))
+    painted = torch.full_like(truth, 0.97)
+    code = stack.code.clone()
+    code[:, 2:4] = 0.3  # the short frame shows something dark
+    stack = replace(stack, code=code)
+    merge = compose(stack, guide(painted, stack))
+    torch.testing.assert_close(mu_law(merge.radiance), mu_law(painted), rtol=0, atol=2e-3)
+
+
+def test_strips_do_not_show():
+    torch.manual_seed(1)
+    truth = torch.rand(1, 3, 300, 24) * 0.9
+    stack = candidates(truth)
+    painted = torch.rand_like(truth)
+    whole = guide(painted, stack)
+    rows = slice(100, 160)
+    part = guide(painted[..., 90:170, :], stack.crop(slice(90, 170), slice(None)))
+    torch.testing.assert_close(part.logits[..., 10:70, :], whole.logits[..., rows, :])
+    torch.testing.assert_close(part.correction[..., 10:70, :], whole.correction[..., rows, :])
