@@ -36,7 +36,7 @@ from dfghdr_cli.core.burst import fuse
 from dfghdr_cli.core.coded import EVERYTHING, CodedFrame
 from dfghdr_cli.core.costs import Stopwatch, give_back_memory
 from dfghdr_cli.core.flow import dense_flow
-from dfghdr_cli.core.noise import SMOOTHING_REACH, SUPPOSED, NoiseCurve, noise_curve, smooth
+from dfghdr_cli.core.noise import NO_NOISE, SMOOTHING_REACH, NoiseCurve, noise_curve, smooth
 from dfghdr_cli.core.radiance import (
     CLIPPED_CODE,
     classic_merge,
@@ -313,7 +313,7 @@ class AlignedBracket:
     reference: int
     alignments: tuple[Alignment, ...]
     flows: tuple[NDArray[np.float32] | None, ...]
-    noise: NoiseCurve = SUPPOSED
+    noise: NoiseCurve = NO_NOISE
 
     @property
     def size(self) -> tuple[int, int]:

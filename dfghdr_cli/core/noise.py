@@ -24,8 +24,6 @@ ENOUGH = 50
 """Samples that a range needs."""
 TRUSTED = 0.5
 """Trust that a resampled pixel needs; see `align.warp_with_trust`."""
-SUPPOSED_NOISE = 0.008
-"""Standard deviation of the noise where nothing can be compared [gamma codes]."""
 MOST_NOISE = 0.04
 """Largest that is believed: what differs more does not differ by noise alone."""
 SHRINKAGE = 3.0
@@ -38,7 +36,6 @@ _CENTRES = np.convolve(LEVELS, (0.5, 0.5), "valid")
 NoiseCurve = tuple[float, ...]
 """Standard deviation of the noise in each range of `LEVELS` [gamma codes]."""
 
-SUPPOSED: NoiseCurve = (SUPPOSED_NOISE,) * (len(LEVELS) - 1)
 NO_NOISE: NoiseCurve = (0.0,) * (len(LEVELS) - 1)
 
 
@@ -53,9 +50,9 @@ def noise_curve(
     Two bounds, of which the lower counts, each by the median absolute deviation (Hampel 1974), on
     which single things have no effect. The one is how much another frame differs, without that
     frame's part in it: of the noise of photons a frame exposed by s stops more has 2 ** -s times
-    the variance. The other is what the finer coefficients of the reference itself are like, which
-    are little but noise (Donoho & Johnstone 1994); it alone counts where nothing can be compared,
-    up to what the ranges that can be make of it.
+    the variance; ranges that cannot be compared go by those that can. The other is what the finer
+    coefficients of the reference itself are like, which are little but noise (Donoho & Johnstone
+    1994). Where nothing at all can be compared, nothing counts as noise.
 
     Args:
         reference: patches (h, w, 3) float32 of the reference, gamma codes in [0, 1].
@@ -78,13 +75,11 @@ def noise_curve(
         seen &= (code > LEVELS[0]) & (code < CLIPPING_STARTS) & trusted[:, None]
         deviations = _deviations(level[seen], np.asarray(own - alike, np.float32)[seen])
         differences.append(deviations / (1.0 + 2.0**-stop) ** 0.5)
-    compared = _extrapolated(np.fmin.reduce(differences))
-    lowest = np.fmin(compared, _by_itself(reference))
-    known = np.flatnonzero(~np.isnan(lowest))
-    if not len(known):
-        return SUPPOSED
-    curve = np.interp(range(len(lowest)), known, lowest[known])
-    return tuple(np.minimum(curve, MOST_NOISE).tolist())
+    compared = np.fmin.reduce(differences)
+    if np.isnan(compared).all():
+        return NO_NOISE
+    lowest = np.fmin(_extrapolated(compared), _by_itself(reference))
+    return tuple(np.minimum(lowest, MOST_NOISE).tolist())
 
 
 def _extrapolated(deviations: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -134,7 +129,7 @@ _COLOURS /= np.linalg.norm(_COLOURS, axis=1, keepdims=True)
 """Luminance and two differences of colours, orthonormal."""
 
 
-def smooth(code: FloatImage, noise: NoiseCurve = SUPPOSED) -> FloatImage:
+def smooth(code: FloatImage, noise: NoiseCurve) -> FloatImage:
     """A frame without its noise: sliding 4 x 4 Hadamard transforms, their small coefficients cut.
 
     Hard thresholds (Donoho & Johnstone 1994, "Ideal spatial adaptation by wavelet shrinkage") at
