@@ -62,6 +62,7 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    resolution: options.Resolution = "auto",
     protocol: Annotated[
         Literal["default", "paper"],
         typer.Option(
@@ -145,7 +146,7 @@ def evaluate(
             raise typer.BadParameter(f"{name} takes a number above 0.")
 
     from dfghdr_cli.core.perceptual import Perceptual
-    from dfghdr_cli.engine import choose_device
+    from dfghdr_cli.engine import MergeConfig, choose_device
     from dfghdr_cli.errors import DfghdrError
     from dfghdr_cli.io.atomic import ensure_different, ensure_writable
     from dfghdr_cli.modelstore import DEFAULT_MODEL
@@ -165,6 +166,7 @@ def evaluate(
         names,  # pyright: ignore[reportArgumentType]
         predictions or (),
         device,
+        MergeConfig(resolution=resolution, weights=False),
     )
     slow = metrics == "all"
     chosen = choose_device(device)

@@ -93,13 +93,7 @@ def merge(
             help="Let 1.0 be the white of a frame of this exposure, the same for many brackets.",
         ),
     ] = None,
-    resolution: Annotated[
-        Literal["auto", "full"],
-        typer.Option(
-            "--resolution",
-            help="Let a reduced picture decide for a large one, or run the network on every pixel.",
-        ),
-    ] = "auto",
+    resolution: options.Resolution = "auto",
     output_space: Annotated[
         Literal["rec709", "rec2020", "acescg"],
         typer.Option("--output-space", help="The primaries of the result."),

@@ -5,7 +5,7 @@ Used as annotations: `def merge(..., overwrite: options.Overwrite = False) -> No
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -28,6 +28,13 @@ Device = Annotated[
     str,
     typer.Option(
         "--device", metavar="NAME", help="Where to compute: auto, cpu, cuda, cuda:N or mps."
+    ),
+]
+Resolution = Annotated[
+    Literal["auto", "full"],
+    typer.Option(
+        "--resolution",
+        help="Let a reduced picture decide for a large one, or run the network on every pixel.",
     ),
 ]
 Ev = Annotated[

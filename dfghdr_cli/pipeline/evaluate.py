@@ -126,6 +126,7 @@ def build_methods(
     methods: Sequence[MethodName] = (),
     predictions: Sequence[Path] = (),
     device: str = "auto",
+    config: MergeConfig = MergeConfig(weights=False),  # noqa: B008
 ) -> list[Method]:
     """Load what is to be compared, in the order given: models, methods, folders.
 
@@ -134,6 +135,7 @@ def build_methods(
         methods: methods without a model.
         predictions: folders of pictures, one a scene.
         device: where the models compute.
+        config: how the models and the classic merge go about it.
 
     Returns:
         Methods with distinct names: the model's or folder's own, or what was given where two
@@ -147,9 +149,9 @@ def build_methods(
     found: list[tuple[str, Method]] = []
     for model in models:
         merger = load_merger("dfgnet", model, device)
-        found.append((model, Method(merger.name, "model", _merging(merger))))
+        found.append((model, Method(merger.name, "model", _merging(merger, config))))
     for name in methods:
-        found.append((name, Method(name, name, _without_model(name, device))))
+        found.append((name, Method(name, name, _without_model(name, device, config))))
     for folder in predictions:
         if not folder.is_dir():
             raise InputError(f"{folder} is not a folder; give one with a picture for each scene.")
@@ -165,13 +167,12 @@ def build_methods(
     ]
 
 
-def _merging(merger: Merger) -> Callable[[Scene], FloatImage]:
+def _merging(merger: Merger, config: MergeConfig) -> Callable[[Scene], FloatImage]:
     network = merger.model.network if merger.model else None
 
     def run(scene: Scene) -> FloatImage:
         bracket = scene.bracket
         linears = [decode(frame.encoded()) for frame in bracket.frames]
-        config = MergeConfig(weights=False)
         result, _ = merge_bracket(network, merger.name, bracket, linears, config)
         for warning in result.warnings:
             log.warning("%s: %s", scene.name, warning)
@@ -180,9 +181,11 @@ def _merging(merger: Merger) -> Callable[[Scene], FloatImage]:
     return run
 
 
-def _without_model(name: MethodName, device: str) -> Callable[[Scene], FloatImage]:
+def _without_model(
+    name: MethodName, device: str, config: MergeConfig
+) -> Callable[[Scene], FloatImage]:
     if name == "classic":
-        return _merging(load_merger("classic", None, device))
+        return _merging(load_merger("classic", None, device), config)
     if name == "reference":
         return reference_alone
     return lambda scene: _opencv(scene, name)
