@@ -62,9 +62,9 @@ def code_from_linear(linear: Tensor) -> Tensor:
     return linear.clamp(_LEAST_LINEAR, 1.0).pow(1.0 / GAMMA)
 
 
-UNKNOWN_STARTS = 0.05
+UNKNOWN_STARTS = 0.15
 """Share of clipped candidates in a merge up to which it is taken for what the others saw."""
-UNKNOWN_STAYS = 0.15
+UNKNOWN_STAYS = 0.3
 """Share from which on they count in full; between the two ever more, and below not at all."""
 UNKNOWN_CODE = 0.988
 """From here on a code begins to say nothing. It weighs less long before that (`usable`), for where
