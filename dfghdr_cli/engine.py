@@ -377,15 +377,12 @@ class AlignedBracket:
             fringes that `dfghdr_cli.core.undershoot` repairs.
         """
         code, trust = self._resampled(frame, rows, columns, flow=flow)
-        stops = self.stops[frame]
-        if frame == self.reference or not has_undershoot(
-            code, self.frames[self.reference].code(rows, columns), stops
-        ):
+        stops, reference = self.stops[frame], self.frames[self.reference]
+        if stops >= 0 or not has_undershoot(code, reference.code(rows, columns), stops):
             return code, trust
-        around, inside = zip(*map(_with_border, (rows, columns), self.size), strict=True)
+        around, inside = _with_border(rows, columns, self.size, REACH)
         wide, there = self._resampled(frame, *around, flow=flow)
-        reference = self.frames[self.reference].code(*around)
-        return repair_undershoot(wide, there, reference, stops)[inside], trust
+        return repair_undershoot(wide, there, reference.code(*around), stops)[inside], trust
 
     def _resampled(
         self, frame: int, rows: slice, columns: slice, *, flow: bool
@@ -451,12 +448,8 @@ class AlignedBracket:
 
     def smoothed(self, rows: slice = EVERYTHING, columns: slice = EVERYTHING) -> FloatImage:
         """The reference with its noise smoothed, in a part of the picture: (h, w, 3)."""
-        top, bottom, _ = rows.indices(self.size[0])
-        left, right, _ = columns.indices(self.size[1])
-        y, x = max(0, top - SMOOTHING_REACH), max(0, left - SMOOTHING_REACH)
-        around = slice(y, bottom + SMOOTHING_REACH), slice(x, right + SMOOTHING_REACH)
-        part = self.frames[self.reference].code(*around)
-        return smooth(part, self.noise)[top - y : bottom - y, left - x : right - x]
+        around, inside = _with_border(rows, columns, self.size, SMOOTHING_REACH)
+        return smooth(self.frames[self.reference].code(*around), self.noise)[inside]
 
 
 NOISE_PATCHES = 5
@@ -473,11 +466,17 @@ def _patches(length: int) -> list[slice]:
     return [slice(start, start + NOISE_PATCH) for start in starts]
 
 
-def _with_border(part: slice, length: int) -> tuple[slice, slice]:
-    """A part of an axis with what `repair_undershoot` looks at, and where the part lies in it."""
-    start, stop, _ = part.indices(length)
-    around = slice(max(0, start - REACH), min(length, stop + REACH))
-    return around, slice(start - around.start, stop - around.start)
+def _with_border(
+    rows: slice, columns: slice, size: tuple[int, int], reach: int
+) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """A part of a picture with the pixels up to `reach` around it, and where it lies in them."""
+    around, inside = [], []
+    for part, length in zip((rows, columns), size, strict=True):
+        start, stop, _ = part.indices(length)
+        first = max(0, start - reach)
+        around.append(slice(first, min(length, stop + reach)))
+        inside.append(slice(start - first, stop - first))
+    return (around[0], around[1]), (inside[0], inside[1])
 
 
 def _reduced_size(size: tuple[int, int], factor: float) -> tuple[int, int]:
@@ -590,7 +589,7 @@ def merge_classic(aligned: AlignedBracket, *, weights: bool = True) -> MergeResu
 
 def paints(network: Network | None, config: MergeConfig) -> bool:
     """Whether the result is a network's own picture, and not a merge of the real frames."""
-    return isinstance(network, DFGNet) and config.resolution == "full"
+    return network is not None and network.paints and config.resolution == "full"
 
 
 def merge_with_network(

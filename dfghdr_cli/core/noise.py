@@ -178,10 +178,16 @@ def _thresholds(luminance: FloatImage, noise: NoiseCurve) -> FloatImage:
     return np.asarray(cv2.LUT(level, table.astype(np.float32)), np.float32)
 
 
+_CUTS = (
+    (np.s_[:-1], np.s_[1:], np.s_[:-2], np.s_[2:]),
+    (np.s_[:, :-1], np.s_[:, 1:], np.s_[:, :-2], np.s_[:, 2:]),
+)
+"""Along each axis all but the last, the first, the last two and the first two."""
+
+
 def _split(x: FloatImage, axis: int) -> list[FloatImage]:
     """The four Hadamard coefficients of each four neighbours along an axis, not normalised."""
-    here, next_ = (np.s_[:-1], np.s_[1:]) if axis == 0 else (np.s_[:, :-1], np.s_[:, 1:])
-    near, far = (np.s_[:-2], np.s_[2:]) if axis == 0 else (np.s_[:, :-2], np.s_[:, 2:])
+    here, next_, near, far = _CUTS[axis]
     parts: list[FloatImage] = []
     for half in (np.add(x[here], x[next_]), np.subtract(x[here], x[next_])):
         parts += [np.add(half[near], half[far]), np.subtract(half[near], half[far])]
@@ -190,8 +196,7 @@ def _split(x: FloatImage, axis: int) -> list[FloatImage]:
 
 def _join(parts: Sequence[FloatImage], axis: int) -> FloatImage:
     """The transpose of `_split`: what the coefficients say of each pixel, summed."""
-    here, next_ = (np.s_[:-1], np.s_[1:]) if axis == 0 else (np.s_[:, :-1], np.s_[:, 1:])
-    near, far = (np.s_[:-2], np.s_[2:]) if axis == 0 else (np.s_[:, :-2], np.s_[:, 2:])
+    here, next_, near, far = _CUTS[axis]
     height, width = parts[0].shape
     half = (height + 2, width) if axis == 0 else (height, width + 2)
     sums, differences = np.zeros(half, np.float32), np.zeros(half, np.float32)

@@ -27,9 +27,9 @@ REACH = 2
 def has_undershoot(code: FloatImage, reference: FloatImage, stops: float) -> bool:
     """Whether `repair_undershoot` might change anything: much faster.
 
-    Args: as for `repair_undershoot`.
+    Args: as for `repair_undershoot`, of a darker frame.
     """
-    return stops < 0 and bool(_contradiction(code, reference, stops).any())
+    return bool(_contradiction(code, reference, stops).any())
 
 
 def repair_undershoot(
@@ -49,10 +49,12 @@ def repair_undershoot(
     Returns:
         (H, W, 3) float32 in [0, 1]; `code` itself where nothing is to be done.
     """
-    if not has_undershoot(code, reference, stops):
+    if stops >= 0:
         return code
     there = trust > 0
     wrong = _contradiction(code, reference, stops) & there
+    if not wrong.any():
+        return code
     square = np.ones((2 * REACH + 1, 2 * REACH + 1), np.uint8)
     fringe = wrong & (cv2.dilate(largest_channel(code), square) >= BRIGHT)
     agrees = (largest_channel(reference) >= CLIPPED_CODE) & ~wrong & there

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dfghdr_cli.core.tonemap import mu_law
-from dfghdr_cli.nets.candidates import Candidates, linear_from_code
+from dfghdr_cli.nets.candidates import Candidates
 from dfghdr_cli.nets.dfgmerge import Decision, compose
 
 TOLERANCE = 0.03
@@ -36,18 +36,17 @@ def guide(picture: Tensor, candidates: Candidates) -> Decision:
         candidates: one bracket of the same size.
     """
     toned = mu_law(picture.clamp(0.0, 1.0))
-    gains = torch.exp2(-candidates.stops[0]) / candidates.peak[0]
-    logits = torch.empty_like(candidates.trust)
-    for logit, code, gain in zip(logits[0], candidates.code[0], gains, strict=True):
-        seen = mu_law(linear_from_code(code) * gain)
-        difference = (seen - toned[0]).abs().amax(0, keepdim=True)
-        mean = F.avg_pool2d(difference, WINDOW, 1, WINDOW // 2, count_include_pad=False)
-        logit.copy_((mean / TOLERANCE).square() / -2.0)
+    height, columns = toned.shape[-2], slice(None)
+    strips = [slice(start, start + _ROWS) for start in range(0, height, _ROWS)]
+    difference = torch.empty_like(candidates.trust)
+    for rows in strips:
+        seen = mu_law(candidates.crop(rows, columns).radiance())
+        difference[..., rows, :] = (seen - toned[:, None, :, rows]).abs().amax(2, keepdim=True)
+    mean = F.avg_pool2d(difference[0], WINDOW, 1, WINDOW // 2, count_include_pad=False)[None]
+    logits = (mean / TOLERANCE).square() / -2.0
     correction = torch.empty_like(toned)
-    everything = slice(None)
-    for start in range(0, toned.shape[-2], _ROWS):
-        rows = slice(start, start + _ROWS)
+    for rows in strips:
         part = Decision(logits[..., rows, :], torch.zeros_like(toned[..., rows, :]))
-        merged = compose(candidates.crop(rows, everything), part).merged
+        merged = compose(candidates.crop(rows, columns), part).merged
         correction[..., rows, :] = toned[..., rows, :] - mu_law(merged)
     return Decision(logits, correction)
