@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 from importlib import metadata
 
 import numpy as np
@@ -23,6 +24,13 @@ def clean_environment(monkeypatch):
             monkeypatch.delenv(name)
     for name in ("COLUMNS", "FORCE_COLOR", "NO_COLOR", "PY_COLORS", "TTY_COMPATIBLE"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def interruptible():
+    """Started in the background by a script, processes ignore Ctrl-C, and so would those of tests."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
