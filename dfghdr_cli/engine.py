@@ -26,6 +26,7 @@ from dfghdr_cli.core.align import (
     Alignment,
     Method,
     align_greys,
+    covered,
     equal_greys,
     resample,
     source_map,
@@ -34,7 +35,7 @@ from dfghdr_cli.core.align import (
 )
 from dfghdr_cli.core.burst import fuse
 from dfghdr_cli.core.coded import EVERYTHING, CodedFrame
-from dfghdr_cli.core.costs import Stopwatch, give_back_memory
+from dfghdr_cli.core.costs import Stopwatch
 from dfghdr_cli.core.flow import dense_flow
 from dfghdr_cli.core.noise import NO_NOISE, SMOOTHING_REACH, NoiseCurve, noise_curve, smooth
 from dfghdr_cli.core.radiance import (
@@ -44,7 +45,14 @@ from dfghdr_cli.core.radiance import (
     largest_channel,
 )
 from dfghdr_cli.core.tiles import Tile, tiles
-from dfghdr_cli.core.types import SAME_EXPOSURE, Bracket, FloatImage, MergeResult, RadianceImage
+from dfghdr_cli.core.types import (
+    SAME_EXPOSURE,
+    Bracket,
+    FloatImage,
+    Mask,
+    MergeResult,
+    RadianceImage,
+)
 from dfghdr_cli.core.undershoot import REACH, has_undershoot, repair_undershoot
 from dfghdr_cli.errors import DeviceError
 from dfghdr_cli.nets.candidates import Candidates, Hypothesis, candidate_layout
@@ -66,6 +74,13 @@ error is then 0.04 pixels instead of 0.02, in less than half the time."""
 MERGED_TILE = 384
 """Side of the tiles in which a decision is carried out [pixels]: smaller ones spend more time on
 waiting for Python's lock, larger ones take more memory."""
+NETWORK_TILE = 768
+"""Side of the tiles in which a network runs [pixels]: with 512 a sixth more is computed twice."""
+SURE = 4.0
+"""How many times more a frame must weigh as flow moves it than as it lies for the former to be
+true: flow of a reduced picture is less exact than the alignment."""
+BORDER = max(REACH, SMOOTHING_REACH)
+"""Pixels around a part of a picture that what is in it depends on."""
 SMALLEST_TILE = 128
 """Of the network [pixels]: in smaller ones it would look at little but their halo."""
 
@@ -87,7 +102,7 @@ class MergeConfig:
     align: Method = "auto"
     resolution: Literal["auto", "full"] = "auto"
     proxy_pixels: int = 2_500_000
-    tile: int = 512
+    tile: int = NETWORK_TILE
     weights: bool = True
 
     def reduction(self, size: tuple[int, int]) -> float:
@@ -187,7 +202,7 @@ def image_statistics(
 def run_tiled(
     network: Network,
     candidates: Candidates,
-    tile: int = 512,
+    tile: int = NETWORK_TILE,
     on_progress: OnProgress | None = None,
 ) -> Tensor | Decision:
     """Run a network over one bracket in tiles, exactly as if it ran whole.
@@ -245,7 +260,7 @@ class NetworkRun:
 def run_in_memory(
     network: Network,
     candidates: Candidates,
-    tile: int = 512,
+    tile: int = NETWORK_TILE,
     on_progress: OnProgress | None = None,
 ) -> NetworkRun:
     """`run_tiled`; where a GPU runs out of memory, in smaller tiles, and at last on the CPU.
@@ -257,7 +272,6 @@ def run_in_memory(
         tile: side of the tiles to begin with [pixels].
         on_progress: called after each tile; begins anew with each attempt.
     """
-    give_back_memory()  # what making the candidates has freed
     device, warnings = _device_of(network), []
     smaller = tile
     while True:
@@ -306,6 +320,7 @@ class AlignedBracket:
         alignments: one a frame; the identity for the reference.
         flows: one a frame, (h, w, 2) at the size of the proxy [its pixels]; None without.
         noise: of the reference, see `core.noise.noise_curve`.
+        settled: whether the flows are all that can still be true, see `settle`.
     """
 
     frames: tuple[CodedFrame, ...]
@@ -314,6 +329,7 @@ class AlignedBracket:
     alignments: tuple[Alignment, ...]
     flows: tuple[NDArray[np.float32] | None, ...]
     noise: NoiseCurve = NO_NOISE
+    settled: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
@@ -368,8 +384,17 @@ class AlignedBracket:
         columns: slice = EVERYTHING,
         *,
         flow: bool = False,
+        reference: FloatImage | None = None,
     ) -> tuple[FloatImage, FloatImage]:
         """One frame in the reference's geometry, in a part of the picture.
+
+        Args:
+            frame: which.
+            rows: of the picture.
+            columns: likewise.
+            flow: whether things moved as its flow says.
+            reference: codes of the reference in that part and `BORDER` pixels around it, if they
+                are there already.
 
         Returns:
             Gamma codes (h, w, 3) and how far each pixel can be trusted (h, w), both float32 in
@@ -377,12 +402,16 @@ class AlignedBracket:
             fringes that `dfghdr_cli.core.undershoot` repairs.
         """
         code, trust = self._resampled(frame, rows, columns, flow=flow)
-        stops, reference = self.stops[frame], self.frames[self.reference]
-        if stops >= 0 or not has_undershoot(code, reference.code(rows, columns), stops):
+        stops = self.stops[frame]
+        if stops >= 0:
             return code, trust
-        around, inside = _with_border(rows, columns, self.size, REACH)
+        around, inside = _with_border(rows, columns, self.size)
+        if reference is None:
+            reference = self.frames[self.reference].code(*around)
+        if not has_undershoot(code, reference[inside], stops):
+            return code, trust
         wide, there = self._resampled(frame, *around, flow=flow)
-        return repair_undershoot(wide, there, reference.code(*around), stops)[inside], trust
+        return repair_undershoot(wide, there, reference, stops)[inside], trust
 
     def _resampled(
         self, frame: int, rows: slice, columns: slice, *, flow: bool
@@ -396,49 +425,64 @@ class AlignedBracket:
             trust = np.ones((bottom - top, right - left), np.float32)
             return self.frames[frame].code(rows, columns), trust
         is_darkest = self.stops[frame] <= min(self.stops) + SAME_EXPOSURE
-        across = slice(left, right)
+        transform, across = self.alignments[frame].transform, slice(left, right)
         code = np.empty((bottom - top, right - left, 3), np.float32)
         trust = np.empty((bottom - top, right - left), np.float32)
         step = max(1, 1_000_000 // max(1, right - left))  # coordinates of all pixels are large
         for start in range(top, bottom, step):
             band = slice(start, min(start + step, bottom))
             shift = None if moved is None else _flow_part(moved, self.size, band, across)
-            u, v = source_map(self.alignments[frame].transform, band, across, shift)
+            u, v = source_map(transform, band, across, shift)
+            if self.settled and shift is not None:
+                inside = covered(u, v, self.frames[frame].size)
+                if not inside.all():
+                    shift = shift * inside[..., None]
+                    u, v = source_map(transform, band, across, shift)
             here = slice(start - top, band.stop - top)
             code[here], trust[here] = resample(self.frames[frame], u, v, is_darkest=is_darkest)
+            if self.settled and shift is not None and self.alignments[frame].model == "none":
+                still = ~shift.any(axis=2)
+                code[here][still] = self.frames[frame].code(band, across)[still]
+                trust[here][still] = 1.0
         return code, trust
 
-    def candidates(
-        self, rows: slice = EVERYTHING, columns: slice = EVERYTHING, pool: Executor | None = None
-    ) -> Candidates:
-        """The candidates in a part of the picture, on the CPU; only the STILL ones without flows.
-
-        Args:
-            rows: of the picture.
-            columns: likewise.
-            pool: what works on candidates at the same time.
-        """
-        still = len(self.frames) > 1 and all(flow is None for flow in self.flows)
-        frames, roles, hypotheses = candidate_layout(len(self.frames), self.reference, still=still)
+    def candidates(self, rows: slice = EVERYTHING, columns: slice = EVERYTHING) -> Candidates:
+        """Those in a part of the picture, on the CPU; only the STILL ones without flows."""
         height = len(range(*rows.indices(self.size[0])))
         width = len(range(*columns.indices(self.size[1])))
-        codes = torch.empty((len(frames), 3, height, width))
-        trusts = torch.empty((len(frames), 1, height, width))
+        candidates = self._blank(height, width)
+        self._fill(candidates, rows, columns)
+        return candidates
 
-        def fill(k: int) -> None:
-            frame, hypothesis = frames[k], hypotheses[k]
-            code, trust = self.warped(frame, rows, columns, flow=hypothesis is Hypothesis.MOVED)
-            if hypothesis is Hypothesis.SMOOTHED:
-                code = self.smoothed(rows, columns)
-            cv2.split(code, list(codes[k].numpy()))
-            trusts[k, 0].numpy()[:] = trust
+    def all_candidates(self, multiple: int = 1) -> Candidates:
+        """Those of the whole picture, made tile by tile on all cores.
 
-        everyone = range(len(frames))
-        for _ in map(fill, everyone) if pool is None else pool.map(fill, everyone):
-            pass
+        Args:
+            multiple: as of `Candidates.pad`.
+        """
+        height, width = self.size
+        whole = self._blank(height + -height % multiple, width + -width % multiple)
+
+        def fill(tile: Tile) -> None:
+            self._fill(whole.crop(tile.rows, tile.columns), tile.rows, tile.columns)
+
+        with _cores() as pool:
+            for _ in pool.map(fill, tiles(height, width, MERGED_TILE, 0)):
+                pass
+        for planes in (whole.code, whole.trust):
+            planes[..., height:, :] = planes[..., height - 1 : height, :]
+            planes[..., width:] = planes[..., width - 1 : width]
+        return whole
+
+    def _blank(self, height: int, width: int) -> Candidates:
+        """Candidates that show nothing yet, but are trusted."""
+        still = len(self.frames) > 1 and all(flow is None for flow in self.flows)
+        frames, roles, hypotheses = candidate_layout(
+            len(self.frames), self.reference, still=still, settled=self.settled
+        )
         return Candidates(
-            codes[None],
-            trusts[None],
+            torch.empty((1, len(frames), 3, height, width)),
+            torch.ones((1, len(frames), 1, height, width)),
             torch.tensor([[self.stops[f] for f in frames]], dtype=torch.float32),
             torch.tensor([self.peak], dtype=torch.float32),
             frames,
@@ -446,10 +490,20 @@ class AlignedBracket:
             hypotheses,
         )
 
-    def smoothed(self, rows: slice = EVERYTHING, columns: slice = EVERYTHING) -> FloatImage:
-        """The reference with its noise smoothed, in a part of the picture: (h, w, 3)."""
-        around, inside = _with_border(rows, columns, self.size, SMOOTHING_REACH)
-        return smooth(self.frames[self.reference].code(*around), self.noise)[inside]
+    def _fill(self, blank: Candidates, rows: slice, columns: slice) -> None:
+        """Let blank candidates show a part of the picture that is as large."""
+        around, inside = _with_border(rows, columns, self.size)
+        reference = self.frames[self.reference].code(*around)
+        codes, trusts = blank.code[0].numpy(), blank.trust[0, :, 0].numpy()
+        for k, (frame, hypothesis) in enumerate(zip(blank.frames, blank.hypotheses, strict=True)):
+            if hypothesis is Hypothesis.SMOOTHED:
+                code = smooth(reference, self.noise)[inside]
+            elif frame == self.reference:
+                code = reference[inside]
+            else:
+                moved = hypothesis is Hypothesis.MOVED
+                code, trusts[k] = self.warped(frame, rows, columns, flow=moved, reference=reference)
+            cv2.split(code, list(codes[k]))
 
 
 NOISE_PATCHES = 5
@@ -467,14 +521,14 @@ def _patches(length: int) -> list[slice]:
 
 
 def _with_border(
-    rows: slice, columns: slice, size: tuple[int, int], reach: int
+    rows: slice, columns: slice, size: tuple[int, int]
 ) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """A part of a picture with the pixels up to `reach` around it, and where it lies in them."""
+    """A part of a picture with `BORDER` pixels around it, and where it lies in them."""
     around, inside = [], []
     for part, length in zip((rows, columns), size, strict=True):
         start, stop, _ = part.indices(length)
-        first = max(0, start - reach)
-        around.append(slice(first, min(length, stop + reach)))
+        first = max(0, start - BORDER)
+        around.append(slice(first, min(length, stop + BORDER)))
         inside.append(slice(start - first, stop - first))
     return (around[0], around[1]), (inside[0], inside[1])
 
@@ -505,15 +559,12 @@ def _flow_part(
     """A part of a flow brought to the picture's size, in its pixels."""
     if flow.shape[:2] == size:
         return flow[rows, columns]
-    small = flow.shape[:2]
-    y = _positions(rows, size[0], small[0]).astype(np.float32)
-    x = _positions(columns, size[1], small[1]).astype(np.float32)
-    top, left = max(0, int(y[0]) - 1), max(0, int(x[0]) - 1)
-    near = flow[top : int(y[-1]) + 3, left : int(x[-1]) + 3]
-    grid = np.meshgrid(x - np.float32(left), y - np.float32(top))
-    part = cv2.remap(near, *grid, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    part *= np.array([size[1] / small[1], size[0] / small[0]], np.float32)
-    return np.asarray(part, np.float32)
+    near_rows, down = _between(rows, size[0], flow.shape[0])
+    near_columns, across = _between(columns, size[1], flow.shape[1])
+    near = np.ascontiguousarray(flow[near_rows, near_columns].transpose(2, 0, 1))
+    part = down @ torch.from_numpy(near) @ across.T
+    part *= torch.tensor([size[1] / flow.shape[1], size[0] / flow.shape[0]])[:, None, None]
+    return part.numpy().transpose(1, 2, 0)
 
 
 def align_bracket(
@@ -615,15 +666,14 @@ def merge_with_network(
         if not paints(network, config):
             return _merge_by_decision(network, name, aligned, config, on_progress, watch)
         with watch.stage("network"):
-            with _cores() as pool:
-                stack = aligned.candidates(pool=pool).pad(network.size_multiple)
+            stack = aligned.all_candidates(network.size_multiple)
+            watch.give_back()
             run = run_in_memory(network, stack, config.tile, on_progress)
         assert isinstance(run.output, Tensor)
         height, width = aligned.size
         radiance = run.output[0, :, :height, :width].clamp(0.0, 1.0) * aligned.peak
         pixels = radiance.permute(1, 2, 0).numpy()
-        codes = stack.code[0, ..., :height, :width]
-        clipped = (codes.amax(1) >= CLIPPED_CODE).all(0).numpy()
+        clipped = _clipped(stack.crop(slice(height), slice(width)))
     picture = RadianceImage(pixels, aligned.peak)
     return MergeResult(picture, None, clipped, name, str(run.device), run.warnings)
 
@@ -640,14 +690,16 @@ def _merge_by_decision(
     with watch.stage("flow"):
         proxy = aligned.reduced(config.reduction(aligned.size)).with_flows()
     with watch.stage("network"):
-        with _cores() as pool:
-            stack = proxy.candidates(pool=pool).pad(network.size_multiple)
+        stack = proxy.all_candidates(network.size_multiple)
+        watch.give_back()
         run = run_in_memory(network, stack, config.tile, on_progress)
         decision = run.output if isinstance(run.output, Decision) else guide(run.output, stack)
     decision = decision.crop(slice(proxy.size[0]), slice(proxy.size[1]))
     full = proxy
     if proxy.size != aligned.size:
-        full = replace(aligned, flows=proxy.flows, noise=aligned.measured_noise())
+        flows, decision = settle(proxy, stack, decision)
+        noise = aligned.measured_noise()
+        full = replace(aligned, flows=flows, noise=noise, settled=True)
     radiance = np.empty((height, width, 3), np.float32)
     count = len(aligned.frames)
     weights = np.zeros((count, height, width), np.float32) if config.weights else None
@@ -667,9 +719,7 @@ def _merge_by_decision(
         if weights is not None:
             for frame, share in zip(part.frames, merge.weights[0, :, 0].numpy(), strict=True):
                 weights[frame, *here] += share
-        white = part.code[0].amax(1) >= CLIPPED_CODE
-        outside = part.trust[0, :, 0] == 0
-        clipped[here] = (white | outside).all(0).numpy()
+        clipped[here] = _clipped(part)
         return tile.rows.stop
 
     with watch.stage("merge"), _cores() as pool:
@@ -678,6 +728,61 @@ def _merge_by_decision(
                 on_progress(done, height, "merge")
     picture = RadianceImage(radiance, aligned.peak)
     return MergeResult(picture, weights, clipped, name, str(run.device), run.warnings)
+
+
+def _clipped(candidates: Candidates) -> Mask:
+    """Where no candidate is there and not white, (H, W)."""
+    codes, trusts = candidates.code[0].numpy(), candidates.trust[0, :, 0].numpy()
+    clipped = np.ones(codes.shape[-2:], np.bool_)
+    for k in candidates.stops[0].argsort().tolist():  # the darkest first: few are white there
+        if clipped.any():
+            clipped &= (codes[k].max(axis=0) >= CLIPPED_CODE) | (trusts[k] == 0)
+    return clipped
+
+
+def settle(
+    proxy: AlignedBracket, stack: Candidates, decision: Decision
+) -> tuple[tuple[NDArray[np.float32] | None, ...], Decision]:
+    """Which hypothesis of each frame is true where, so that the full size needs but one of them.
+
+    Where both are true they show the same, and where one is not it has next to no weight.
+
+    Args:
+        proxy: a bracket with flows.
+        stack: its candidates, or more to the right and below.
+        decision: how to merge them.
+
+    Returns:
+        Its flows, which are nothing where a frame is still, see `SURE`; and the decision for the
+        candidates of a settled bracket (`candidate_layout`): the one hypothesis has the weight of
+        both.
+    """
+    frames, _, hypotheses = candidate_layout(len(proxy.frames), proxy.reference, settled=True)
+    index = {pair: k for k, pair in enumerate(zip(stack.frames, stack.hypotheses, strict=True))}
+    logits = decision.logits[:, [index[pair] for pair in zip(frames, hypotheses, strict=True)]]
+    flows = [None if flow is None else np.zeros_like(flow) for flow in proxy.flows]
+
+    @torch.inference_mode()
+    def one(tile: Tile) -> None:
+        here = tile.rows, tile.columns
+        decided = decision.crop(*here)
+        weights = carry_out(stack.crop(*here), decided).weights[0]
+        for k, frame in enumerate(frames):
+            flow, before = flows[frame], proxy.flows[frame]
+            if flow is None or before is None:
+                continue
+            pair = [index[frame, Hypothesis.STILL], index[frame, Hypothesis.MOVED]]
+            still, moved = weights[pair]
+            moves = moved > SURE * still
+            share = torch.where(moves, moved, still) / (still + moved)  # NaN where neither counts
+            own = torch.where(moves, *decided.logits[0, pair[::-1]])
+            logits[0, k][..., *here] = own - share.log().nan_to_num(0.0)
+            flow[here] = before[here] * moves[0].numpy()[..., None]
+
+    with _cores() as pool:
+        for _ in pool.map(one, tiles(*proxy.size, MERGED_TILE, 0)):
+            pass
+    return tuple(flows), Decision(logits, decision.correction)
 
 
 def _between(part: slice, length: int, small: int) -> tuple[slice, Tensor]:

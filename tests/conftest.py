@@ -28,7 +28,7 @@ def clean_environment(monkeypatch):
 
 @pytest.fixture(autouse=True, scope="session")
 def interruptible():
-    """Started in the background by a script, processes ignore Ctrl-C, and so would those of tests."""
+    """A script's background processes ignore Ctrl-C, and so would what the tests start."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

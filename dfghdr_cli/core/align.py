@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfghdr_cli.core.coded import CodedFrame
-from dfghdr_cli.core.radiance import CLIPPED_CODE, GAMMA, decode, largest_channel
+from dfghdr_cli.core.radiance import CLIPPED_CODE, GAMMA, largest_channel
 from dfghdr_cli.core.types import FloatImage, Mask
 
 Model = Literal["none", "shift", "euclidean", "affine", "homography"]
@@ -507,7 +507,8 @@ def equal_greys(
         band = max(1, 200_000 // width)
         for top in range(0, height, band):
             rows = slice(top, top + band)
-            grey[rows] = _exposed_grey(decode(frame.code(rows)), brighter)
+            linear = np.asarray(cv2.pow(frame.code(rows), GAMMA), np.float32)
+            grey[rows] = _exposed_grey(linear, brighter)
         greys.append(grey)
     return greys[0], greys[1]
 
@@ -605,7 +606,7 @@ def _reach(low: float, high: float, length: int) -> slice:
     return slice(start, max(stop, start + 1))
 
 
-def _covered(u: Vector | FloatImage, v: Vector | FloatImage, shape: tuple[int, ...]) -> Mask:
+def covered(u: Vector | FloatImage, v: Vector | FloatImage, shape: tuple[int, ...]) -> Mask:
     """Where the 4 x 4 pixels of the cubic kernel lie inside the frame."""
     return (u >= 1) & (v >= 1) & (u <= shape[1] - 2) & (v <= shape[0] - 2)
 
@@ -646,7 +647,7 @@ def warp(
         u, v = (c.astype(np.float32) for c in maps)
         band = cv2.remap(image, u, v, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         np.clip(band, 0.0, 1.0, out=warped[rows])
-        valid[rows] = _covered(u, v, image.shape)
+        valid[rows] = covered(u, v, image.shape)
     return warped, valid
 
 
@@ -719,7 +720,7 @@ def resample(
     relative /= linear
     doubt = largest_channel(relative)
     doubt *= np.float32(1.0 / KERNEL_DOUBT)
-    trust = np.asarray(_covered(u, v, frame.size) / (1.0 + doubt * doubt), np.float32)
+    trust = np.asarray(covered(u, v, frame.size) / (1.0 + doubt * doubt), np.float32)
     if not is_darkest and (white := code >= CLIPPED_CODE).any():
         # One pixel further, since the cubic kernel reaches one further than the linear one below.
         clipped = cv2.dilate(white.astype(np.uint8) * 255, np.ones((3, 3)))

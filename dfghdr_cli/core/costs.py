@@ -14,22 +14,30 @@ class Stopwatch:
     """Seconds spent in each stage; what a stage does several times adds up.
 
     Attributes:
+        thrifty: whether memory that a stage freed goes back to the system, which takes time: the
+            next stage has to ask for it anew.
         seconds: by the stage's name, in the order in which they began.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, thrifty: bool = False) -> None:
+        self.thrifty = thrifty
         self.seconds: dict[str, float] = {}
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Count the time of the block towards a stage, and give back the memory that it freed."""
+        """Count the time of the block towards a stage, and `give_back` the memory that it freed."""
         before = self.seconds.setdefault(name, 0.0)
         started = time.perf_counter()
         try:
             yield
         finally:
-            give_back_memory()
+            self.give_back()
             self.seconds[name] = round(before + time.perf_counter() - started, 3)
+
+    def give_back(self) -> None:
+        """Let the system have the memory that was freed, if that is wanted."""
+        if self.thrifty:
+            give_back_memory()
 
 
 _MALLOC_OPTIONS = {-3: 2**30, -1: 2**31 - 1, -8: 1}

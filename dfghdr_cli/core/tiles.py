@@ -34,7 +34,13 @@ class Tile:
         )
 
 
-def _spans(length: int, side: int, halo: int) -> Iterator[tuple[slice, slice]]:
+def _rounded_up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple
+
+
+def _spans(length: int, side: int, halo: int, multiple: int) -> Iterator[tuple[slice, slice]]:
+    count = -(-length // side)
+    side = _rounded_up(-(-length // count), multiple)  # as few, but all alike
     for start in range(0, length, side):
         stop = min(start + side, length)
         outer = slice(max(0, start - halo), min(length, stop + halo))
@@ -47,7 +53,7 @@ def tiles(height: int, width: int, side: int, halo: int, multiple: int = 1) -> I
     Args:
         height: of the picture [pixels], divisible by `multiple`.
         width: likewise.
-        side: of the part of a tile that is kept [pixels]; rounded up to `multiple`.
+        side: of the part of a tile that is kept, at most [pixels]; rounded up to `multiple`.
         halo: pixels read beyond it on each side, where there is picture; rounded up to `multiple`.
         multiple: every tile starts and ends at a multiple of this.
 
@@ -56,7 +62,7 @@ def tiles(height: int, width: int, side: int, halo: int, multiple: int = 1) -> I
     """
     if height % multiple or width % multiple:
         raise ValueError(f"{width} x {height} is not divisible by {multiple}")
-    side, halo = (-(-value // multiple) * multiple for value in (side, halo))
-    for rows, keep_rows in _spans(height, side, halo):
-        for columns, keep_columns in _spans(width, side, halo):
+    side, halo = _rounded_up(side, multiple), _rounded_up(halo, multiple)
+    for rows, keep_rows in _spans(height, side, halo, multiple):
+        for columns, keep_columns in _spans(width, side, halo, multiple):
             yield Tile(rows, columns, keep_rows, keep_columns)

@@ -77,7 +77,7 @@ def smoothstep(x: Tensor, low: float, high: float) -> Tensor:
 
 
 def candidate_layout(
-    count: int, reference: int, *, still: bool = False
+    count: int, reference: int, *, still: bool = False, settled: bool = False
 ) -> tuple[tuple[int, ...], tuple[Role, ...], tuple[Hypothesis, ...]]:
     """Which candidates a bracket has: their frames, roles and hypotheses.
 
@@ -88,12 +88,15 @@ def candidate_layout(
         count: number of frames, sorted dark to bright.
         reference: index of the reference frame; those before it are SHORT, those after it LONG.
         still: leave out all hypotheses but STILL: one candidate a frame.
+        settled: of the other frames only MOVED, by flows that are nothing where STILL is right.
     """
     pairs = [(reference, Hypothesis.STILL), (reference, Hypothesis.SMOOTHED)]
     for frame in range(count):
         if frame == reference:
             continue
-        pairs += [(frame, Hypothesis.STILL), (frame, Hypothesis.MOVED)]
+        if not settled:
+            pairs.append((frame, Hypothesis.STILL))
+        pairs.append((frame, Hypothesis.MOVED))
     if still:
         pairs = [pair for pair in pairs if pair[1] is Hypothesis.STILL]
     frames, hypotheses = zip(*pairs, strict=True)
@@ -308,22 +311,32 @@ class Candidates:
         own = self.code * torch.exp2((ratio - self.stops[..., None, None, None]) / GAMMA)
         return own.clamp(_LEAST_CODE, 1.0) - reference.clamp(_LEAST_CODE, 1.0)
 
-    def features(self) -> Tensor:
-        """(B, K, 13, H, W): what a merging network should see of every pixel."""
+    def phases(self) -> Candidates:
+        """The same at half the size, one below the other: (..., H, W) to (..., 4 * H / 2, W / 2).
+
+        As `torch.nn.functional.pixel_unshuffle` orders them, so that what is computed pixel by
+        pixel is the same as before, and C channels (..., C, 4 * H / 2, W / 2) are seen as
+        (..., 4 * C, H / 2, W / 2).
+        """
+
+        def split(x: Tensor) -> Tensor:
+            return F.pixel_unshuffle(x.flatten(0, 1), 2).reshape(*x.shape[:3], -1, x.shape[-1] // 2)
+
+        return replace(self, code=split(self.code), trust=split(self.trust))
+
+    def features(self) -> list[Tensor]:
+        """What a merging network should see of every pixel: (B, K, c, H, W) with 13 channels c."""
         difference = self.equal_exposure_difference()
         reference_white = smoothstep(self.code[:, :1].amax(2, keepdim=True), 0.9, 1.0)
-        return torch.cat(
-            [
-                self.code,
-                mu_law(self.radiance()),
-                difference,
-                difference.abs().mean(2, keepdim=True),
-                self.log_prior().clamp_min(LOG_UNUSABLE) / -LOG_UNUSABLE,
-                smoothstep(self.code.amax(2, keepdim=True), 0.9, 1.0),
-                reference_white.expand(-1, self.count, -1, -1, -1),
-            ],
-            2,
-        )
+        return [
+            self.code,
+            mu_law(self.radiance()),
+            difference,
+            difference.abs().mean(2, keepdim=True),
+            self.log_prior().clamp_min(LOG_UNUSABLE) / -LOG_UNUSABLE,
+            smoothstep(self.code.amax(2, keepdim=True), 0.9, 1.0),
+            reference_white.expand(-1, self.count, -1, -1, -1),
+        ]
 
 
 FEATURES = 13

@@ -37,8 +37,8 @@ def role_sum(x: Tensor, roles: Sequence[Role]) -> Tensor:
     shares = [
         (1.0 + missing if role is Role.REFERENCE else 1.0) / roles.count(role) for role in roles
     ]
-    if all(share == 1.0 for share in shares):
-        return x.sum(1)
+    if all(share == shares[0] for share in shares):
+        return x.sum(1) * shares[0]
     weights = torch.tensor(shares, dtype=x.dtype, device=x.device)
     return (x * weights.view(1, -1, *(1,) * (x.dim() - 2))).sum(1)
 
@@ -81,7 +81,7 @@ def conv_of_both(
         weight_own, weight = conv.weight.split(sizes[::-1], 1)
     common = F.conv2d(shared, weight, conv.bias, padding=conv.padding)
     each = F.conv2d(own.flatten(0, 1), weight_own, padding=conv.padding)
-    return each.unflatten(0, (-1, own.shape[1])) + common[:, None]
+    return each.unflatten(0, (-1, own.shape[1])).add_(common[:, None])
 
 
 def role_modules(make: Callable[[], nn.Module]) -> nn.ModuleList:
@@ -125,13 +125,13 @@ class SpatialAttentionUnit(nn.Module):
     def attention(self, features: Tensor, taps: Tensor, roles: Sequence[Role]) -> Tensor:
         """Gates (B, K, C, H, W) in [0, 1], not normalised across the images."""
         count = len(roles)
-        common = F.leaky_relu(self.common(role_sum(features, roles)))
-        guide = F.leaky_relu(self.guide(taps.flatten(0, 1))).unflatten(0, (-1, count))
+        common = F.leaky_relu_(self.common(role_sum(features, roles)))
+        guide = F.leaky_relu_(self.guide(taps.flatten(0, 1))).unflatten(0, (-1, count))
         gates = [
             conv_of_both(self.gate[role], common, part)  # pyright: ignore[reportArgumentType]
             for role, part in by_role(guide, roles)
         ]
-        return torch.sigmoid(torch.cat(gates, 1))
+        return torch.cat(gates, 1).sigmoid_()
 
     def forward(self, features: Tensor, taps: Tensor, roles: Sequence[Role]) -> Tensor:
         """U_sp (B, C, H, W) of features (B, K, C, H, W) and taps (B, K, T, H, W)."""

@@ -147,14 +147,16 @@ class DFGMerge(nn.Module):
         codes, taps = encode(self.disentangle, self.images(candidates), statistics)
         stops = candidates.stops[..., None] / 4.0
         codes = torch.cat([codes, stops], 2)
-        x = F.pixel_unshuffle(candidates.features().flatten(0, 1), 2).unflatten(0, (-1, count))
         flags = [
-            stops.new_tensor([h is hypothesis for h in candidates.hypotheses]).expand(len(x), -1)
+            stops.new_tensor([h is hypothesis for h in candidates.hypotheses])[:, None]
             for hypothesis in (Hypothesis.MOVED, Hypothesis.SMOOTHED)
         ]
-        constant = torch.stack([stops[..., 0], *flags], 2)
-        constant = constant[..., None, None].expand(-1, -1, -1, *x.shape[-2:])
-        x = torch.cat([x, constant.to(x.dtype)], 2)
+        constant = torch.cat([stops, *(flag.expand_as(stops) for flag in flags)], 2)
+        height, width = (length // 2 for length in candidates.code.shape[-2:])
+        seen = candidates.phases().features()
+        planes = [part.reshape(len(stops), count, -1, height, width) for part in seen]
+        planes.append(constant[..., None, None].expand(-1, -1, -1, height, width))
+        x = torch.cat(planes, 2)
         first, (fine, middle, coarse) = self.encoder(x, codes, taps, candidates.roles)
         y = self.up3(self.bottom(coarse))
         y = self.up2(self.join2(torch.cat([y, middle], 1)))

@@ -23,7 +23,7 @@ from dfghdr_cli.core.colour import (
     conversion,
     convert_radiance,
 )
-from dfghdr_cli.core.costs import Stopwatch, give_back_memory, peak_memory, resident_memory
+from dfghdr_cli.core.costs import Stopwatch, peak_memory, resident_memory
 from dfghdr_cli.core.ghostmap import frame_colors, ghost_map
 from dfghdr_cli.core.jpeg import restore_bracket
 from dfghdr_cli.core.response import Kind as ResponseKind
@@ -308,7 +308,7 @@ def _merge_files(
     asked = request.response
     if isinstance(asked, Path):
         asked = read_response(asked)
-    watch = Stopwatch()
+    watch = Stopwatch(thrifty=request.max_memory is not None)
     fit = partial(_fitted, merger, request, resident_memory())
     with watch.stage("read"):
         bracket = read_bracket(
@@ -372,7 +372,7 @@ def _merge_files(
         results = _Results(request, bracket, response, result, header, metadata)
         for path, file in zip(missing, files, strict=True):
             file.write(results.encoded(path))
-            give_back_memory()
+            watch.give_back()
     values["tone_mapped"] = results.exposures
     values["kept"] = [str(path) for path in request.results if path not in missing]
     values["seconds"] = watch.seconds

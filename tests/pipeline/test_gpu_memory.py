@@ -155,9 +155,9 @@ def test_smaller_tiles_do(kind, name, freed):
 @pytest.mark.parametrize("kind", SMALL)
 def test_what_a_gpu_must_hold_depends_on_the_tile_alone(kind):
     needs = []
-    for width in (320, 1280):
+    for width in (384, 1280):
         gpu = FakeGPU("cuda", math.inf)
-        assert run(gpu, network(kind), candidates(320, width), 128).warnings == ()
+        assert run(gpu, network(kind), candidates(384, width), 128).warnings == ()
         needs.append((gpu.peak, gpu.brought))
     assert needs[0] == needs[1]
 
@@ -207,7 +207,7 @@ def request_(tmp_path, models_dir):
     return MergeRequest(paths, [tmp_path / "out.exr"], stops=STOPS, overwrite=True)
 
 
-@pytest.mark.parametrize(("room", "device", "count"), [(1e9, "cuda", 0), (1e6, "cpu", 3)])
+@pytest.mark.parametrize(("room", "device", "count"), [(1e9, "cuda", 0), (1e6, "cpu", 4)])
 def test_the_report_says_where_it_ran(room, device, count, request_):
     with FakeGPU("cuda", room):
         merger = load_merger(device="cuda")

@@ -19,11 +19,18 @@ from dfghdr_cli.core.align import Alignment
 from dfghdr_cli.core.coded import CodedFrame
 from dfghdr_cli.core.response import Response
 from dfghdr_cli.core.types import Bracket, Exposure, Frame
-from dfghdr_cli.engine import AlignedBracket, MergeConfig, choose_device, merge_bracket
+from dfghdr_cli.engine import (
+    AlignedBracket,
+    MergeConfig,
+    choose_device,
+    merge_bracket,
+    settle,
+)
 from dfghdr_cli.errors import DeviceError, ModelError
 from dfghdr_cli.io.bracket import read_bracket
 from dfghdr_cli.io.radiance import read_radiance
 from dfghdr_cli.modelstore import DEFAULT_MODEL, install_model, load_model
+from dfghdr_cli.nets.carry import carry_out
 from dfghdr_cli.nets.dfgmerge import Decision
 from dfghdr_cli.nets.registry import build
 from dfghdr_cli.pipeline.merge import MergeRequest, load_merger, merge_files
@@ -296,6 +303,60 @@ def test_a_reduced_picture_decides_for_the_full_one(kind, size):
     assert calls[-1] == (size[0], size[0], "merge")
     full = merge(kind, linears, (-2, 0, 2), replace(proxy, resolution="full"))
     assert np.array_equal(full.radiance.pixels, direct.radiance.pixels)
+
+
+@pytest.mark.parametrize("model", ["none", "shift"])
+def test_of_two_hypotheses_the_true_one_is_settled(model):
+    truth = cv2.GaussianBlur(scene(8, 60, 80), (0, 0), 1.0)
+    linears = expose(truth * (0.2 / truth.max()), (-2, 0, 2))  # nothing is clipped
+    frames = tuple(CodedFrame.of_linear(frame) for frame in linears)
+    flow = np.zeros((60, 80, 2), np.float32)
+    flow[:, 40:] = 2.5, -1.25  # there things have moved, says the flow; elsewhere it says nothing
+    wrong = flow + np.float32(7.0)
+    shift = np.eye(3) if model == "none" else np.array([[1, 0, 0.3], [0, 1, -0.6], [0, 0, 1.0]])
+    moved, still = Alignment(shift, model, 0.0, 0), Alignment(np.eye(3), "none", 0.0, 0)
+    true = AlignedBracket(frames, (-2, 0, 2), 1, (moved, still, moved), (flow, None, flow))
+    stack = true.all_candidates(32)
+    assert stack.code.shape == (1, 6, 3, 64, 96)
+    inside = stack.crop(slice(60), slice(80))
+    torch.testing.assert_close(inside.code, true.candidates().code, rtol=0, atol=2e-3)
+    assert torch.equal(stack.code[..., 60:, :], stack.code[..., 59:60, :].expand(-1, -1, -1, 4, -1))
+
+    logits = torch.zeros(1, 6, 1, 60, 80)
+    logits[:, [3, 5], :, :, 40:] = 30.0
+    logits[:, [2, 4], :, :, :40] = 30.0
+    decision = Decision(logits, torch.zeros(1, 3, 60, 80))
+    misled = replace(true, flows=(np.where(flow, flow, wrong), None, np.where(flow, flow, wrong)))
+    flows, settled = settle(misled, stack, decision)
+    known = inside.trust[0, [3, 5], 0].numpy() > 0
+    for k, found in zip((0, 1), (flows[0], flows[2]), strict=True):
+        assert np.array_equal(found[known[k]], flow[known[k]])
+    assert flows[1] is None
+    once = replace(true, flows=flows, settled=True).candidates()
+    assert [h.name for h in once.hypotheses] == ["STILL", "SMOOTHED", "MOVED", "MOVED"]
+    both, one = carry_out(inside, decision), carry_out(once, settled)
+    inner = np.s_[..., 4:-4, 4:-4]
+    torch.testing.assert_close(one.radiance[inner], both.radiance[inner], rtol=1e-3, atol=1e-5)
+
+
+def test_where_both_hypotheses_are_true_one_weighs_as_much():
+    linears = expose(scene(8, 60, 80), (-2, 0, 2))
+    frames = tuple(CodedFrame.of_linear(frame) for frame in linears)
+    still = Alignment(np.eye(3), "none", 0.0, 0)
+    nothing = np.zeros((60, 80, 2), np.float32)
+    bracket = AlignedBracket(frames, (-2, 0, 2), 1, (still,) * 3, (nothing, None, nothing))
+    stack = bracket.all_candidates()
+    logits = torch.randn((1, 6, 1, 60, 80), generator=torch.Generator().manual_seed(0))
+    decision = Decision(logits, torch.zeros(1, 3, 60, 80))
+    flows, settled = settle(bracket, stack, decision)
+    both = carry_out(stack, decision).weights[0, :, 0]
+    one = carry_out(replace(bracket, flows=flows, settled=True).candidates(), settled)
+    summed = torch.stack([both[0], both[1], both[2] + both[3], both[4] + both[5]])
+    inner = np.s_[..., 3:-3, 3:-3]  # a resampled frame is not known along its border
+    clear = (stack.code[0].amax(1) < 0.9).all(0)[inner]  # nor beside what is clipped
+    difference = (one.weights[0, :, 0] - summed)[inner]
+    assert clear.float().mean() > 0.05
+    assert difference[:, clear].abs().quantile(0.99) < 1e-3
 
 
 def test_a_moved_frame_is_aligned_or_taken_as_it_is():
