@@ -548,9 +548,16 @@ def _resized(alignment: Alignment, before: tuple[int, int], after: tuple[int, in
     return replace(alignment, transform=transform / transform[2, 2])
 
 
-def _positions(part: slice, length: int, small: int) -> NDArray[np.float64]:
-    """Where the pixels of a part of an axis lie on the same axis with fewer pixels."""
-    return (np.arange(part.start, part.stop) + 0.5) * (small / length) - 0.5
+def _enlarged(small: FloatImage, size: tuple[int, int], rows: slice, columns: slice) -> FloatImage:
+    """A part of a picture of (height, width), bilinear from a smaller one, (h, w) or (h, w, 2)."""
+    down, across = (a / b for a, b in zip(small.shape[:2], size, strict=True))
+    # Pixel centres: x_small = (x + 0.5) * across - 0.5.
+    x, y = (columns.start + 0.5) * across - 0.5, (rows.start + 0.5) * down - 0.5
+    matrix = np.array([[across, 0.0, x], [0.0, down, y]])
+    shape = columns.stop - columns.start, rows.stop - rows.start
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    large = cv2.warpAffine(small, matrix, shape, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(large, np.float32)
 
 
 def _flow_part(
@@ -559,12 +566,10 @@ def _flow_part(
     """A part of a flow brought to the picture's size, in its pixels."""
     if flow.shape[:2] == size:
         return flow[rows, columns]
-    near_rows, down = _between(rows, size[0], flow.shape[0])
-    near_columns, across = _between(columns, size[1], flow.shape[1])
-    near = np.ascontiguousarray(flow[near_rows, near_columns].transpose(2, 0, 1))
-    part = down @ torch.from_numpy(near) @ across.T
-    part *= torch.tensor([size[1] / flow.shape[1], size[0] / flow.shape[0]])[:, None, None]
-    return part.numpy().transpose(1, 2, 0)
+    part = _enlarged(flow, size, rows, columns)
+    part[..., 0] *= np.float32(size[1] / flow.shape[1])
+    part[..., 1] *= np.float32(size[0] / flow.shape[0])
+    return part
 
 
 def align_bracket(
@@ -785,38 +790,16 @@ def settle(
     return tuple(flows), Decision(logits, decision.correction)
 
 
-def _between(part: slice, length: int, small: int) -> tuple[slice, Tensor]:
-    """Bilinear interpolation along an axis as a matrix.
-
-    Args:
-        part: pixels of the long axis that are wanted.
-        length: of the long axis.
-        small: pixels of the short one.
-
-    Returns:
-        Pixels of the short axis that are needed, and (n, m): how much each counts in each wanted.
-    """
-    position = np.clip(_positions(part, length, small), 0, small - 1)
-    low = np.minimum(position.astype(np.intp), max(small - 2, 0))
-    share = position - low
-    first, count = low[0], min(low[-1] + 2, small) - low[0]
-    matrix = np.zeros((len(position), count), np.float32)
-    rows = np.arange(len(position))
-    matrix[rows, low - first] = 1.0 - share
-    if small > 1:
-        matrix[rows, low - first + 1] = share
-    return slice(int(first), int(first + count)), torch.from_numpy(matrix)
-
-
 def _decision_part(
     decision: Decision, size: tuple[int, int], rows: slice, columns: slice
 ) -> Decision:
     """A decision of a reduced picture at the picture's size, for a part of it."""
-    small = decision.logits.shape[-2:]
-    near_rows, down = _between(rows, size[0], small[0])
-    near_columns, across = _between(columns, size[1], small[1])
-    near = decision.crop(near_rows, near_columns)
-    return Decision(down @ near.logits @ across.T, down @ near.correction @ across.T)
+    parts = [
+        np.stack([_enlarged(plane, size, rows, columns) for plane in planes])
+        for planes in (decision.logits[0, :, 0].numpy(), decision.correction[0].numpy())
+    ]
+    logits, correction = map(torch.from_numpy, parts)
+    return Decision(logits[None, :, None], correction[None])
 
 
 def merge_bracket(
