@@ -79,6 +79,8 @@ NETWORK_TILE = 768
 SURE = 4.0
 """How many times more a frame must weigh as flow moves it than as it lies for the former to be
 true: flow of a reduced picture is less exact than the alignment."""
+SETTLED = (Hypothesis.MOVED, Hypothesis.SMOOTHED)
+"""What is left to be supposed of frames after `settle`."""
 BORDER = max(REACH, SMOOTHING_REACH)
 """Pixels around a part of a picture that what is in it depends on."""
 SMALLEST_TILE = 128
@@ -219,7 +221,7 @@ def run_tiled(
     """
     device = _device_of(network)
     height, width = candidates.code.shape[-2:]
-    padded = candidates.pad(network.size_multiple)
+    padded = network.looks_at(candidates).pad(network.size_multiple)
     rows, columns = padded.code.shape[-2:]
     images = network.images(padded).flatten(0, 1)
     statistics = image_statistics(network.disentangle, images, tile)
@@ -320,7 +322,8 @@ class AlignedBracket:
         alignments: one a frame; the identity for the reference.
         flows: one a frame, (h, w, 2) at the size of the proxy [its pixels]; None without.
         noise: of the reference, see `core.noise.noise_curve`.
-        settled: whether the flows are all that can still be true, see `settle`.
+        supposed: the hypotheses under which frames are candidates; if `SETTLED`, flows count for
+            nothing where they lead out of a frame.
     """
 
     frames: tuple[CodedFrame, ...]
@@ -329,7 +332,7 @@ class AlignedBracket:
     alignments: tuple[Alignment, ...]
     flows: tuple[NDArray[np.float32] | None, ...]
     noise: NoiseCurve = NO_NOISE
-    settled: bool = False
+    supposed: tuple[Hypothesis, ...] = tuple(Hypothesis)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -425,6 +428,7 @@ class AlignedBracket:
             trust = np.ones((bottom - top, right - left), np.float32)
             return self.frames[frame].code(rows, columns), trust
         is_darkest = self.stops[frame] <= min(self.stops) + SAME_EXPOSURE
+        settled = self.supposed == SETTLED
         transform, across = self.alignments[frame].transform, slice(left, right)
         code = np.empty((bottom - top, right - left, 3), np.float32)
         trust = np.empty((bottom - top, right - left), np.float32)
@@ -433,14 +437,14 @@ class AlignedBracket:
             band = slice(start, min(start + step, bottom))
             shift = None if moved is None else _flow_part(moved, self.size, band, across)
             u, v = source_map(transform, band, across, shift)
-            if self.settled and shift is not None:
+            if settled and shift is not None:
                 inside = covered(u, v, self.frames[frame].size)
                 if not inside.all():
                     shift = shift * inside[..., None]
                     u, v = source_map(transform, band, across, shift)
             here = slice(start - top, band.stop - top)
             code[here], trust[here] = resample(self.frames[frame], u, v, is_darkest=is_darkest)
-            if self.settled and shift is not None and self.alignments[frame].model == "none":
+            if settled and shift is not None and self.alignments[frame].model == "none":
                 still = ~shift.any(axis=2)
                 code[here][still] = self.frames[frame].code(band, across)[still]
                 trust[here][still] = 1.0
@@ -476,10 +480,9 @@ class AlignedBracket:
 
     def _blank(self, height: int, width: int) -> Candidates:
         """Candidates that show nothing yet, but are trusted."""
-        still = len(self.frames) > 1 and all(flow is None for flow in self.flows)
-        frames, roles, hypotheses = candidate_layout(
-            len(self.frames), self.reference, still=still, settled=self.settled
-        )
+        without = len(self.frames) > 1 and all(flow is None for flow in self.flows)
+        supposed = (Hypothesis.STILL,) if without else self.supposed
+        frames, roles, hypotheses = candidate_layout(len(self.frames), self.reference, supposed)
         return Candidates(
             torch.empty((1, len(frames), 3, height, width)),
             torch.ones((1, len(frames), 1, height, width)),
@@ -670,8 +673,12 @@ def merge_with_network(
     with torch.inference_mode():
         if not paints(network, config):
             return _merge_by_decision(network, name, aligned, config, on_progress, watch)
+        with watch.stage("flow"):
+            reduction = replace(config, resolution="auto").reduction(aligned.size)
+            flows = aligned.reduced(reduction).with_flows().flows
+            moved = replace(aligned, flows=flows, supposed=(Hypothesis.MOVED,))
         with watch.stage("network"):
-            stack = aligned.all_candidates(network.size_multiple)
+            stack = moved.all_candidates(network.size_multiple)
             watch.give_back()
             run = run_in_memory(network, stack, config.tile, on_progress)
         assert isinstance(run.output, Tensor)
@@ -704,7 +711,7 @@ def _merge_by_decision(
     if proxy.size != aligned.size:
         flows, decision = settle(proxy, stack, decision)
         noise = aligned.measured_noise()
-        full = replace(aligned, flows=flows, noise=noise, settled=True)
+        full = replace(aligned, flows=flows, noise=noise, supposed=SETTLED)
     radiance = np.empty((height, width, 3), np.float32)
     count = len(aligned.frames)
     weights = np.zeros((count, height, width), np.float32) if config.weights else None
@@ -759,10 +766,9 @@ def settle(
 
     Returns:
         Its flows, which are nothing where a frame is still, see `SURE`; and the decision for the
-        candidates of a settled bracket (`candidate_layout`): the one hypothesis has the weight of
-        both.
+        candidates of a bracket with the hypotheses `SETTLED`: the one has the weight of both.
     """
-    frames, _, hypotheses = candidate_layout(len(proxy.frames), proxy.reference, settled=True)
+    frames, _, hypotheses = candidate_layout(len(proxy.frames), proxy.reference, SETTLED)
     index = {pair: k for k, pair in enumerate(zip(stack.frames, stack.hypotheses, strict=True))}
     logits = decision.logits[:, [index[pair] for pair in zip(frames, hypotheses, strict=True)]]
     flows = [None if flow is None else np.zeros_like(flow) for flow in proxy.flows]

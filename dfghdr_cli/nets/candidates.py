@@ -8,6 +8,7 @@ may be wrong anywhere, so hypotheses compete and none replaces another.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
@@ -77,7 +78,7 @@ def smoothstep(x: Tensor, low: float, high: float) -> Tensor:
 
 
 def candidate_layout(
-    count: int, reference: int, *, still: bool = False, settled: bool = False
+    count: int, reference: int, supposed: Collection[Hypothesis] = tuple(Hypothesis)
 ) -> tuple[tuple[int, ...], tuple[Role, ...], tuple[Hypothesis, ...]]:
     """Which candidates a bracket has: their frames, roles and hypotheses.
 
@@ -87,18 +88,12 @@ def candidate_layout(
     Args:
         count: number of frames, sorted dark to bright.
         reference: index of the reference frame; those before it are SHORT, those after it LONG.
-        still: leave out all hypotheses but STILL: one candidate a frame.
-        settled: of the other frames only MOVED, by flows that are nothing where STILL is right.
+        supposed: the hypotheses that are made; the reference as it is is always there.
     """
     pairs = [(reference, Hypothesis.STILL), (reference, Hypothesis.SMOOTHED)]
-    for frame in range(count):
-        if frame == reference:
-            continue
-        if not settled:
-            pairs.append((frame, Hypothesis.STILL))
-        pairs.append((frame, Hypothesis.MOVED))
-    if still:
-        pairs = [pair for pair in pairs if pair[1] is Hypothesis.STILL]
+    others = [frame for frame in range(count) if frame != reference]
+    pairs += [(f, h) for f in others for h in (Hypothesis.STILL, Hypothesis.MOVED)]
+    pairs = [pairs[0], *(pair for pair in pairs[1:] if pair[1] in supposed)]
     frames, hypotheses = zip(*pairs, strict=True)
     return frames, tuple(_role(frame, reference) for frame in frames), hypotheses
 
@@ -180,11 +175,13 @@ class Candidates:
 
         return replace(self, code=grow(self.code), trust=grow(self.trust))
 
-    def still(self) -> Candidates:
-        """Only the STILL hypotheses: one candidate a frame, sorted dark to bright."""
-        kept = [k for k, h in enumerate(self.hypotheses) if h is Hypothesis.STILL]
-        order = sorted((self.frames[k], k) for k in kept)
-        keep = [k for _, k in order]
+    def one_each(self) -> Candidates:
+        """One candidate a frame, dark to bright: MOVED where there is such a one, else STILL."""
+        best: dict[int, int] = {}
+        for k, (frame, hypothesis) in enumerate(zip(self.frames, self.hypotheses, strict=True)):
+            if hypothesis is Hypothesis.MOVED or frame not in best:
+                best[frame] = k
+        keep = [best[frame] for frame in sorted(best)]
         return replace(
             self,
             code=self.code[:, keep],
@@ -192,7 +189,7 @@ class Candidates:
             stops=self.stops[:, keep],
             frames=tuple(self.frames[k] for k in keep),
             roles=tuple(self.roles[k] for k in keep),
-            hypotheses=tuple(Hypothesis.STILL for _ in keep),
+            hypotheses=tuple(self.hypotheses[k] for k in keep),
         )
 
     def radiance(self) -> Tensor:

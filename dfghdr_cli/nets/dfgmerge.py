@@ -131,6 +131,10 @@ class DFGMerge(nn.Module):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)  # pyright: ignore
 
+    def looks_at(self, candidates: Candidates) -> Candidates:
+        """What of a bracket it needs: all of it."""
+        return candidates
+
     def images(self, candidates: Candidates) -> Tensor:
         """What the encoders look at: (B, K, 3, H / 2, W / 2) gamma codes, block averages."""
         half = F.avg_pool2d(candidates.code.flatten(0, 1), 2)

@@ -180,18 +180,22 @@ class DFGNet(nn.Module):
         self.tail_act = nn.PReLU(width)
         self.tail2 = nn.Conv2d(width, 3, 3, padding=1)
 
+    def looks_at(self, candidates: Candidates) -> Candidates:
+        """What of a bracket it needs: one candidate a frame."""
+        return candidates.one_each()
+
     def images(self, candidates: Candidates) -> Tensor:
         """What the encoders look at: (B, K, 3, H, W) gamma codes."""
-        return candidates.still().code
+        return self.looks_at(candidates).code
 
     def forward(self, candidates: Candidates, statistics: ImageStatistics | None = None) -> Tensor:
         """The HDR image (B, 3, H, W) in network space [0, 1]; H and W multiples of 4.
 
         Args:
-            candidates: the brackets; only their STILL hypotheses are used.
+            candidates: the brackets, see `looks_at`.
             statistics: of `images` of the whole picture when the candidates are only a tile of it.
         """
-        stack = candidates.still()
+        stack = self.looks_at(candidates)
         codes, taps = encode(self.disentangle, stack.code, statistics)
         # L_i = [X_i, X~_i] after eq. (7), both mapped to [-1, 1].
         x = to_signed(torch.cat([stack.code, stack.radiance()], 2))

@@ -6,7 +6,7 @@ it gave when it was saved. The input is stored too, so that a check depends on n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import torch
@@ -49,7 +49,7 @@ def golden_case(network: Network) -> dict[str, Tensor]:
         DFGMerge; where there is a decoder also "decoded", the last candidate's
         spatial code with the first one's exposure code.
     """
-    case = _scene(still=isinstance(network, DFGNet))
+    case = _scene((Hypothesis.STILL,) if isinstance(network, DFGNet) else tuple(Hypothesis))
     return case | _outputs(network, _candidates(case))
 
 
@@ -107,9 +107,9 @@ def _candidates(case: Mapping[str, Tensor]) -> Candidates:
     )
 
 
-def _scene(*, still: bool) -> dict[str, Tensor]:
+def _scene(supposed: Collection[Hypothesis]) -> dict[str, Tensor]:
     """The inputs, computed in float64 so that rounding to 8 bits gives the same everywhere."""
-    frames, roles, hypotheses = candidate_layout(len(STOPS), STOPS.index(0.0), still=still)
+    frames, roles, hypotheses = candidate_layout(len(STOPS), STOPS.index(0.0), supposed)
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float64)
     codes, trust = [], []
     for frame, hypothesis in zip(frames, hypotheses, strict=True):

@@ -234,7 +234,6 @@ def train_model(
     torch.manual_seed(request.config.seed)
     network = _first_network(request)
     config = replace(request.config, precision=precision, encoders=_encoders(request, network))
-    synth = replace(request.synth, still=network.paints)
     perceptual = _perceptual(request)
     settings = {
         "version": __version__,
@@ -242,7 +241,7 @@ def train_model(
         "hyper_parameters": asdict(network.config),
         "start": request.start and Path(request.start).name,
         "vgg": perceptual and perceptual.source,
-        "synth": asdict(synth),
+        "synth": asdict(request.synth),
         "crops": asdict(request.crops),
         "device": str(device),
         "folders": [str(folder.resolve()) for folder in request.folders],
@@ -257,7 +256,7 @@ def train_model(
     aligned = request.run / ALIGNED
 
     def samples(seed: int, length: int) -> Dataset[Sample]:
-        return found.samples(synth, request.crops, seed, length, aligned)
+        return found.samples(request.synth, request.crops, seed, length, aligned)
 
     processes.share(config.batch)
     try:

@@ -94,7 +94,7 @@ class TrainingData:
             sources.append((len(self.images), TripletSynthesiser(self.images, synth, seed, length)))
         for composition in sorted(self.scenes):
             folders = self.scenes[composition]
-            cut = SceneCrops(folders, synth.crop, crops, seed, cache, still=synth.still)
+            cut = SceneCrops(folders, synth.crop, crops, seed, cache)
             sources.append((len(folders), cut))
         return MixedSamples(sources, synth.batch, length)
 
@@ -236,7 +236,7 @@ def _exposure_error(code: FloatImage, stops: float, truth: FloatImage) -> float:
     return float(np.median(np.log2(decode(code[use]) / expected[use])))
 
 
-def _align(folder: Path, still: bool) -> dict[str, NDArray[np.generic]]:
+def _align(folder: Path) -> dict[str, NDArray[np.generic]]:
     """A scene as its samples are cut from it.
 
     Returns:
@@ -247,9 +247,7 @@ def _align(folder: Path, still: bool) -> dict[str, NDArray[np.generic]]:
     bracket, truth = scene.bracket, scene.truth
     linears = [decode(frame.encoded()) for frame in bracket.frames]
     aligned = align_bracket(linears, bracket.stops, bracket.reference)
-    aligned = aligned.reduced(MergeConfig().reduction(bracket.size))
-    if not still:
-        aligned = aligned.with_flows()
+    aligned = aligned.reduced(MergeConfig().reduction(bracket.size)).with_flows()
     if aligned.size != bracket.size:
         # As the frames are reduced: gamma codes are averaged.
         code = cv2.resize(encode(truth), aligned.size[::-1], interpolation=cv2.INTER_AREA)
@@ -267,7 +265,7 @@ def _align(folder: Path, still: bool) -> dict[str, NDArray[np.generic]]:
     }
 
 
-def aligned_scene(folder: Path, cache: Path, *, still: bool = False) -> Path:
+def aligned_scene(folder: Path, cache: Path) -> Path:
     """The file with a scene's aligned frames, which is written if it is not there.
 
     Processes may share a cache. Its files are named by what they were made from: a scene whose
@@ -276,7 +274,6 @@ def aligned_scene(folder: Path, cache: Path, *, still: bool = False) -> Path:
     Args:
         folder: the scene.
         cache: where the file lies.
-        still: leave out all hypotheses but STILL.
 
     Raises:
         InputError: the scene cannot be read.
@@ -288,11 +285,11 @@ def aligned_scene(folder: Path, cache: Path, *, still: bool = False) -> Path:
         )
     except OSError as error:
         raise InputError(f"{folder} cannot be read ({error.strerror}); put it back") from error
-    made_from = json.dumps([__version__, still, str(folder.resolve()), files])
+    made_from = json.dumps([__version__, str(folder.resolve()), files])
     path = cache / f"{hashlib.sha256(made_from.encode()).hexdigest()[:24]}.safetensors"
     if not path.exists():
         log.info("aligning %s", folder)
-        content = save(_align(folder, still))
+        content = save(_align(folder))
         try:
             cache.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -316,8 +313,6 @@ class SceneCrops(Dataset[Sample]):
         config: CropConfig,
         seed: int,
         cache: Path,
-        *,
-        still: bool = False,
     ) -> None:
         """Scenes have at least `crop` pixels a side; for the rest see `aligned_scene`."""
         self.folders = list(folders)
@@ -325,14 +320,13 @@ class SceneCrops(Dataset[Sample]):
         self.config = config
         self.seed = seed
         self.cache = cache
-        self.still = still
 
     def __getitem__(self, index: int) -> Sample:
         """Sample number `index`, however large."""
         cv2.setNumThreads(1)
         rng = np.random.default_rng((self.seed, 2, index))
         folder = self.folders[int(rng.integers(len(self.folders)))]
-        path = aligned_scene(folder, self.cache, still=self.still)
+        path = aligned_scene(folder, self.cache)
         stride = self.config.stride
         with safe_open(path, "numpy") as file:  # maps the file: only the crop is read
             size = file.get_slice("trust").get_shape()[:2]

@@ -42,7 +42,7 @@ def exposures_of(sample: Sample) -> list[tuple[Candidates, NDArray[np.float32]]]
         return []
     above = np.float32(average - np.log2(MIDDLE_GREY))
     views = encode(sample["truth"] * np.exp2(STOPS - above)[:, None, None, None])
-    frames = to_candidates(default_collate([sample])).still()
+    frames = to_candidates(default_collate([sample])).one_each()
     own = frames.stops[0] + torch.log2(frames.peak)
     return [
         (Candidates.of_images(torch.from_numpy(views)), STOPS),

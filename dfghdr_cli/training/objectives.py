@@ -58,7 +58,7 @@ def disentangle_cases(network: Network, batch: Batch) -> tuple[Tensor, Tensor, i
         X_i and Y'_i, each (B, K, 3, h, w) gamma codes of the K frames from dark to bright, and
         which of them is the reference.
     """
-    frames = to_candidates(batch).still()
+    frames = to_candidates(batch).one_each()
     targets = replace(frames, code=re_exposed(batch["truth"], frames))
     reference = frames.roles.index(Role.REFERENCE)
     return network.images(frames), network.images(targets), reference

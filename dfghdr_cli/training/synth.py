@@ -44,14 +44,12 @@ class SynthConfig:
         margin: border rendered around it, for what motion brings in [pixels].
         batch: samples a batch; all of a batch share how many frames they have.
         max_motion: longest path of a foreground layer between two other frames [pixels].
-        still: leave out all hypotheses but STILL, which are all that DFGNet looks at.
     """
 
     crop: int = 144
     margin: int = 44
     batch: int = 4
     max_motion: float = 120.0
-    still: bool = False
 
     @property
     def size(self) -> int:
@@ -404,23 +402,21 @@ class TripletSynthesiser(Dataset[Sample]):
             aligned = _aligned(code, found, reference, stop, is_darkest=darkest)
             frames.append(aligned)
             seen.append(aligned)
-            if not config.still:
-                flow = dense_flow(
-                    decode(reference), decode(aligned[0]), stop, least_reduction=reduction
-                )
-                frames.append(_aligned(code, found, reference, stop, flow, is_darkest=darkest))
-        if not config.still:
-            noise = noise_curve(
-                [reference], [[code] for code, _ in seen], [[trust] for _, trust in seen], stops
+            flow = dense_flow(
+                decode(reference), decode(aligned[0]), stop, least_reduction=reduction
             )
-            frames.insert(1, (smooth(reference, noise), everywhere))
+            frames.append(_aligned(code, found, reference, stop, flow, is_darkest=darkest))
+        noise = noise_curve(
+            [reference], [[code] for code, _ in seen], [[trust] for _, trust in seen], stops
+        )
+        frames.insert(1, (smooth(reference, noise), everywhere))
 
         # A third of the samples may reach the border, where frames end and flow has less to go by.
         corner = np.full(2, config.margin)
         if rng.random() < 0.33:
             corner = rng.integers(0, 2 * config.margin + 1, 2)
         inner = tuple(slice(int(start), int(start) + config.crop) for start in corner)
-        exposures = [stop for stop in (0.0, *stops) for _ in range(1 if config.still else 2)]
+        exposures = [stop for stop in (0.0, *stops) for _ in range(2)]
         peak = 2.0 ** -min(0.0, *stops)
         truth = np.clip(clean[inner] / np.float32(peak), 0.0, 1.0)
         code = np.stack([frame for frame, _ in frames])[:, *inner]
@@ -437,7 +433,6 @@ class TripletSynthesiser(Dataset[Sample]):
 def to_candidates(batch: Mapping[str, Tensor]) -> Candidates:
     """A collated batch of samples as the networks take it."""
     stops = batch["stops"]
-    still = bool(stops[0, 1] != 0)  # else candidate 1 is the reference again, smoothed
-    others = stops[0, 1:] if still else stops[0, 2::2]
-    layout = candidate_layout(1 + len(others), int((others < 0).sum()), still=still)
+    others = stops[0, 2::2]
+    layout = candidate_layout(1 + len(others), int((others < 0).sum()))
     return Candidates(batch["code"], batch["trust"], stops, batch["peak"], *layout)

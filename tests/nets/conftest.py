@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dfghdr_cli.nets.candidates import Candidates, candidate_layout
+from dfghdr_cli.nets.candidates import Candidates, Hypothesis, candidate_layout
 from dfghdr_cli.nets.registry import build
 
 SMALL = {
@@ -34,7 +34,9 @@ def make_candidates(
     """A bracket of noise: `count` frames `step` stops apart, with holes not to be trusted."""
     if reference is None:
         reference = count // 2
-    frames, roles, hypotheses = candidate_layout(count, reference, still=still)
+    frames, roles, hypotheses = candidate_layout(
+        count, reference, (Hypothesis.STILL,) if still else tuple(Hypothesis)
+    )
     random = torch.Generator().manual_seed(seed)
     code = torch.rand(batch, len(frames), 3, height, width, generator=random)
     trust = (torch.rand(batch, len(frames), 1, height, width, generator=random) > 0.05).float()

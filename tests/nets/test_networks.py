@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dfghdr_cli.errors import ModelError
-from dfghdr_cli.nets.candidates import Candidates, Hypothesis
+from dfghdr_cli.nets.candidates import Candidates
 from dfghdr_cli.nets.dfg import Role, role_sum
 from dfghdr_cli.nets.registry import build, describe
 
@@ -112,6 +112,25 @@ def test_any_number_of_frames_and_any_reference(network, candidates, kind, count
         assert results[0].std() > 1e-3
 
 
+def test_the_painter_sees_each_frame_once_as_flow_moves_it(network, candidates):
+    bracket = candidates(5, 32, 40, 2)
+    once = bracket.one_each()
+    assert once.frames == (0, 1, 2, 3, 4)
+    assert torch.equal(once.stops[0], torch.tensor([-4.0, -2.0, 0.0, 2.0, 4.0]))
+    names = [hypothesis.name for hypothesis in once.hypotheses]
+    assert names == ["MOVED", "MOVED", "STILL", "MOVED", "MOVED"]
+    index = list(zip(bracket.frames, bracket.hypotheses, strict=True))
+    for k, pair in enumerate(zip(once.frames, once.hypotheses, strict=True)):
+        assert torch.equal(once.code[:, k], bracket.code[:, index.index(pair)])
+        assert torch.equal(once.trust[:, k], bracket.trust[:, index.index(pair)])
+    still = candidates(5, 32, 40, 2, still=True).one_each()
+    assert still.frames == once.frames
+    assert {hypothesis.name for hypothesis in still.hypotheses} == {"STILL"}
+    net = network("dfgnet")
+    with torch.inference_mode():
+        assert torch.equal(net(bracket), net(once))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_frames_of_one_role_may_come_in_any_order(network, candidates, kind):
     net = network(kind)
@@ -133,16 +152,6 @@ def test_frames_of_one_role_may_come_in_any_order(network, candidates, kind):
     assert (before[0] - after[0]).abs().max() < 3e-6
     if kind == "dfgmerge":
         assert (before[2][:, order] - after[2]).abs().max() < 3e-6
-
-
-def test_dfgnet_looks_at_the_still_hypotheses_only(network, candidates):
-    net = network("dfgnet")
-    bracket = candidates(3, 32, 40)
-    code = bracket.code.clone()
-    code[:, [h is not Hypothesis.STILL for h in bracket.hypotheses]] = 0.5
-    assert not torch.equal(code, bracket.code)
-    with torch.inference_mode():
-        assert torch.equal(net(bracket), net(replace(bracket, code=code)))
 
 
 @pytest.mark.parametrize("level", [0.0, 1.0])

@@ -20,6 +20,7 @@ from dfghdr_cli.core.coded import CodedFrame
 from dfghdr_cli.core.response import Response
 from dfghdr_cli.core.types import Bracket, Exposure, Frame
 from dfghdr_cli.engine import (
+    SETTLED,
     AlignedBracket,
     MergeConfig,
     choose_device,
@@ -332,7 +333,7 @@ def test_of_two_hypotheses_the_true_one_is_settled(model):
     for k, found in zip((0, 1), (flows[0], flows[2]), strict=True):
         assert np.array_equal(found[known[k]], flow[known[k]])
     assert flows[1] is None
-    once = replace(true, flows=flows, settled=True).candidates()
+    once = replace(true, flows=flows, supposed=SETTLED).candidates()
     assert [h.name for h in once.hypotheses] == ["STILL", "SMOOTHED", "MOVED", "MOVED"]
     both, one = carry_out(inside, decision), carry_out(once, settled)
     inner = np.s_[..., 4:-4, 4:-4]
@@ -350,7 +351,7 @@ def test_where_both_hypotheses_are_true_one_weighs_as_much():
     decision = Decision(logits, torch.zeros(1, 3, 60, 80))
     flows, settled = settle(bracket, stack, decision)
     both = carry_out(stack, decision).weights[0, :, 0]
-    one = carry_out(replace(bracket, flows=flows, settled=True).candidates(), settled)
+    one = carry_out(replace(bracket, flows=flows, supposed=SETTLED).candidates(), settled)
     summed = torch.stack([both[0], both[1], both[2] + both[3], both[4] + both[5]])
     inner = np.s_[..., 3:-3, 3:-3]  # a resampled frame is not known along its border
     clear = (stack.code[0].amax(1) < 0.9).all(0)[inner]  # nor beside what is clipped

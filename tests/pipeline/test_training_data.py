@@ -119,18 +119,6 @@ def test_samples_have_the_form_of_synthesised_ones(kalantari, pictures, tmp_path
             assert value.max() <= 1, key
 
 
-def test_samples_without_motion_hold_one_candidate_a_frame(kalantari, pictures, tmp_path):
-    synth = replace(SYNTH, still=True)
-    data = samples([kalantari, pictures], tmp_path / "cache", synth=synth)
-    full = samples([kalantari, pictures], tmp_path / "cache")
-    kept = [data[index]["stops"] for index in range(0, 12, 2)]
-    assert all(len(np.unique(stops)) == len(stops) for stops in kept)
-    for index in range(0, 12, 2):
-        less, more = (to_candidates(default_collate([d[index]])) for d in (data, full))
-        assert torch.equal(less.still().code, more.still().code)
-        assert torch.equal(less.still().trust, more.still().trust)
-
-
 def test_sixteen_bits_stay_sixteen(kalantari, tmp_path):
     levels = samples([kalantari], tmp_path / "cache")[0]["code"][0] * 65535
     assert np.abs(levels - np.rint(levels)).max() < 0.02

@@ -25,7 +25,7 @@ def batch(samples):
 
 def test_eq_3_as_published(batch):
     """The truth re-exposed, clipped and gamma-encoded."""
-    frames = to_candidates(batch).still()
+    frames = to_candidates(batch).one_each()
     out = re_exposed(batch["truth"], frames)
     assert out.shape == frames.code.shape
     for b in range(2):

@@ -81,12 +81,9 @@ def explore_attention(
     height, width = bracket.size
     aligned = aligned.reduced((MOST_PIXELS / (height * width)) ** 0.5)
     network = explorer.model.network
-    if not network.paints:
-        aligned = aligned.with_flows()
     with torch.inference_mode():
-        candidates = aligned.candidates().to(explorer.device)
+        candidates = network.looks_at(aligned.with_flows().candidates()).to(explorer.device)
         gates, exposure, weights = _attention(network, candidates)
-    candidates = candidates.still() if network.paints else candidates
     supposed = [_SUPPOSED[hypothesis] for hypothesis in candidates.hypotheses]
     exposures = [ev_text(bracket.stops[frame]) for frame in candidates.frames]
     files = [bracket.frames[frame].name for frame in candidates.frames]
