@@ -678,7 +678,7 @@ def merge_with_network(
             flows = aligned.reduced(reduction).with_flows().flows
             moved = replace(aligned, flows=flows, supposed=(Hypothesis.MOVED,))
         with watch.stage("network"):
-            stack = moved.all_candidates(network.size_multiple)
+            stack = network.looks_at(moved.all_candidates(network.size_multiple))
             watch.give_back()
             run = run_in_memory(network, stack, config.tile, on_progress)
         assert isinstance(run.output, Tensor)

@@ -182,6 +182,8 @@ class Candidates:
             if hypothesis is Hypothesis.MOVED or frame not in best:
                 best[frame] = k
         keep = [best[frame] for frame in sorted(best)]
+        if keep == list(range(self.count)):
+            return self
         return replace(
             self,
             code=self.code[:, keep],

@@ -79,14 +79,16 @@ class Work:
             stages["fuse"] = 20 * (1 + self.alike) * pixels
         painted = paints(self.network, config)
         proxy = round(pixels * config.reduction(self.size) ** 2)
-        if not painted and (self.network is not None or config.align == "flow"):
-            stages["flow"] = 14 * count * proxy + pairs * (70 * MIB + 105 * proxy)
+        if self.network is not None or config.align == "flow":
+            small = round(pixels * replace(config, resolution="auto").reduction(self.size) ** 2)
+            matched = small if painted else proxy
+            stages["flow"] = 14 * count * matched + pairs * (70 * MIB + 105 * matched)
         held = 0  # candidates, what became of them, and flows
         if self.network is not None:
             held = (20 if painted else 60) * count * proxy
             side = config.tile + 2 * self.network.halo
             tile = _activations(self.network) * count * min(side**2, proxy)
-            stages["network"] = held + (16 if painted else 8) * count * proxy + tile
+            stages["network"] = held + (16 if self.network.paints else 8) * count * proxy + tile
         carried = 200 * count * threads * MERGED_TILE**2
         stages["merge"] = held + carried + 13 * pixels + weights
         written = 13 + (68 if self.screens else 32) + (12 if self.converted else 0)

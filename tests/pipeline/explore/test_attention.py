@@ -34,7 +34,7 @@ def test_dfgnet_shows_each_frame_with_its_own_attention(install, paths):
     explorer = load_explorer(install("dfgnet", decoder=False), "cpu")
     by_role(explorer, (-2.0, 0.0, 1.0), np.log((1.0, 5.0, 2.0)))
     found = explore_attention(explorer, paths, STOPS)
-    assert found.labels == ("-2 EV, as aligned", "0 EV, as aligned", "+2 EV, as aligned")
+    assert found.labels == ("-2 EV, warped by flow", "0 EV, as aligned", "+2 EV, warped by flow")
     assert found.weights is None
     assert [gate.shape for gate in found.gates] == [(3, 38, 52), (3, 19, 26), (3, 10, 13)]
     for gate in found.gates:
