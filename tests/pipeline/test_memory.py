@@ -77,9 +77,9 @@ def test_tiles_shrink_before_the_picture_that_decides():
     needs = {
         (proxy, tile): most(work(), replace(config, proxy_pixels=proxy, tile=tile))
         for proxy in (2_500_000, 1_250_000, 625_000)
-        for tile in (512, 256, 128)
+        for tile in (768, 384, 192)
     }
-    assert sorted(needs.values(), reverse=True)[0] == needs[2_500_000, 512]
+    assert sorted(needs.values(), reverse=True)[0] == needs[2_500_000, 768]
     held = 200 * MIB
     for (proxy, tile), need in needs.items():
         fitted = work().fitted(config, held + need, held)
@@ -88,7 +88,7 @@ def test_tiles_shrink_before_the_picture_that_decides():
         if fitted.proxy_pixels == proxy:
             assert fitted.tile >= tile
     assert work().fitted(config, 2**40, held) == config
-    assert work().fitted(config, held + needs[2_500_000, 512] - 1, held).tile == 256
+    assert work().fitted(config, held + needs[2_500_000, 768] - 1, held).tile == 384
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_nothing_but_the_first_frame_is_read_for_a_refusal(photographs, read):
 
 def test_frames_exposed_alike_take_more(models_dir, photographs, read):
     install_model(NETWORKS["dfgmerge"], DEFAULT_MODEL, models_dir)
-    least = most(work(), MergeConfig(proxy_pixels=625_000, tile=128))
+    least = most(work(), MergeConfig(proxy_pixels=625_000, tile=192))
     for path in photographs[1:]:
         path.write_bytes(photographs[0].read_bytes())
     output = photographs[0].with_name("out.exr")
