@@ -9,7 +9,7 @@ the full-size frames, tile by tile on all processor cores.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -109,8 +109,10 @@ class MergeConfig:
 
     def reduction(self, size: tuple[int, int]) -> float:
         """By how much the sides of a picture of (height, width) shrink for the network; <= 1."""
-        if self.resolution == "full":
-            return 1.0
+        return 1.0 if self.resolution == "full" else self.proxy_reduction(size)
+
+    def proxy_reduction(self, size: tuple[int, int]) -> float:
+        """Likewise for the proxy, on which a painting network's flow is estimated in any case."""
         return min(1.0, (self.proxy_pixels / (size[0] * size[1])) ** 0.5)
 
 
@@ -311,6 +313,13 @@ def _cores() -> Iterator[Executor]:
         torch.set_num_threads(count)
 
 
+def _everywhere(work: Callable[[Tile], object], size: tuple[int, int]) -> None:
+    """Have every tile of a picture of (height, width) worked on, on all cores."""
+    with _cores() as pool:
+        for _ in pool.map(work, tiles(*size, MERGED_TILE, 0)):
+            pass
+
+
 @dataclass(frozen=True, slots=True)
 class AlignedBracket:
     """A bracket's frames as gamma codes, and where each shows what the reference shows.
@@ -355,6 +364,10 @@ class AlignedBracket:
 
     def with_flows(self) -> AlignedBracket:
         """The same bracket with dense flow and noise estimated at its present size."""
+        return replace(self, flows=self.dense_flows(), noise=self.measured_noise())
+
+    def dense_flows(self) -> tuple[NDArray[np.float32] | None, ...]:
+        """Dense flow of each frame but the reference at the present size."""
         reference = decode(self.frames[self.reference].code())
 
         def flow(index: int) -> NDArray[np.float32] | None:
@@ -364,8 +377,7 @@ class AlignedBracket:
             return dense_flow(reference, decode(aligned), self.stops[index])
 
         with _cores() as pool:
-            flows = tuple(pool.map(flow, range(len(self.stops))))
-        return replace(self, flows=flows, noise=self.measured_noise())
+            return tuple(pool.map(flow, range(len(self.stops))))
 
     def measured_noise(self) -> NoiseCurve:
         """The noise of the reference at the present size, by patches all over it."""
@@ -470,9 +482,7 @@ class AlignedBracket:
         def fill(tile: Tile) -> None:
             self._fill(whole.crop(tile.rows, tile.columns), tile.rows, tile.columns)
 
-        with _cores() as pool:
-            for _ in pool.map(fill, tiles(height, width, MERGED_TILE, 0)):
-                pass
+        _everywhere(fill, self.size)
         for planes in (whole.code, whole.trust):
             planes[..., height:, :] = planes[..., height - 1 : height, :]
             planes[..., width:] = planes[..., width - 1 : width]
@@ -637,12 +647,9 @@ def merge_classic(aligned: AlignedBracket, *, weights: bool = True) -> MergeResu
         radiance[here], shares = classic_merge(linears, trusts, aligned.stops)
         if kept is not None:
             kept[:, *here] = shares
-        white = [(largest_channel(code) >= CLIPPED_CODE) | (trust == 0) for code, trust in pairs]
-        clipped[here] = np.all(white, axis=0)
+        clipped[here] = _clipped((largest_channel(code), trust) for code, trust in pairs)
 
-    with _cores() as pool:
-        for _ in pool.map(one, tiles(height, width, MERGED_TILE, 0)):
-            pass
+    _everywhere(one, aligned.size)
     return MergeResult(RadianceImage(radiance, aligned.peak), kept, clipped, "classic")
 
 
@@ -674,8 +681,7 @@ def merge_with_network(
         if not paints(network, config):
             return _merge_by_decision(network, name, aligned, config, on_progress, watch)
         with watch.stage("flow"):
-            reduction = replace(config, resolution="auto").reduction(aligned.size)
-            flows = aligned.reduced(reduction).with_flows().flows
+            flows = aligned.reduced(config.proxy_reduction(aligned.size)).dense_flows()
             moved = replace(aligned, flows=flows, supposed=(Hypothesis.MOVED,))
         with watch.stage("network"):
             stack = network.looks_at(moved.all_candidates(network.size_multiple))
@@ -685,7 +691,7 @@ def merge_with_network(
         height, width = aligned.size
         radiance = run.output[0, :, :height, :width].clamp(0.0, 1.0) * aligned.peak
         pixels = radiance.permute(1, 2, 0).numpy()
-        clipped = _clipped(stack.crop(slice(height), slice(width)))
+        clipped = _clipped(_whitest(stack.crop(slice(height), slice(width))))
     picture = RadianceImage(pixels, aligned.peak)
     return MergeResult(picture, None, clipped, name, str(run.device), run.warnings)
 
@@ -709,9 +715,10 @@ def _merge_by_decision(
     decision = decision.crop(slice(proxy.size[0]), slice(proxy.size[1]))
     full = proxy
     if proxy.size != aligned.size:
-        flows, decision = settle(proxy, stack, decision)
-        noise = aligned.measured_noise()
-        full = replace(aligned, flows=flows, noise=noise, supposed=SETTLED)
+        with watch.stage("merge"):
+            flows, decision = settle(proxy, stack, decision)
+            noise = aligned.measured_noise()
+            full = replace(aligned, flows=flows, noise=noise, supposed=SETTLED)
     radiance = np.empty((height, width, 3), np.float32)
     count = len(aligned.frames)
     weights = np.zeros((count, height, width), np.float32) if config.weights else None
@@ -731,7 +738,7 @@ def _merge_by_decision(
         if weights is not None:
             for frame, share in zip(part.frames, merge.weights[0, :, 0].numpy(), strict=True):
                 weights[frame, *here] += share
-        clipped[here] = _clipped(part)
+        clipped[here] = _clipped(_whitest(part))
         return tile.rows.stop
 
     with watch.stage("merge"), _cores() as pool:
@@ -742,13 +749,25 @@ def _merge_by_decision(
     return MergeResult(picture, weights, clipped, name, str(run.device), run.warnings)
 
 
-def _clipped(candidates: Candidates) -> Mask:
-    """Where no candidate is there and not white, (H, W)."""
+def _whitest(candidates: Candidates) -> Iterator[tuple[FloatImage, FloatImage]]:
+    """What `_clipped` asks of candidates."""
     codes, trusts = candidates.code[0].numpy(), candidates.trust[0, :, 0].numpy()
-    clipped = np.ones(codes.shape[-2:], np.bool_)
-    for k in candidates.stops[0].argsort().tolist():  # the darkest first: few are white there
-        if clipped.any():
-            clipped &= (codes[k].max(axis=0) >= CLIPPED_CODE) | (trusts[k] == 0)
+    for k in candidates.stops[0].argsort().tolist():
+        yield codes[k].max(axis=0), trusts[k]
+
+
+def _clipped(pictures: Iterable[tuple[FloatImage, FloatImage]]) -> Mask:
+    """Where no picture is there and not white.
+
+    Args:
+        pictures: the largest channel (H, W) and the trust (H, W) of each. The darkest come first:
+            as few pixels are white there, the others are often not looked at.
+    """
+    clipped: Mask = np.ones((), np.bool_)
+    for largest, trust in pictures:
+        clipped = clipped & ((largest >= CLIPPED_CODE) | (trust == 0))
+        if not clipped.any():
+            break
     return clipped
 
 
@@ -790,9 +809,7 @@ def settle(
             logits[0, k][..., *here] = own - share.log().nan_to_num(0.0)
             flow[here] = before[here] * moves[0].numpy()[..., None]
 
-    with _cores() as pool:
-        for _ in pool.map(one, tiles(*proxy.size, MERGED_TILE, 0)):
-            pass
+    _everywhere(one, proxy.size)
     return tuple(flows), Decision(logits, decision.correction)
 
 
@@ -840,8 +857,8 @@ def merge_bracket(
     if network is None:
         if config.align == "flow":
             with watch.stage("flow"):
-                small = aligned.reduced(config.reduction(aligned.size)).with_flows()
-                aligned = replace(aligned, flows=small.flows)
+                small = aligned.reduced(config.reduction(aligned.size))
+                aligned = replace(aligned, flows=small.dense_flows())
         with watch.stage("merge"):
             return merge_classic(aligned, weights=config.weights), aligned
     with watch.stage("align"):

@@ -507,6 +507,7 @@ def equal_greys(
         band = max(1, 200_000 // width)
         for top in range(0, height, band):
             rows = slice(top, top + band)
+            # As `decode`, three times faster and up to 2e-6 off: nothing but the motion sees it.
             linear = np.asarray(cv2.pow(frame.code(rows), GAMMA), np.float32)
             grey[rows] = _exposed_grey(linear, brighter)
         greys.append(grey)

@@ -80,7 +80,7 @@ class Work:
         painted = paints(self.network, config)
         proxy = round(pixels * config.reduction(self.size) ** 2)
         if self.network is not None or config.align == "flow":
-            small = round(pixels * replace(config, resolution="auto").reduction(self.size) ** 2)
+            small = round(pixels * config.proxy_reduction(self.size) ** 2)
             matched = small if painted else proxy
             stages["flow"] = 14 * count * matched + pairs * (70 * MIB + 105 * matched)
         held = 0  # candidates, what became of them, and flows
