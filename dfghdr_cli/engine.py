@@ -165,42 +165,68 @@ def image_statistics(
         What `DisentangleNetwork.statistics` returns of the whole images, up to rounding.
     """
     device = _device_of(network)
-    stride, halo = network.exposure.stride, network.exposure.halo
-    height, width = images.shape[-2:]
+    codes, moments = [], []
+    for image in images.split(1):  # one after the other take less memory
+        statistics = _statistics_of_one(network, image, tile, device)
+        codes.append(statistics.code)
+        moments.append(statistics.moments)
+    first, second = (
+        (torch.cat([mean for mean, _ in layer]), torch.cat([deviation for _, deviation in layer]))
+        for layer in zip(*moments, strict=True)
+    )
+    return ImageStatistics(torch.cat(codes), (first, second))
 
-    def sums(function: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor, int]:
-        """Sum and sum of squares (B, C) of a feature map, and its number of pixels."""
-        total, squares, count = 0.0, 0.0, 0
+
+def _statistics_of_one(
+    network: DisentangleNetwork, image: Tensor, tile: int, device: torch.device
+) -> ImageStatistics:
+    """`image_statistics` of one image (1, 3, H, W)."""
+    stride, halo = network.exposure.stride, network.exposure.halo
+    height, width = image.shape[-2:]
+
+    def parts(function: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
+        """A feature map (C, h * w) in tiles."""
         for t in tiles(height, width, tile, halo, stride):
-            features = function(to_signed(images[..., t.rows, t.columns].to(device)))
+            features = function(to_signed(image[..., t.rows, t.columns].to(device)))
             step = (t.rows.stop - t.rows.start) // features.shape[-2]
             rows = slice(t.keep_rows.start // step, t.keep_rows.stop // step)
             columns = slice(t.keep_columns.start // step, t.keep_columns.stop // step)
-            kept = features[..., rows, columns]
-            if device.type == "mps":  # which has no float64
-                kept = kept.cpu()
-            kept = kept.double()
-            total = total + kept.sum((2, 3))
-            squares = squares + kept.square().sum((2, 3))
-            count += kept.shape[-1] * kept.shape[-2]
-        assert isinstance(total, Tensor)
-        assert isinstance(squares, Tensor)
-        return total, squares, count
+            yield features[0, :, rows, columns].flatten(1)
 
     def moments(function: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-        total, squares, pixels = sums(function)
-        count = pixels * total.shape[1]
-        mean = total.sum(1) / count
-        variance = (squares.sum(1) - count * mean.square()) / (count - 1)
-        deviation = variance.clamp_min(0.0).sqrt()
-        return mean.float().to(device), deviation.float().to(device)
+        """Mean and standard deviation over all channels and pixels, each (1,)."""
+        count, mean, squares = 0, 0.0, 0.0
+        for part in parts(function):
+            variance, own = (float(x) for x in torch.var_mean(part, correction=0))
+            # Chan, Golub and LeVeque 1979: the sums of squares of two sets as one's.
+            apart, share = own - mean, part.numel() / (count + part.numel())
+            squares += part.numel() * variance + apart**2 * count * share
+            mean += apart * share
+            count += part.numel()
+        deviation = (squares / (count - 1)) ** 0.5
+        return torch.tensor([mean], device=device), torch.tensor([deviation], device=device)
 
     spatial = network.spatial
     first = moments(spatial.head)
     second = moments(lambda x: spatial.down1(F.relu(spatial.norm1(spatial.head(x), first))))
-    total, _, pixels = sums(network.exposure.features)
-    code = network.exposure.project((total / pixels).float().to(device))
+    pixels, total = 0, torch.zeros(())
+    for part in parts(network.exposure.features):
+        total = total + part.sum(1).cpu().double()
+        pixels += part.shape[1]
+    code = network.exposure.project((total / pixels).float().to(device)[None])
     return ImageStatistics(code, (first, second))
+
+
+def _frame_statistics(network: Network, candidates: Candidates, tile: int) -> ImageStatistics:
+    """Statistics for every candidate of one bracket, measured once a frame.
+
+    What is supposed of a frame, motion or noise, hardly changes its picture as a whole.
+    """
+    frames = network.looks_at(candidates).frames
+    each = list(dict.fromkeys(frames))
+    images = network.images(candidates)[0, [frames.index(frame) for frame in each]]
+    statistics = image_statistics(network.disentangle, images, tile)
+    return statistics.of([each.index(frame) for frame in frames])
 
 
 def run_tiled(
@@ -225,8 +251,7 @@ def run_tiled(
     height, width = candidates.code.shape[-2:]
     padded = network.looks_at(candidates).pad(network.size_multiple)
     rows, columns = padded.code.shape[-2:]
-    images = network.images(padded).flatten(0, 1)
-    statistics = image_statistics(network.disentangle, images, tile)
+    statistics = _frame_statistics(network, padded, tile)
     parts = list(tiles(rows, columns, tile, network.halo, network.stride))
     out: list[Tensor] = []
     for number, part in enumerate(parts):

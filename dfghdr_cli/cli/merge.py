@@ -161,6 +161,10 @@ def merge(
     if overwrite and skip_existing:
         raise typer.BadParameter("give only one of --overwrite and --skip-existing.")
 
+    from dfghdr_cli.io.source import read_ahead
+
+    read_ahead(files)
+
     from dfghdr_cli.core.exposure import parse_stops, parse_times
     from dfghdr_cli.core.response import Kind
     from dfghdr_cli.engine import MergeConfig

@@ -48,6 +48,10 @@ class Hypothesis(IntEnum):
     """What differs little between neighbours is noise (`dfghdr_cli.core.noise.smooth`)."""
 
 
+ALL = slice(None)
+"""Every candidate."""
+
+
 def linear_from_code(code: Tensor) -> Tensor:
     """Eq. (7) without the exposure: code ** 2.2, any shape, in [0, 1]."""
     return code.clamp_min(0.0).pow(GAMMA)
@@ -107,6 +111,8 @@ def _role(frame: int, reference: int) -> Role:
 @dataclass(frozen=True, slots=True)
 class Candidates:
     """A batch of brackets of the same composition. Candidate 0 is the reference frame.
+
+    What is computed of candidates can be of some only: `which` of them, K in number.
 
     Attributes:
         code: (B, K, 3, H, W) float32 gamma codes in [0, 1]; 1 = that frame's white.
@@ -194,22 +200,22 @@ class Candidates:
             hypotheses=tuple(self.hypotheses[k] for k in keep),
         )
 
-    def radiance(self) -> Tensor:
+    def radiance(self, which: slice = ALL) -> Tensor:
         """Eq. (7): (B, K, 3, H, W) in network space, code ** 2.2 / t, 1 = white of the darkest."""
-        gain = torch.exp2(-self.stops) / self.peak[:, None]
-        return linear_from_code(self.code) * gain[..., None, None, None]
+        gain = torch.exp2(-self.stops[:, which]) / self.peak[:, None]
+        return linear_from_code(self.code[:, which]) * gain[..., None, None, None]
 
-    def is_darkest(self) -> tuple[bool, ...]:
+    def is_darkest(self, which: slice = ALL) -> tuple[bool, ...]:
         """Whether a candidate belongs to the bracket's darkest frame."""
         darkest = min(self.frames)
-        return tuple(frame == darkest for frame in self.frames)
+        return tuple(frame == darkest for frame in self.frames[which])
 
-    def is_brightest(self) -> tuple[bool, ...]:
+    def is_brightest(self, which: slice = ALL) -> tuple[bool, ...]:
         """Whether a candidate belongs to the bracket's brightest frame."""
         brightest = max(self.frames)
-        return tuple(frame == brightest for frame in self.frames)
+        return tuple(frame == brightest for frame in self.frames[which])
 
-    def contradiction(self) -> Tensor:
+    def contradiction(self, which: slice = ALL) -> Tensor:
         """How surely a candidate shows something else than a clipped reference: (B, K, 1, H, W).
 
         Where the reference is clipped the scene is at least as bright as its white; a candidate
@@ -218,24 +224,26 @@ class Candidates:
         """
         reference = self.code[:, :1]
         clipped = smoothstep(reference, CLIPPING_STARTS, CLIPPED_CODE)
-        ratio = linear_from_code(self.code) * torch.exp2(-self.stops)[..., None, None, None]
+        gain = torch.exp2(-self.stops[:, which])
+        ratio = linear_from_code(self.code[:, which]) * gain[..., None, None, None]
         darker = 1.0 - smoothstep(ratio, 0.6, 0.9)
         return (clipped * darker).amax(2, keepdim=True)
 
-    def usable(self, starts: float = CLIPPING_STARTS) -> Tensor:
+    def usable(self, starts: float = CLIPPING_STARTS, which: slice = ALL) -> Tensor:
         """How far a candidate's pixel is exposed: (B, K, 1, H, W), 0 = clipped, 1 = not.
 
         White of the darkest frame is usable, for want of anything better.
 
         Args:
             starts: code from which on it is less than 1.
+            which: of the candidates.
         """
-        brightest = self.code.amax(2, keepdim=True)
+        brightest = self.code[:, which].amax(2, keepdim=True)
         usable = 1.0 - smoothstep(brightest, starts, CLIPPED_CODE)
-        darkest = torch.tensor(self.is_darkest(), device=self.code.device)
+        darkest = torch.tensor(self.is_darkest(which), device=self.code.device)
         return torch.where(darkest[None, :, None, None, None], torch.ones_like(usable), usable)
 
-    def log_prior(self) -> Tensor:
+    def log_prior(self, which: slice = ALL) -> Tensor:
         """Log of the classic weights, (B, K, 1, H, W): where the networks start from.
 
         A triangle over the code (its worst channel counts; the darkest frame stays at 1 above the
@@ -243,20 +251,21 @@ class Candidates:
         frame is clipped or contradicts a clipped reference, and nothing outside a warped frame.
         The smoothed reference has little of it.
         """
-        up = 2.0 * self.code.amin(2, keepdim=True)
-        down = 2.0 * (1.0 - self.code.amax(2, keepdim=True))
-        shape = (1, self.count, 1, 1, 1)
-        darkest = torch.tensor(self.is_darkest(), device=self.code.device).view(shape)
-        brightest = torch.tensor(self.is_brightest(), device=self.code.device).view(shape)
+        code, trust = self.code[:, which], self.trust[:, which]
+        up = 2.0 * code.amin(2, keepdim=True)
+        down = 2.0 * (1.0 - code.amax(2, keepdim=True))
+        shape = (1, -1, 1, 1, 1)
+        darkest = torch.tensor(self.is_darkest(which), device=code.device).view(shape)
+        brightest = torch.tensor(self.is_brightest(which), device=code.device).view(shape)
         up = torch.where(brightest, torch.ones_like(up), up)
         down = torch.where(darkest, torch.ones_like(down), down)
         triangle = torch.minimum(up, down).clamp(max=1.0)
         log_weight = triangle.clamp_min(1e-9).log().clamp_min(LOG_FLOOR)
-        trust = self.usable() * (1.0 - self.contradiction()) * self.trust
-        log_weight = (log_weight + trust.clamp_min(1e-9).log()).clamp_min(LOG_UNUSABLE)
-        smoothed = [h is Hypothesis.SMOOTHED for h in self.hypotheses]
+        counts = self.usable(which=which) * (1.0 - self.contradiction(which)) * trust
+        log_weight = (log_weight + counts.clamp_min(1e-9).log()).clamp_min(LOG_UNUSABLE)
+        smoothed = [h is Hypothesis.SMOOTHED for h in self.hypotheses[which]]
         log_weight = log_weight + LOG_SMOOTHED * log_weight.new_tensor(smoothed).view(shape)
-        return torch.where(self.trust > 0, log_weight, torch.full_like(log_weight, LOG_INVALID))
+        return torch.where(trust > 0, log_weight, torch.full_like(log_weight, LOG_INVALID))
 
     def seen(self) -> Tensor:
         """How far a candidate shows what the reference shows, not clipped: (B, K, 1, H, W)."""
@@ -299,15 +308,16 @@ class Candidates:
         white = CLIPPED_CODE**GAMMA / self.peak[:, None, None, None]
         return torch.where(self.code[:, 0] >= CLIPPED_CODE, white, torch.zeros_like(white))
 
-    def equal_exposure_difference(self) -> Tensor:
+    def equal_exposure_difference(self, which: slice = ALL) -> Tensor:
         """(B, K, 3, H, W) in [-1, 1]: candidate minus reference as gamma codes at one exposure.
 
         Both are brought to the exposure of the brighter one, whose white clips them alike.
         """
         # Codes of other exposures without going through radiance: (x**2.2 * g)**(1 / 2.2).
-        ratio = self.stops.clamp_min(0.0)[..., None, None, None]
+        stops = self.stops[:, which, None, None, None]
+        ratio = stops.clamp_min(0.0)
         reference = self.code[:, :1] * torch.exp2(ratio / GAMMA)
-        own = self.code * torch.exp2((ratio - self.stops[..., None, None, None]) / GAMMA)
+        own = self.code[:, which] * torch.exp2((ratio - stops) / GAMMA)
         return own.clamp(_LEAST_CODE, 1.0) - reference.clamp(_LEAST_CODE, 1.0)
 
     def phases(self) -> Candidates:
@@ -323,18 +333,19 @@ class Candidates:
 
         return replace(self, code=split(self.code), trust=split(self.trust))
 
-    def features(self) -> list[Tensor]:
+    def features(self, which: slice = ALL) -> list[Tensor]:
         """What a merging network should see of every pixel: (B, K, c, H, W) with 13 channels c."""
-        difference = self.equal_exposure_difference()
+        code = self.code[:, which]
+        difference = self.equal_exposure_difference(which)
         reference_white = smoothstep(self.code[:, :1].amax(2, keepdim=True), 0.9, 1.0)
         return [
-            self.code,
-            mu_law(self.radiance()),
+            code,
+            mu_law(self.radiance(which)),
             difference,
             difference.abs().mean(2, keepdim=True),
-            self.log_prior().clamp_min(LOG_UNUSABLE) / -LOG_UNUSABLE,
-            smoothstep(self.code.amax(2, keepdim=True), 0.9, 1.0),
-            reference_white.expand(-1, self.count, -1, -1, -1),
+            self.log_prior(which).clamp_min(LOG_UNUSABLE) / -LOG_UNUSABLE,
+            smoothstep(code.amax(2, keepdim=True), 0.9, 1.0),
+            reference_white.expand(-1, code.shape[1], -1, -1, -1),
         ]
 
 

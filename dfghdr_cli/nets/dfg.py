@@ -6,14 +6,15 @@ the published code keeps per image are kept per role. For three images this is t
 A sum over the images becomes a sum over the three roles of the mean within a role, and a role that
 nobody has is played by the reference, so that activations do not grow with the number of images.
 
-Features are (B, K, C, H, W) for K images; the reference may be any of them.
+Features are one map (B, C, H, W) an image, of which the reference's may be any. They are worked on
+one after the other, so that what is in between takes the memory of one image, not of all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import IntEnum
-from itertools import groupby
+from itertools import repeat
 
 import torch
 from torch import Tensor, nn
@@ -28,60 +29,61 @@ class Role(IntEnum):
     LONG = 2
 
 
-def role_sum(x: Tensor, roles: Sequence[Role]) -> Tensor:
-    """Sum over roles of the mean within a role: (B, K, ...) to (B, ...).
+def role_shares(roles: Sequence[Role]) -> list[float]:
+    """What each image counts for in a sum over roles of the mean within a role.
 
-    Roughly three times the mean; for one image in each role exactly the sum.
+    They are 3 in all; for one image in each role 1 each.
     """
     missing = sum(role not in roles for role in Role)
-    shares = [
+    return [
         (1.0 + missing if role is Role.REFERENCE else 1.0) / roles.count(role) for role in roles
     ]
-    if all(share == shares[0] for share in shares):
-        return x.sum(1) * shares[0]
-    weights = torch.tensor(shares, dtype=x.dtype, device=x.device)
-    return (x * weights.view(1, -1, *(1,) * (x.dim() - 2))).sum(1)
 
 
-def by_role(x: Tensor, roles: Sequence[Role]) -> Iterator[tuple[Role, Tensor]]:
-    """Neighbours in the same role with that role, of x (B, K, ...); best kept sorted by role."""
-    runs = [(role, len(list(group))) for role, group in groupby(roles)]
-    parts = x.split([length for _, length in runs], 1)
-    return ((role, part) for (role, _), part in zip(runs, parts, strict=True))
-
-
-def per_role(modules: nn.ModuleList, x: Tensor, roles: Sequence[Role]) -> Tensor:
-    """Apply modules[role] to every image: x (B, K, ...) to (B, K, ...)."""
-    out = []
-    for role, part in by_role(x, roles):
-        out.append(modules[role](part.flatten(0, 1)).unflatten(0, (-1, part.shape[1])))
-    return torch.cat(out, 1)
+def weighted_sum(
+    maps: Sequence[Tensor], shares: Iterable[float], gates: Iterable[Tensor] | None = None
+) -> Tensor:
+    """Sum of share * map, or of share * gate * map; a gate is asked for when it is needed."""
+    total = torch.zeros((), dtype=maps[0].dtype, device=maps[0].device)
+    if gates is None:
+        for x, share in zip(maps, shares, strict=True):
+            total = torch.add(total, x, alpha=share)
+    else:
+        for x, share, gate in zip(maps, shares, gates, strict=True):
+            total = torch.addcmul(total, x, gate, value=share)
+    return total
 
 
 def conv_of_both(
-    conv: nn.Conv2d, shared: Tensor, own: Tensor, *, shared_first: bool = True
-) -> Tensor:
-    """`conv` of each image's features concatenated with features that all images share.
+    convs: Iterable[nn.Conv2d],
+    shared: Tensor,
+    own: Iterable[Tensor],
+    *,
+    shared_first: bool = True,
+) -> Iterator[Tensor]:
+    """Convolutions of each image's features concatenated with features that all images share.
 
-    What is shared is convolved once, not once an image.
+    What is shared is convolved once for each convolution, not once an image.
 
     Args:
-        conv: of C_shared + C_own channels.
+        convs: one an image, of C_shared + C_own channels; may be the same.
         shared: (B, C_shared, H, W).
-        own: (B, K, C_own, H, W).
+        own: one an image, (B, C_own, H, W).
         shared_first: the order in which they are concatenated.
 
-    Returns:
-        (B, K, C_out, H, W).
+    Yields:
+        (B, C_out, H, W) of each image.
     """
-    sizes = [shared.shape[1], own.shape[2]]
-    if shared_first:
-        weight, weight_own = conv.weight.split(sizes, 1)
-    else:
-        weight_own, weight = conv.weight.split(sizes[::-1], 1)
-    common = F.conv2d(shared, weight, conv.bias, padding=conv.padding)
-    each = F.conv2d(own.flatten(0, 1), weight_own, padding=conv.padding)
-    return each.unflatten(0, (-1, own.shape[1])).add_(common[:, None])
+    common: tuple[nn.Conv2d, Tensor] | None = None  # neighbours often have the same
+    for conv, x in zip(convs, own, strict=True):
+        sizes = [shared.shape[1], x.shape[1]]
+        if shared_first:
+            weight, weight_own = conv.weight.split(sizes, 1)
+        else:
+            weight_own, weight = conv.weight.split(sizes[::-1], 1)
+        if common is None or common[0] is not conv:
+            common = conv, F.conv2d(shared, weight, conv.bias, padding=conv.padding)
+        yield F.conv2d(x, weight_own, padding=conv.padding).add_(common[1])
 
 
 def role_modules(make: Callable[[], nn.Module]) -> nn.ModuleList:
@@ -101,12 +103,13 @@ class ExposureAttentionUnit(nn.Module):
 
     def attention(self, codes: Tensor, roles: Sequence[Role]) -> Tensor:
         """Weights (B, K, C) that sum to 1 over the images, from codes (B, K, L)."""
-        return per_role(self.dense, codes, roles).softmax(1)
+        each = [self.dense[role](code) for role, code in zip(roles, codes.unbind(1), strict=True)]
+        return torch.stack(each, 1).softmax(1)
 
-    def forward(self, features: Tensor, codes: Tensor, roles: Sequence[Role]) -> Tensor:
-        """U_ex (B, C, H, W) of features (B, K, C, H, W) and codes (B, K, L)."""
-        attention = self.attention(codes, roles)
-        return (features * attention[..., None, None]).sum(1)
+    def forward(self, features: Sequence[Tensor], codes: Tensor, roles: Sequence[Role]) -> Tensor:
+        """U_ex (B, C, H, W) of K features (B, C, H, W) and codes (B, K, L)."""
+        attention = self.attention(codes, roles)[..., None, None].unbind(1)
+        return weighted_sum(features, repeat(1.0, len(features)), attention)
 
 
 class SpatialAttentionUnit(nn.Module):
@@ -122,20 +125,22 @@ class SpatialAttentionUnit(nn.Module):
         self.guide = nn.Conv2d(tap_channels, channels, 1)
         self.gate = role_modules(lambda: nn.Conv2d(2 * channels, channels, 3, padding=1))
 
-    def attention(self, features: Tensor, taps: Tensor, roles: Sequence[Role]) -> Tensor:
-        """Gates (B, K, C, H, W) in [0, 1], not normalised across the images."""
-        count = len(roles)
-        common = F.leaky_relu_(self.common(role_sum(features, roles)))
-        guide = F.leaky_relu_(self.guide(taps.flatten(0, 1))).unflatten(0, (-1, count))
-        gates = [
-            conv_of_both(self.gate[role], common, part)  # pyright: ignore[reportArgumentType]
-            for role, part in by_role(guide, roles)
-        ]
-        return torch.cat(gates, 1).sigmoid_()
+    def attention(
+        self, features: Sequence[Tensor], taps: Sequence[Tensor], roles: Sequence[Role]
+    ) -> Iterator[Tensor]:
+        """Gates (B, C, H, W) in [0, 1] of each image, not normalised across the images."""
+        common = F.leaky_relu_(self.common(weighted_sum(features, role_shares(roles))))
+        guides = (F.leaky_relu_(self.guide(tap)) for tap in taps)
+        convs = (self.gate[role] for role in roles)
+        for gate in conv_of_both(convs, common, guides):  # pyright: ignore[reportArgumentType]
+            yield gate.sigmoid_()
 
-    def forward(self, features: Tensor, taps: Tensor, roles: Sequence[Role]) -> Tensor:
-        """U_sp (B, C, H, W) of features (B, K, C, H, W) and taps (B, K, T, H, W)."""
-        return role_sum(features * self.attention(features, taps, roles), roles)
+    def forward(
+        self, features: Sequence[Tensor], taps: Sequence[Tensor], roles: Sequence[Role]
+    ) -> Tensor:
+        """U_sp (B, C, H, W) of K features (B, C, H, W) and taps (B, T, H, W)."""
+        gates = self.attention(features, taps, roles)
+        return weighted_sum(features, role_shares(roles), gates)
 
 
 class DFGModule(nn.Module):
@@ -156,10 +161,14 @@ class DFGModule(nn.Module):
         self.out_channels = channels * (eau + sau)
 
     def forward(
-        self, features: Tensor, codes: Tensor, taps: Tensor, roles: Sequence[Role]
+        self,
+        features: Sequence[Tensor],
+        codes: Tensor,
+        taps: Sequence[Tensor],
+        roles: Sequence[Role],
     ) -> Tensor:
-        """(B, out_channels, H, W) of (B, K, C, H, W), codes (B, K, L), taps (B, K, T, H, W)."""
-        reference = features.unbind(1)[list(roles).index(Role.REFERENCE)]
+        """(B, out_channels, H, W) of K maps (B, C, H, W), codes (B, K, L), K taps (B, T, H, W)."""
+        reference = features[list(roles).index(Role.REFERENCE)]
         merged = []
         if self.exposure is not None:
             merged.append(self.exposure(features, codes, roles) + reference)

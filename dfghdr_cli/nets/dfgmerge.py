@@ -13,6 +13,7 @@ full resolution the same way. The disentangle network sees the block averages.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import repeat
 
 import torch
 from torch import Tensor, nn
@@ -157,23 +158,32 @@ class DFGMerge(nn.Module):
         ]
         constant = torch.cat([stops, *(flag.expand_as(stops) for flag in flags)], 2)
         height, width = (length // 2 for length in candidates.code.shape[-2:])
-        seen = candidates.phases().features()
-        planes = [part.reshape(len(stops), count, -1, height, width) for part in seen]
-        planes.append(constant[..., None, None].expand(-1, -1, -1, height, width))
-        x = torch.cat(planes, 2)
+        phases = candidates.phases()
+
+        def image(k: int) -> Tensor:
+            seen = phases.features(slice(k, k + 1))
+            planes = [part.reshape(len(stops), -1, height, width) for part in seen]
+            planes.append(constant[:, k, :, None, None].expand(-1, -1, height, width))
+            return torch.cat(planes, 1)
+
+        x = map(image, range(count))
         first, (fine, middle, coarse) = self.encoder(x, codes, taps, candidates.roles)
         y = self.up3(self.bottom(coarse))
         y = self.up2(self.join2(torch.cat([y, middle], 1)))
         y = self.join1(torch.cat([y, fine], 1))
-        both = conv_of_both(self.head1.conv, y, first, shared_first=False)
-        logits = self.head1.act(both.flatten(0, 1))
         correction = self.correct1(y)
+        both = conv_of_both(repeat(self.head1.conv, count), y, first, shared_first=False)
+        logits: list[Tensor] = []
         # A decision in bfloat16 would be seen in the picture: float32 whatever the trunk uses.
-        with torch.autocast(x.device.type, enabled=False):
-            logits = F.pixel_shuffle(self.head2(logits.float()), 2).unflatten(0, (-1, count))
+        for features in map(self.head1.act, both):
+            with torch.autocast(y.device.type, enabled=False):
+                logits.append(F.pixel_shuffle(self.head2(features.float()), 2))
+        with torch.autocast(y.device.type, enabled=False):
             odds = self.odds[list(candidates.hypotheses)]
             correction = self.config.correction * torch.tanh(self.correct2(correction.float()))
-            return Decision(logits + odds[:, None, None, None], F.pixel_shuffle(correction, 2))
+            return Decision(
+                torch.stack(logits, 1) + odds[:, None, None, None], F.pixel_shuffle(correction, 2)
+            )
 
     def forward(self, candidates: Candidates, statistics: ImageStatistics | None = None) -> Merge:
         """`decide`, then `compose` on the same candidates."""

@@ -7,14 +7,14 @@ concatenated; the tail is a dilated 3x3 and a 3x3 convolution with tanh.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from dfghdr_cli.nets.candidates import Candidates
-from dfghdr_cli.nets.dfg import DFGModule, Role, per_role, role_modules
+from dfghdr_cli.nets.dfg import DFGModule, Role, role_modules
 from dfghdr_cli.nets.disentangle import (
     DisentangleNetwork,
     ImageStatistics,
@@ -99,34 +99,38 @@ class DFGEncoder(nn.Module):
         return [module.out_channels for module in self.merge]  # pyright: ignore
 
     def forward(
-        self, x: Tensor, codes: Tensor, taps: Sequence[Tensor], roles: Sequence[Role]
-    ) -> tuple[Tensor, list[Tensor]]:
+        self,
+        images: Iterable[Tensor],
+        codes: Tensor,
+        taps: Sequence[SpatialTaps],
+        roles: Sequence[Role],
+    ) -> tuple[list[Tensor], list[Tensor]]:
         """Run it.
 
         Args:
-            x: (B, K, inputs, H, W).
+            images: K of (B, inputs, H, W); may be made while they are asked for.
             codes: (B, K, L) exposure codes.
-            taps: F_isp of each stage j, (B, K, T_j, H / 2**j, W / 2**j).
+            taps: F_isp of each image at each stage j, (B, T_j, H / 2**j, W / 2**j).
             roles: the role of each image.
 
         Returns:
-            The first stage's features (B, K, C, H, W), and each stage's merged map.
+            The first stage's features of each image (B, C, H, W), and each stage's merged map.
         """
-        first = x
-        merged = []
-        for index, (stage, merge, tap) in enumerate(
-            zip(self.stages, self.merge, taps, strict=True)
-        ):
-            x = per_role(stage, x, roles)  # pyright: ignore
-            if index == 0:
-                first = x
-            merged.append(merge(x, codes, tap, roles))
+        stages = [
+            [stage[role] for role in roles]  # pyright: ignore[reportIndexIssue]
+            for stage in self.stages
+        ]
+        x = first = [stage(image) for stage, image in zip(stages[0], images, strict=True)]
+        merged = [self.merge[0](first, codes, [tap[0] for tap in taps], roles)]
+        for index in range(1, len(stages)):
+            x = [stage(each) for stage, each in zip(stages[index], x, strict=True)]
+            merged.append(self.merge[index](x, codes, [tap[index] for tap in taps], roles))
         return first, merged
 
 
 def encode(
     network: DisentangleNetwork, images: Tensor, statistics: ImageStatistics | None
-) -> tuple[Tensor, SpatialTaps]:
+) -> tuple[Tensor, list[SpatialTaps]]:
     """Exposure codes and spatial taps of a stack of images.
 
     Args:
@@ -136,16 +140,16 @@ def encode(
             computes them from `images`.
 
     Returns:
-        Codes (B, K, L) and taps (B, K, C, H, W), (B, K, 2C, H/2, W/2), (B, K, 4C, H/4, W/4).
+        Codes (B, K, L) and K of taps (B, C, H, W), (B, 2C, H/2, W/2), (B, 4C, H/4, W/4).
     """
     count = images.shape[1]
-    flat = to_signed(images.flatten(0, 1))
-    if statistics is None:
-        codes, taps = network.exposure(flat), network.spatial(flat)
-    else:
-        codes, taps = statistics.code, network.spatial(flat, statistics.moments)
-    one, two, three = (tap.unflatten(0, (-1, count)) for tap in taps)
-    return codes.unflatten(0, (-1, count)), (one, two, three)
+    signed = to_signed(images)
+    codes = network.exposure(signed.flatten(0, 1)) if statistics is None else statistics.code
+    taps = []
+    for k in range(count):
+        own = None if statistics is None else statistics.of(slice(k, None, count)).moments
+        taps.append(network.spatial(signed[:, k], own))
+    return codes.unflatten(0, (-1, count)), taps
 
 
 class DFGNet(nn.Module):
@@ -198,11 +202,11 @@ class DFGNet(nn.Module):
         stack = self.looks_at(candidates)
         codes, taps = encode(self.disentangle, stack.code, statistics)
         # L_i = [X_i, X~_i] after eq. (7), both mapped to [-1, 1].
-        x = to_signed(torch.cat([stack.code, stack.radiance()], 2))
+        x = to_signed(torch.cat([stack.code, stack.radiance()], 2)).unbind(1)
         _, (fine, middle, coarse) = self.encoder(x, codes, taps, stack.roles)
         up = self.up3(coarse)
         up = self.up2(torch.cat([middle, up], 1))
         # The tanh head has black at -1: float32 whatever the trunk computes in.
-        with torch.autocast(x.device.type, enabled=False):
+        with torch.autocast(up.device.type, enabled=False):
             y = self.tail_act(self.tail1(torch.cat([up, fine], 1).float()))
             return from_signed(torch.tanh(self.tail2(y)))

@@ -41,6 +41,12 @@ class ImageStatistics:
     code: Tensor
     moments: tuple[Moments, Moments]
 
+    def of(self, images: slice | list[int]) -> ImageStatistics:
+        """The statistics of some images, which may be named several times."""
+        (mean, deviation), (mean2, deviation2) = self.moments
+        moments = (mean[images], deviation[images]), (mean2[images], deviation2[images])
+        return ImageStatistics(self.code[images], moments)
+
 
 class ExposureEncoder(nn.Module):
     """E_ex: the global exposure code of an image."""

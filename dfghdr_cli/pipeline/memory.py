@@ -87,7 +87,7 @@ class Work:
         if self.network is not None:
             held = (20 if painted else 60) * count * proxy
             side = config.tile + 2 * self.network.halo
-            tile = _activations(self.network) * count * min(side**2, proxy)
+            tile = _activations(self.network, count) * min(side**2, proxy)
             stages["network"] = held + (16 if self.network.paints else 8) * count * proxy + tile
         carried = 200 * count * threads * MERGED_TILE**2
         stages["merge"] = held + carried + 13 * pixels + weights
@@ -130,11 +130,11 @@ class Work:
         )
 
 
-def _activations(network: Network) -> int:
-    """Bytes that a pixel of a tile takes for each frame while the network runs."""
+def _activations(network: Network, count: int) -> int:
+    """Bytes that a pixel of a tile takes while the network runs on `count` frames."""
     if isinstance(network, DFGNet):
-        return 80 * network.config.width
-    return 48 * network.config.width[0]  # two candidates a frame, but at half resolution
+        return network.config.width * (54 + 20 * count)
+    return network.config.width[0] * (19 + 7 * count)  # two candidates a frame, half as large
 
 
 def _halved(value: int, least: int) -> Iterator[int]:

@@ -7,7 +7,7 @@ import torch
 
 from dfghdr_cli.errors import ModelError
 from dfghdr_cli.nets.candidates import Candidates
-from dfghdr_cli.nets.dfg import Role, role_sum
+from dfghdr_cli.nets.dfg import Role, role_shares, weighted_sum
 from dfghdr_cli.nets.registry import build, describe
 
 KINDS = ("dfgmerge", "dfgnet")
@@ -170,9 +170,9 @@ def test_black_and_white_brackets_give_numbers(network, candidates, kind, level)
 
 
 def test_the_sum_over_roles():
-    x = torch.tensor([1.0, 10.0, 100.0])[None, :, None]
+    x = [torch.tensor(level) for level in (1.0, 10.0, 100.0)]
     S, R, L = Role.SHORT, Role.REFERENCE, Role.LONG
-    assert role_sum(x, (S, R, L)).item() == 111.0
-    assert role_sum(x, (S, S, R)).item() == 5.5 + 2 * 100.0  # the reference plays LONG
-    assert role_sum(x, (R, L, L)).item() == 2 * 1.0 + 55.0
-    assert role_sum(x[:, :1], (R,)).item() == 3.0
+    assert weighted_sum(x, role_shares((S, R, L))).item() == 111.0
+    assert weighted_sum(x, role_shares((S, S, R))).item() == 5.5 + 2 * 100.0  # and plays LONG
+    assert weighted_sum(x, role_shares((R, L, L))).item() == 2 * 1.0 + 55.0
+    assert weighted_sum(x[:1], role_shares((R,))).item() == 3.0

@@ -20,10 +20,14 @@ def tensors(result):
 
 
 def run_whole(network, candidates):
-    """Padded as `run_tiled` pads, but in one piece and with statistics of its own."""
+    """Padded as `run_tiled` pads, with one set of statistics a frame, but in one piece."""
     height, width = candidates.code.shape[-2:]
     padded = candidates.pad(network.size_multiple)
-    result = network.decide(padded) if isinstance(network, DFGMerge) else network(padded)
+    frames = network.looks_at(padded).frames
+    statistics = network.disentangle.statistics(to_signed(network.images(padded)[0]))
+    statistics = statistics.of([frames.index(frame) for frame in frames])
+    run = network.decide if isinstance(network, DFGMerge) else network
+    result = run(padded, statistics)
     return [x[..., :height, :width] for x in tensors(result)]
 
 

@@ -118,7 +118,7 @@ def _attention(
         assert isinstance(module, DFGModule)
         features, codes, taps, roles = arguments
         if module.spatial is not None:
-            gate = module.spatial.attention(features, taps, roles)
+            gate = torch.stack(list(module.spatial.attention(features, taps, roles)), 1)
             step = padded.code.shape[-1] // gate.shape[-1]
             gates.append(gate[..., : -(-height // step), : -(-width // step)])
         if module.exposure is not None:
