@@ -74,8 +74,9 @@ error is then 0.04 pixels instead of 0.02, in less than half the time."""
 MERGED_TILE = 384
 """Side of the tiles in which a decision is carried out [pixels]: smaller ones spend more time on
 waiting for Python's lock, larger ones take more memory."""
-NETWORK_TILE = 768
-"""Side of the tiles in which a network runs [pixels]: with 512 a sixth more is computed twice."""
+NETWORK_TILE = 1024
+"""Side of the tiles in which a network runs [pixels]: with 512 a fifth more is computed twice, and
+what smaller ones leave of the memory is too scattered for the pictures that follow."""
 SURE = 4.0
 """How many times more a frame must weigh as flow moves it than as it lies for the former to be
 true: flow of a reduced picture is less exact than the alignment."""

@@ -77,9 +77,9 @@ def test_tiles_shrink_before_the_picture_that_decides():
     needs = {
         (proxy, tile): most(work(), replace(config, proxy_pixels=proxy, tile=tile))
         for proxy in (2_500_000, 1_250_000, 625_000)
-        for tile in (768, 384, 192)
+        for tile in (1024, 512, 256)
     }
-    assert sorted(needs.values(), reverse=True)[0] == needs[2_500_000, 768]
+    assert sorted(needs.values(), reverse=True)[0] == needs[2_500_000, 1024]
     held = 200 * MIB
     for (proxy, tile), need in needs.items():
         fitted = work().fitted(config, held + need, held)
@@ -88,7 +88,7 @@ def test_tiles_shrink_before_the_picture_that_decides():
         if fitted.proxy_pixels == proxy:
             assert fitted.tile >= tile
     assert work().fitted(config, 2**40, held) == config
-    assert work().fitted(config, held + needs[2_500_000, 768] - 1, held).tile == 384
+    assert work().fitted(config, held + needs[2_500_000, 1024] - 1, held).tile == 512
 
 
 @pytest.mark.parametrize(
