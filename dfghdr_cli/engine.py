@@ -219,11 +219,11 @@ def _statistics_of_one(
 
 
 def _frame_statistics(network: Network, candidates: Candidates, tile: int) -> ImageStatistics:
-    """Statistics for every candidate of one bracket, measured once a frame.
+    """Statistics for every candidate that a network looks at, measured once a frame.
 
     What is supposed of a frame, motion or noise, hardly changes its picture as a whole.
     """
-    frames = network.looks_at(candidates).frames
+    frames = candidates.frames
     each = list(dict.fromkeys(frames))
     images = network.images(candidates)[0, [frames.index(frame) for frame in each]]
     statistics = image_statistics(network.disentangle, images, tile)

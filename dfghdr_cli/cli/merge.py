@@ -163,7 +163,8 @@ def merge(
 
     from dfghdr_cli.io.source import read_ahead
 
-    read_ahead(files)
+    if not skip_existing:  # with it there is often nothing to do
+        read_ahead(files)
 
     from dfghdr_cli.core.exposure import parse_stops, parse_times
     from dfghdr_cli.core.response import Kind

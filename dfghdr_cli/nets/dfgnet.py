@@ -116,15 +116,11 @@ class DFGEncoder(nn.Module):
         Returns:
             The first stage's features of each image (B, C, H, W), and each stage's merged map.
         """
-        stages = [
-            [stage[role] for role in roles]  # pyright: ignore[reportIndexIssue]
-            for stage in self.stages
-        ]
-        x = first = [stage(image) for stage, image in zip(stages[0], images, strict=True)]
-        merged = [self.merge[0](first, codes, [tap[0] for tap in taps], roles)]
-        for index in range(1, len(stages)):
-            x = [stage(each) for stage, each in zip(stages[index], x, strict=True)]
-            merged.append(self.merge[index](x, codes, [tap[index] for tap in taps], roles))
+        x, first, merged = images, [], []
+        for index, (stage, merge) in enumerate(zip(self.stages, self.merge, strict=True)):
+            x = [stage[role](each) for role, each in zip(roles, x, strict=True)]  # pyright: ignore[reportIndexIssue]
+            first = first or x
+            merged.append(merge(x, codes, [tap[index] for tap in taps], roles))
         return first, merged
 
 
