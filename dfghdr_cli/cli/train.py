@@ -85,6 +85,15 @@ def train(
             show_default=False,
         ),
     ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            "--teacher",
+            metavar="NAME|FOLDER",
+            help="A dfgmerge whose merge is to be imitated in stage merge, too.",
+            show_default=False,
+        ),
+    ] = None,
     vgg: Annotated[
         Path | None,
         typer.Option(
@@ -215,6 +224,7 @@ def train(
         synth=replace(recipe.synth, crop=crop or recipe.synth.crop, batch=batch),
         crops=recipe.crops,
         start=start,
+        teacher=teacher,
         vgg=vgg,
         validation=validation,
         device=device,

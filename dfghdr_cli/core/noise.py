@@ -7,7 +7,7 @@ from above; where frames also differ by motion or resampling the bound is only l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -114,14 +114,18 @@ def _by_itself(patches: Sequence[FloatImage]) -> NDArray[np.float64]:
     Of the 15 coefficients of 4 x 4 blocks (every other one of them) most hold little but noise; the
     upper quartile counts, since JPEG takes the noise away from the fine ones.
     """
-    levels, values = [np.empty(0, np.float32)], [np.empty((15, 0), np.float32)]
+    bands: list[list[FloatImage]] = [[] for _ in range(16)]
     for patch in patches:
-        rows = _split(patch, 0)
-        first, *others = (band[::2, ::2].ravel() for across in rows for band in _split(across, 1))
-        levels.append(first / np.float32(16.0))
-        values.append(np.stack(others) / np.float32(4.0))
-    bands = _deviations(np.concatenate(levels), np.concatenate(values, axis=1))
-    return np.asarray(np.quantile(bands, 0.75, axis=0), np.float64)
+        following = iter(bands)
+
+        def keep(band: FloatImage, following: Iterator[list[FloatImage]] = following) -> FloatImage:
+            next(following).append(band[::2, ::2].flatten())
+            return band
+
+        _there_and_back(patch, keep)
+    first, *others = (np.concatenate(parts) for parts in bands)
+    deviations = _deviations(first / np.float32(16.0), np.stack(others) / np.float32(4.0))
+    return np.asarray(np.quantile(deviations, 0.75, axis=0), np.float64)
 
 
 _COLOURS = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]], np.float32)
@@ -148,23 +152,26 @@ def smooth(code: FloatImage, noise: NoiseCurve) -> FloatImage:
         return code
     border = SMOOTHING_REACH
     wide = cv2.copyMakeBorder(code, border, border, border, border, cv2.BORDER_REFLECT_101)
-    planes = cv2.split(np.asarray(cv2.transform(wide, _COLOURS), np.float32))
-    threshold = None
+    threshold: FloatImage | None = None
     smoothed = []
-    for plane in planes:
-        kept = []
-        for row, across in enumerate(_split(np.asarray(plane, np.float32), 0)):
-            bands = _split(across, 1)
-            if threshold is None:  # the very first band is the blocks' mean luminance
-                threshold = _thresholds(bands[0], noise)
-            for band in bands[1:] if row == 0 else bands:
+    for plane in cv2.split(cv2.transform(wide, _COLOURS)):
+        is_mean = True  # the first coefficient, which stays
+
+        def cut(band: FloatImage) -> FloatImage:
+            nonlocal threshold, is_mean
+            if threshold is None:  # the first plane is luminance
+                threshold = _thresholds(band, noise)
+            if not is_mean:
                 band *= np.abs(band) > threshold
-            kept.append(_join(bands, 1))
-        smoothed.append(_join(kept, 0)[border:-border, border:-border])
+            is_mean = False
+            return band
+
+        smoothed.append(_there_and_back(np.asarray(plane, np.float32), cut))
     back = cv2.transform(cv2.merge(smoothed), _COLOURS.T / np.float32(256.0))
     back = np.clip(back, 0.0, 1.0)
     clipping = largest_channel(code) >= CLIPPING_STARTS
-    back[clipping] = code[clipping]
+    if clipping.any():
+        back[clipping] = code[clipping]
     return np.asarray(back, np.float32)
 
 
@@ -178,32 +185,34 @@ def _thresholds(luminance: FloatImage, noise: NoiseCurve) -> FloatImage:
     return np.asarray(cv2.LUT(level, table.astype(np.float32)), np.float32)
 
 
-_CUTS = (
-    (np.s_[:-1], np.s_[1:], np.s_[:-2], np.s_[2:]),
-    (np.s_[:, :-1], np.s_[:, 1:], np.s_[:, :-2], np.s_[:, 2:]),
-)
-"""Along each axis all but the last, the first, the last two and the first two."""
+def _there_and_back(
+    x: FloatImage, change: Callable[[FloatImage], FloatImage], step: int = 0
+) -> FloatImage:
+    """Hadamard transforms of all 4 x 4 blocks, and back.
 
+    A transform of four is one of pairs, then one of pairs of pairs; here first of pixels next to
+    each other along either axis, then of those two apart. One coefficient after the other goes all
+    the way, so that little memory is needed.
 
-def _split(x: FloatImage, axis: int) -> list[FloatImage]:
-    """The four Hadamard coefficients of each four neighbours along an axis, not normalised."""
-    here, next_, near, far = _CUTS[axis]
-    parts: list[FloatImage] = []
-    for half in (np.add(x[here], x[next_]), np.subtract(x[here], x[next_])):
-        parts += [np.add(half[near], half[far]), np.subtract(half[near], half[far])]
-    return parts
+    Args:
+        x: (H, W), or with channels behind.
+        change: what to do with each coefficient of all blocks, (H - 3, W - 3), which it may change
+            in place. They are 4 times the orthonormal ones; the first is the sum over the block.
+        step: of the four that make a transform.
 
-
-def _join(parts: Sequence[FloatImage], axis: int) -> FloatImage:
-    """The transpose of `_split`: what the coefficients say of each pixel, summed."""
-    here, next_, near, far = _CUTS[axis]
-    height, width = parts[0].shape
-    half = (height + 2, width) if axis == 0 else (height, width + 2)
-    sums, differences = np.zeros(half, np.float32), np.zeros(half, np.float32)
-    for out, plus, minus in ((sums, *parts[:2]), (differences, *parts[2:])):
-        out[near] = plus + minus
-        out[far] += plus - minus
-    whole = np.zeros((height + 3, width) if axis == 0 else (height, width + 3), np.float32)
-    whole[here] = sums + differences
-    whole[next_] += sums - differences
-    return whole
+    Returns:
+        (H - 6, W - 6): what the changed coefficients say of each pixel that is in 16 blocks,
+        summed: 256 times what is true.
+    """
+    if step == 4:
+        return change(x)
+    apart, rows_or_columns = 1 + step // 2, (slice(None),) * (step % 2)
+    but_last = (*rows_or_columns, slice(None, -apart))
+    but_first = (*rows_or_columns, slice(apart, None))
+    sums = _there_and_back(x[but_last] + x[but_first], change, step + 1)
+    differences = _there_and_back(x[but_last] - x[but_first], change, step + 1)
+    both = sums + differences
+    sums -= differences
+    both = both[but_first]
+    both += sums[but_last]
+    return both

@@ -26,6 +26,7 @@ from dfghdr_cli.errors import (
     OutputExistsError,
 )
 from dfghdr_cli.modelstore import load_model, save_model
+from dfghdr_cli.nets.dfgmerge import DFGMerge
 from dfghdr_cli.nets.golden import golden_case
 from dfghdr_cli.nets.registry import Network, build, describe
 from dfghdr_cli.pipeline.training_data import CropConfig, load_training_data
@@ -94,7 +95,9 @@ class TrainRequest:
         config: how to train.
         synth: what the synthesised brackets are like, and the side and batch of all samples.
         crops: how samples are cut from scenes.
-        start: name or folder of a model to start from, or None for random weights.
+        start: name or folder of a model to start from, or None for random weights. If the model
+            is a wider DFGMerge than `hyper_parameters` say, it is made as narrow as they say.
+        teacher: name or folder of a DFGMerge to learn from in stage merge, or None.
         vgg: weights of VGG-19 for the perceptual terms, or None for those in torch's cache.
         validation: folder of scenes with truth, or None to validate on samples like those
             of the training.
@@ -110,6 +113,7 @@ class TrainRequest:
     synth: SynthConfig = field(default_factory=SynthConfig)
     crops: CropConfig = field(default_factory=CropConfig)
     start: str | None = None
+    teacher: str | None = None
     vgg: Path | None = None
     validation: Path | None = None
     device: str = "auto"
@@ -136,6 +140,18 @@ def _first_network(request: TrainRequest) -> Network:
     network = build(model.info.architecture, model.info.hyper_parameters, decoder=True)
     network.load_state_dict(model.network.state_dict(), strict=False)
     return network
+
+
+def _teacher(request: TrainRequest) -> DFGMerge | None:
+    """The network whose merge is to be imitated, or None if there is to be none."""
+    if request.teacher is None:
+        return None
+    teacher = load_model(request.teacher).network
+    if not isinstance(teacher, DFGMerge) or request.architecture != "dfgmerge":
+        raise ModelError(
+            f"{request.teacher} cannot teach a {request.architecture}: both must be a dfgmerge"
+        )
+    return teacher.eval().requires_grad_(False)
 
 
 def _perceptual(request: TrainRequest) -> PerceptualDistance | None:
@@ -234,12 +250,13 @@ def train_model(
     torch.manual_seed(request.config.seed)
     network = _first_network(request)
     config = replace(request.config, precision=precision, encoders=_encoders(request, network))
-    perceptual = _perceptual(request)
+    perceptual, teacher = _perceptual(request), _teacher(request)
     settings = {
         "version": __version__,
         "architecture": describe(network)[0],
         "hyper_parameters": asdict(network.config),
         "start": request.start and Path(request.start).name,
+        "teacher": request.teacher and Path(request.teacher).name,
         "vgg": perceptual and perceptual.source,
         "synth": asdict(request.synth),
         "crops": asdict(request.crops),
@@ -282,6 +299,7 @@ def train_model(
             request.run,
             device,
             perceptual=perceptual and perceptual.to(device),
+            teacher=teacher and teacher.to(device),
             validations=validations,
             on_progress=on_progress,
             processes=processes,

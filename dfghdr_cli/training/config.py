@@ -41,6 +41,8 @@ class TrainConfig:
             a faint grid of the decoder's transposed convolutions changes most.
         erase_after: the part of stage disentangle after which the exposure is taken out of the
             spatial code's averages and the decoder alone goes on learning; 1 = never.
+        imitation: weight of a term of stage merge for networks that learn from a teacher: how far
+            the weights of their merge are from the teacher's (Kullback-Leibler divergence).
         precision: "bf16" computes the networks' convolutions in bfloat16, all else in float32;
             "auto" does so on CUDA devices that can.
         seed: of the weights' initial values and of the samples.
@@ -67,6 +69,7 @@ class TrainConfig:
     colour: float = 4.0
     edges: float = 1.0
     erase_after: float = 2 / 3
+    imitation: float = 0.02
     precision: Literal["auto", "float32", "bf16"] = "auto"
     seed: int = 0
     workers: int = 1

@@ -17,6 +17,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from dfghdr_cli.errors import DfghdrError
+from dfghdr_cli.nets.dfgmerge import DFGMerge
 from dfghdr_cli.nets.registry import Network
 from dfghdr_cli.training.checkpoint import (
     CHECKPOINT,
@@ -110,6 +111,7 @@ def train(
     device: torch.device,
     *,
     perceptual: PerceptualDistance | None = None,
+    teacher: DFGMerge | None = None,
     validations: Mapping[Stage, Validation] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     processes: Processes | None = None,
@@ -129,6 +131,7 @@ def train(
         folder: an existing folder.
         device: where to train.
         perceptual: on `device`; needed for stage disentangle unless config.perceptual is 0.
+        teacher: on `device`, for stage merge of a DFGMerge; see `MergeObjective`.
         validations: for each stage, what to call on the averaged network.
         on_progress: called after every step.
         processes: that train together; each is to call this with equal arguments. Only the first
@@ -158,7 +161,7 @@ def train(
                 raise ValueError("stage disentangle needs a perceptual distance")
             objective = DisentangleObjective(network, config, perceptual)
         else:
-            objective = MergeObjective(network, config)
+            objective = MergeObjective(network, config, teacher)
         run = _StageRun(stage, network, objective, config, folder, device, processes)
         if state is not None:
             run.restore(state)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from dfghdr_cli.core.tonemap import mu_law
 from dfghdr_cli.nets.candidates import Candidates, code_from_linear
 from dfghdr_cli.nets.dfg import Role
+from dfghdr_cli.nets.dfgmerge import DFGMerge, Merge
 from dfghdr_cli.nets.disentangle import from_signed, to_signed
 from dfghdr_cli.nets.registry import Network
 from dfghdr_cli.training.config import TrainConfig
@@ -26,12 +27,12 @@ Terms = dict[str, Tensor]
 """Parts of a loss, for the log; "error" is never negative, and small when all is well."""
 
 
-def restore(network: Network, candidates: Candidates) -> tuple[Tensor, Tensor | None]:
-    """The HDR image (B, 3, H, W) in network space, and the merge before its correction if any."""
+def restore(network: Network, candidates: Candidates) -> tuple[Tensor, Merge | None]:
+    """The HDR image (B, 3, H, W) in network space, and the merge it is of, if any."""
     if network.paints:
         return network(candidates), None
     merge = network(candidates)
-    return merge.radiance, merge.merged
+    return merge.radiance, merge
 
 
 def re_exposed(truth: Tensor, candidates: Candidates) -> Tensor:
@@ -178,14 +179,34 @@ def encoders_frozen(network: Network, config: TrainConfig) -> bool:
     return config.encoders == "frozen"
 
 
-class MergeObjective(nn.Module):
-    """L_DFG of eq. (11) with our terms beside it (`MergeLossConfig`)."""
+def divergence(weights: Tensor, wanted: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of a merge's weights from wanted ones; a scalar.
 
-    def __init__(self, network: Network, config: TrainConfig) -> None:
+    Below a thousandth a weight cannot be seen in the picture, and how far below counts for little.
+
+    Args:
+        weights: (B, K, 1, H, W), sum 1 over the candidates.
+        wanted: likewise.
+    """
+    ratio = (wanted + 1e-3).log() - (weights + 1e-3).log()
+    return (wanted * ratio).sum(1).mean()
+
+
+class MergeObjective(nn.Module):
+    """L_DFG of eq. (11) with our terms beside it (`MergeLossConfig`).
+
+    With a teacher, a trained DFGMerge of any size, the weights of the merge are to be like the
+    teacher's, too (Hinton, Vinyals and Dean 2015, "Distilling the knowledge in a neural network").
+    """
+
+    def __init__(
+        self, network: Network, config: TrainConfig, teacher: DFGMerge | None = None
+    ) -> None:
         super().__init__()
         self.network = network
         self.config = config
         self.frozen = encoders_frozen(network, config)
+        self.teacher = (teacher,)  # not a part of this module, whose parts are trained and wrapped
 
     def trained(self) -> Iterator[nn.Parameter]:
         """The parameters that this stage trains."""
@@ -201,13 +222,20 @@ class MergeObjective(nn.Module):
         truth, config = batch["truth"], self.config.loss
         candidates = to_candidates(batch)
         with trunk_precision(truth.device, self.config):
-            radiance, merged = restore(self.network, candidates)
+            radiance, merge = restore(self.network, candidates)
         loss = merge_loss(radiance.float(), truth, config)
-        if merged is not None and config.merged:
-            loss = loss + config.merged * merge_loss(merged.float(), truth, config)
+        if merge is not None and config.merged:
+            loss = loss + config.merged * merge_loss(merge.merged.float(), truth, config)
         with torch.no_grad():
             error = (mu_law(radiance.float().clamp(0.0, 1.0)) - mu_law(truth)).abs().mean()
-        return loss, {"error": error}
+        terms = {"error": error}
+        (teacher,) = self.teacher
+        if merge is not None and teacher is not None:
+            with torch.no_grad():
+                wanted = teacher(candidates).weights
+            terms["imitation"] = divergence(merge.weights.float(), wanted)
+            loss = loss + self.config.imitation * terms["imitation"]
+        return loss, {name: term.detach() for name, term in terms.items()}
 
 
 Objective = DisentangleObjective | MergeObjective
