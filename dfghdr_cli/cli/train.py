@@ -57,7 +57,7 @@ def train(
         typer.Option(
             "--width",
             min=4,
-            help="Channels of dfgnet's first stages; 64 in the paper.",
+            help="Channels of the first stage; dfgnet: 64 in the paper; dfgmerge: 24, 40, 64.",
             show_default=False,
         ),
     ] = None,
@@ -178,8 +178,6 @@ def train(
     checkpoint with --resume.
     """
     architecture = architecture or ("dfgnet" if preset == "paper" else "dfgmerge")
-    if width is not None and architecture != "dfgnet":
-        raise typer.BadParameter("--width belongs to --architecture dfgnet.")
     _refuse_other_lengths(context, stage)
 
     from dataclasses import replace
@@ -191,7 +189,12 @@ def train(
     if not speaks:
         console.set_up_logging(-1)
     hyper_parameters: dict[str, Any] = {}
-    if width is not None:
+    if width is not None and architecture == "dfgmerge":
+        hyper_parameters = {
+            "width": (width, 2 * width, 3 * width),
+            "disentangle_width": width // 2,
+        }
+    elif width is not None:
         hyper_parameters = {
             "width": width,
             "disentangle_width": width,

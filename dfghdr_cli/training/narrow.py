@@ -10,6 +10,7 @@ let it learn from the larger one.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -21,18 +22,26 @@ Group = str
 """A name for channels that stay or go together."""
 
 
+def is_narrower(narrow: DFGMergeConfig, wide: DFGMergeConfig) -> bool:
+    """Whether networks differ in nothing but that the one has fewer channels somewhere."""
+    sizes = [(*config.width, config.disentangle_width) for config in (narrow, wide)]
+    alike = replace(wide, width=narrow.width, disentangle_width=narrow.disentangle_width) == narrow
+    return alike and sizes[0] != sizes[1] and all(a <= b for a, b in zip(*sizes, strict=True))
+
+
 def narrowed(network: DFGMerge, config: DFGMergeConfig, losses: Iterable[Tensor]) -> DFGMerge:
     """A network of fewer channels that is as close to a trained one as its weights allow.
 
     Args:
         network: the larger one; its gradients are lost.
-        config: of the narrower one: like the larger one's but for `width` and
-            `disentangle_width`, none of which may be larger.
+        config: of the narrower one, see `is_narrower`.
         losses: of the larger network on some batches, made while they are asked for.
 
     Raises:
-        ValueError: if the configurations differ in more, or in the wrong direction.
+        ValueError: if `is_narrower` does not hold.
     """
+    if not is_narrower(config, network.config):
+        raise ValueError(f"{config} is not narrower than {network.config}")
     narrow = DFGMerge(config)
     before, after = network.state_dict(), narrow.state_dict()
     layout = _layout(network)
@@ -76,23 +85,35 @@ def _importance(
     The square of the sum of gradient times weight over all that makes a channel, summed over
     batches.
     """
-    made = {name: axes[0][0] for name, axes in layout.items() if len(axes[0]) == 1}
     parameters = dict(network.named_parameters())
-    total: dict[Group, Tensor] = {}
+    made: dict[str, tuple[int, Group]] = {}
+    for name, axes in layout.items():
+        axis = 1 if name in _TRANSPOSED else 0
+        if axes[axis]:
+            made[name] = axis, axes[axis][0]
+    total = {
+        group: parameters[name].new_zeros(parameters[name].shape[axis], dtype=torch.float64)
+        for name, (axis, group) in made.items()
+    }
     for loss in losses:
         network.zero_grad(set_to_none=True)
         loss.backward()
         now: dict[Group, Tensor] = {}
-        for name, group in made.items():
+        for name, (axis, group) in made.items():
             parameter = parameters[name]
-            if parameter.grad is None:
+            if parameter.grad is None:  # an encoder that without its units nothing reads
                 continue
-            effect = (parameter.grad * parameter).detach()
-            effect = effect.flatten(1).sum(1) if effect.ndim > 1 else effect
+            # Far from the output gradients are small, and their squares too small for float32.
+            effect = (parameter.grad.double() * parameter.detach()).movedim(axis, 0)
+            effect = effect.reshape(len(effect), -1).sum(1)
             now[group] = now.get(group, 0) + effect
         for group, effect in now.items():
-            total[group] = total.get(group, 0) + effect.square()
+            total[group] += effect.square()
     return total
+
+
+_TRANSPOSED = ("up3.conv.weight", "up2.conv.weight")
+"""Weights whose second axis, not the first, is that of the channels they make."""
 
 
 def _layout(network: DFGMerge) -> dict[str, tuple[tuple[Group, ...], ...]]:
@@ -146,8 +167,9 @@ def _layout(network: DFGMerge) -> dict[str, tuple[tuple[Group, ...], ...]]:
     stage("join2", "join2", "up3", *middle)
     upsample("up2", "up2", "join2")
     stage("join1", "join1", "up2", *fine)
-    stage("head1", "head1", "join1", *fine[:1])
+    stage("head1", "head1", *fine[:1], "join1")
     conv("head2", (), ("head1",))
     stage("correct1", "correct1", "join1")
     conv("correct2", (), ("correct1",))
-    return layout
+    there = network.state_dict()
+    return {name: axes for name, axes in layout.items() if name in there}

@@ -79,6 +79,14 @@ def test_the_papers_preset_and_ablation(place):
     assert facts["synth"]["crop"] == 64  # said in OPTIONS
 
 
+def test_width_of_dfgmerge(place):
+    train(
+        "pictures", "--run", "mine", "--stage", "merge", "--steps", 1, "--architecture", "dfgmerge"
+    )
+    sizes = load_model("mine/mine").info.hyper_parameters
+    assert (sizes["width"], sizes["disentangle_width"]) == ([4, 8, 12], 2)
+
+
 def test_quiet_says_nothing_but_the_result(place):
     arguments = ["-q", "train", "pictures", "--run", "mine", "--steps", "1", *OPTIONS, *BOTH]
     result = CliRunner().invoke(app, arguments)
@@ -97,7 +105,7 @@ def test_quiet_says_nothing_but_the_result(place):
         (["pictures"], 2, "--run"),
         (["--run", "mine"], 2, "FOLDERS"),
         (["pictures", "--run", "mine", "--steps", "0"], 2, "--steps"),
-        (["pictures", "--run", "mine", "--architecture", "dfgmerge"], 2, "--width"),
+        (["pictures", "--run", "mine", "--teacher", "nothing"], 5, "nothing"),
         (["pictures", "--run", "mine", "--perceptual"], 4, "--vgg"),
         (["pictures", "--run", "mine", "--perceptual", "--vgg", "nowhere"], 4, "nowhere"),
         (["pictures", "--run", "mine", "--perceptual", "--vgg", "pictures/one.exr"], 4, "one.exr"),

@@ -329,9 +329,6 @@ def test_it_can_start_from_a_model(request_, models_dir):
     for key, value in model.network.state_dict().items():
         assert torch.equal(value, first.state_dict()[key])
     assert model.info.training["start"] == "first"
-    for change in ({"hyper_parameters": TINY}, {"architecture": "dfgnet", "hyper_parameters": {}}):
-        with pytest.raises(ModelError, match="--architecture dfgmerge"):
-            train_model(replace(request_, run=request_.run / "x", start="first", **change))
 
 
 def test_scenes_with_truth_can_validate(request_, pictures, tmp_path):
@@ -350,3 +347,38 @@ def test_scenes_with_truth_can_validate(request_, pictures, tmp_path):
     with pytest.raises(InputError, match="no scene"):
         train_model(replace(request_, run=tmp_path / "other", validation=pictures))
     assert not (tmp_path / "other").exists()
+
+
+def test_a_narrower_network_learns_from_its_teacher(request_, models_dir):
+    """And going on with such a run is as if it had not been interrupted."""
+    wide = build("dfgmerge", {**TINY, "width": (12, 8, 8)})
+    install_model(wide, "wide", models_dir)
+    request = replace(request_, start="wide", teacher="wide")
+    whole = train_model(replace(request, run=request.run.with_name("whole")))
+    facts = load_model(str(whole)).info
+    assert facts.hyper_parameters["width"] == [8, 8, 8]
+    assert (facts.training["start"], facts.training["teacher"]) == ("wide", "wide")
+    with pytest.raises(Killed):
+        train_model(request, killed_after(2))
+    assert weights(train_model(replace(request, resume=True))) == weights(whole)
+    alone = replace(request, teacher=None, run=request.run.with_name("alone"))
+    assert weights(train_model(alone)) != weights(whole)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hyper_parameters": {"width": (12, 8, 8)}}, "a size of its own"),
+        ({"hyper_parameters": {"width": (8, 8, 16)}}, "a size of its own"),
+        ({"hyper_parameters": {"code_length": 4}}, "a size of its own"),
+        ({"config": BOTH}, "a size of its own"),
+        ({"architecture": "dfgnet"}, "--architecture dfgmerge"),
+        ({"teacher": "paints", "start": None}, "cannot teach"),
+    ],
+)
+def test_what_cannot_be_started_from(change, message, request_, models_dir):
+    install_model(build("dfgmerge", {**TINY, "width": (12, 8, 8)}), "wide", models_dir)
+    install_model(build("dfgnet", {"width": 4}), "paints", models_dir)
+    with pytest.raises(ModelError, match=message):
+        train_model(replace(request_, **{"start": "wide", **change}))
+    assert not request_.run.exists()

@@ -1,5 +1,6 @@
 """Stage disentangle against eq. (1) to (6), and what each stage trains."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,7 @@ from dfghdr_cli.training.objectives import (
     MergeObjective,
     decode_frames,
     disentangle_cases,
+    divergence,
     re_exposed,
 )
 from dfghdr_cli.training.synth import to_candidates
@@ -151,3 +153,26 @@ def test_in_bfloat16_the_losses_stay_float32(architecture, network, batch):
         for a, b in pairs:
             assert a.dtype == torch.float32
             assert a.item() == pytest.approx(b.item(), rel=0.05)
+
+
+def test_a_teacher_is_imitated(network, batch):
+    """Where the merge is the teacher's already, the term is nothing."""
+    config = TrainConfig(encoders="trained", imitation=0.5)
+    own, teacher = network(), network()
+    torch.nn.init.normal_(teacher.head2.weight, 0.0, 2.0)
+    alone, _ = MergeObjective(own, config)(batch)
+    loss, terms = MergeObjective(own, config, teacher)(batch)
+    assert terms["imitation"] > 1e-4
+    torch.testing.assert_close(loss, alone + 0.5 * terms["imitation"])
+    _, same = MergeObjective(own, config, own)(batch)
+    assert abs(same["imitation"]) < 1e-6
+    loss.backward()
+    assert all(parameter.grad is None for parameter in teacher.parameters())
+    assert not set(teacher.parameters()) & set(MergeObjective(own, config, teacher).parameters())
+
+
+def test_divergence():
+    weights = torch.tensor([[0.25, 0.75], [0.5, 0.5]])[:, :, None, None, None]
+    wanted = torch.tensor([[0.5, 0.5], [0.5, 0.5]])[:, :, None, None, None]
+    expected = (0.5 * math.log(0.501 / 0.251) + 0.5 * math.log(0.501 / 0.751)) / 2
+    assert divergence(weights, wanted) == pytest.approx(expected, rel=1e-5)
