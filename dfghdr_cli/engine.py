@@ -414,8 +414,9 @@ class AlignedBracket:
             pairs = [self.warped(index, y, x) for y in rows for x in columns]
             return [code for code, _ in pairs], [trust for _, trust in pairs]
 
-        reference, _ = patches(self.reference)
-        codes, trusts = zip(*map(patches, others), strict=True)
+        with _cores() as pool:
+            (reference, _), *found = pool.map(patches, [self.reference, *others])
+        codes, trusts = zip(*found, strict=True)
         return noise_curve(reference, codes, trusts, [self.stops[k] for k in others])
 
     def warped(
@@ -738,13 +739,11 @@ def _merge_by_decision(
         watch.give_back()
         run = run_in_memory(network, stack, config.tile, on_progress)
         decision = run.output if isinstance(run.output, Decision) else guide(run.output, stack)
+    device, warnings = str(run.device), run.warnings
     decision = decision.crop(slice(proxy.size[0]), slice(proxy.size[1]))
-    full = proxy
-    if proxy.size != aligned.size:
-        with watch.stage("merge"):
-            flows, decision = settle(proxy, stack, decision)
-            noise = aligned.measured_noise()
-            full = replace(aligned, flows=flows, noise=noise, supposed=SETTLED)
+    with watch.stage("merge"):
+        decided = _decided_parts(aligned, proxy, stack, decision)
+    del proxy, stack, run, decision  # which may have done their part
     radiance = np.empty((height, width, 3), np.float32)
     count = len(aligned.frames)
     weights = np.zeros((count, height, width), np.float32) if config.weights else None
@@ -753,12 +752,8 @@ def _merge_by_decision(
     def one(tile: Tile) -> int:
         here = tile.rows, tile.columns
         with torch.inference_mode():
-            if proxy.size == aligned.size:
-                part, decided = stack.crop(*here), decision.crop(*here)
-            else:
-                part = full.candidates(*here)
-                decided = _decision_part(decision, aligned.size, *here)
-            merge = carry_out(part, decided)
+            part, decision = decided(*here)
+            merge = carry_out(part, decision)
         planes = merge.radiance[0].numpy() * np.float32(aligned.peak)
         cv2.merge(list(planes), radiance[here])
         if weights is not None:
@@ -772,7 +767,30 @@ def _merge_by_decision(
             if on_progress:
                 on_progress(done, height, "merge")
     picture = RadianceImage(radiance, aligned.peak)
-    return MergeResult(picture, weights, clipped, name, str(run.device), run.warnings)
+    return MergeResult(picture, weights, clipped, name, device, warnings)
+
+
+def _decided_parts(
+    aligned: AlignedBracket, proxy: AlignedBracket, stack: Candidates, decision: Decision
+) -> Callable[[slice, slice], tuple[Candidates, Decision]]:
+    """A function that makes candidates of a part of a bracket, and says how to merge them.
+
+    Args:
+        aligned: the bracket.
+        proxy: the same with flows, or reduced and with flows.
+        stack: the proxy's candidates, or more to the right and below; only kept if the proxy is as
+            large as the bracket.
+        decision: how to merge these.
+    """
+    if proxy.size == aligned.size:
+        return lambda rows, columns: (stack.crop(rows, columns), decision.crop(rows, columns))
+    flows, settled = settle(proxy, stack, decision)
+    noise = aligned.measured_noise()
+    full = replace(aligned, flows=flows, noise=noise, supposed=SETTLED)
+    return lambda rows, columns: (
+        full.candidates(rows, columns),
+        _decision_part(settled, aligned.size, rows, columns),
+    )
 
 
 def _whitest(candidates: Candidates) -> Iterator[tuple[FloatImage, FloatImage]]:

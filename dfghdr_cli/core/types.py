@@ -130,6 +130,14 @@ class Bracket:
         height, width = self.frames[0].pixels.shape[:2]
         return height, width
 
+    def without_pixels(self) -> Bracket:
+        """The same bracket all black, which takes no memory: for what is told of it at the end."""
+        frames = [
+            replace(f, pixels=np.broadcast_to(f.pixels.dtype.type(0), f.pixels.shape))
+            for f in self.frames
+        ]
+        return replace(self, frames=tuple(frames))
+
     def with_reference(self, reference: int) -> Bracket:
         """The same frames seen from another reference."""
         return replace(self, reference=reference)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from dfghdr_cli import __version__
+from dfghdr_cli.core.align import Alignment
 from dfghdr_cli.core.coded import CodedFrame
 from dfghdr_cli.core.colour import (
     RADIANCE_SPACES,
@@ -38,7 +39,6 @@ from dfghdr_cli.core.tonemap import (
 )
 from dfghdr_cli.core.types import Bracket, FloatImage, Frame, MergeResult, RadianceImage
 from dfghdr_cli.engine import (
-    AlignedBracket,
     MergeConfig,
     OnProgress,
     choose_device,
@@ -332,6 +332,9 @@ def _merge_files(
     result, aligned = merge_bracket(
         network, merger.name, bracket, frames, config, on_progress, watch
     )
+    alignments = tuple(zip(aligned.alignments, aligned.flows, strict=True))
+    bracket = bracket.without_pixels()
+    del frames, aligned  # with their pixels; the memory serves for writing
     clipped = float(result.clipped.mean())
     warnings = [*result.warnings]
     with watch.stage("write"):
@@ -353,7 +356,7 @@ def _merge_files(
         )
     if response_report.warning:
         warnings.append(response_report.warning)
-    values = _values(merger, request, bracket, aligned, result)
+    values = _values(merger, request, bracket, alignments, result)
     values["reference_white"] = float(scale)
     values["response"] = {
         "kind": response.name,
@@ -548,7 +551,7 @@ def _values(
     merger: Merger,
     request: MergeRequest,
     bracket: Bracket,
-    aligned: AlignedBracket,
+    alignments: Sequence[tuple[Alignment, object]],
     result: MergeResult,
 ) -> dict[str, Any]:
     frames = [
@@ -558,8 +561,8 @@ def _values(
             "alignment": alignment.model if flow is None else f"{alignment.model}+flow",
             "residual": round(alignment.residual, 3),
         }
-        for frame, stops, alignment, flow in zip(
-            bracket.frames, bracket.stops, aligned.alignments, aligned.flows, strict=True
+        for frame, stops, (alignment, flow) in zip(
+            bracket.frames, bracket.stops, alignments, strict=True
         )
     ]
     return {
