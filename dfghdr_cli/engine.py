@@ -225,8 +225,8 @@ def _frame_statistics(network: Network, candidates: Candidates, tile: int) -> Im
     """
     frames = candidates.frames
     each = list(dict.fromkeys(frames))
-    images = network.images(candidates)[0, [frames.index(frame) for frame in each]]
-    statistics = image_statistics(network.disentangle, images, tile)
+    images = network.images(candidates.only([frames.index(frame) for frame in each]))
+    statistics = image_statistics(network.disentangle, images[0], tile)
     return statistics.of([each.index(frame) for frame in frames])
 
 

@@ -8,7 +8,7 @@ may be wrong anywhere, so hypotheses compete and none replaces another.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
@@ -187,7 +187,11 @@ class Candidates:
         for k, (frame, hypothesis) in enumerate(zip(self.frames, self.hypotheses, strict=True)):
             if hypothesis is Hypothesis.MOVED or frame not in best:
                 best[frame] = k
-        keep = [best[frame] for frame in sorted(best)]
+        return self.only([best[frame] for frame in sorted(best)])
+
+    def only(self, keep: Sequence[int]) -> Candidates:
+        """Some of the candidates, in that order."""
+        keep = list(keep)
         if keep == list(range(self.count)):
             return self
         return replace(
@@ -215,18 +219,22 @@ class Candidates:
         brightest = max(self.frames)
         return tuple(frame == brightest for frame in self.frames[which])
 
-    def contradiction(self, which: slice = ALL) -> Tensor:
+    def contradiction(self, which: slice = ALL, radiance: Tensor | None = None) -> Tensor:
         """How surely a candidate shows something else than a clipped reference: (B, K, 1, H, W).
 
         Where the reference is clipped the scene is at least as bright as its white; a candidate
         that is plainly darker there (below 0.75 of that white in a clipped channel) saw another
         object. 0 = agrees or cannot be told, 1 = contradicts.
+
+        Args:
+            which: of the candidates.
+            radiance: theirs, if it is there already.
         """
         reference = self.code[:, :1]
         clipped = smoothstep(reference, CLIPPING_STARTS, CLIPPED_CODE)
-        gain = torch.exp2(-self.stops[:, which])
-        ratio = linear_from_code(self.code[:, which]) * gain[..., None, None, None]
-        darker = 1.0 - smoothstep(ratio, 0.6, 0.9)
+        if radiance is None:
+            radiance = self.radiance(which)
+        darker = 1.0 - smoothstep(radiance * self.peak[:, None, None, None, None], 0.6, 0.9)
         return (clipped * darker).amax(2, keepdim=True)
 
     def usable(self, starts: float = CLIPPING_STARTS, which: slice = ALL) -> Tensor:
@@ -243,13 +251,13 @@ class Candidates:
         darkest = torch.tensor(self.is_darkest(which), device=self.code.device)
         return torch.where(darkest[None, :, None, None, None], torch.ones_like(usable), usable)
 
-    def log_prior(self, which: slice = ALL) -> Tensor:
+    def log_prior(self, which: slice = ALL, radiance: Tensor | None = None) -> Tensor:
         """Log of the classic weights, (B, K, 1, H, W): where the networks start from.
 
         A triangle over the code (its worst channel counts; the darkest frame stays at 1 above the
         middle and the brightest below it) times the resampling's trust, next to nothing where a
         frame is clipped or contradicts a clipped reference, and nothing outside a warped frame.
-        The smoothed reference has little of it.
+        The smoothed reference has little of it. Arguments as of `contradiction`.
         """
         code, trust = self.code[:, which], self.trust[:, which]
         up = 2.0 * code.amin(2, keepdim=True)
@@ -261,7 +269,7 @@ class Candidates:
         down = torch.where(darkest, torch.ones_like(down), down)
         triangle = torch.minimum(up, down).clamp(max=1.0)
         log_weight = triangle.clamp_min(1e-9).log().clamp_min(LOG_FLOOR)
-        counts = self.usable(which=which) * (1.0 - self.contradiction(which)) * trust
+        counts = self.usable(which=which) * (1.0 - self.contradiction(which, radiance)) * trust
         log_weight = (log_weight + counts.clamp_min(1e-9).log()).clamp_min(LOG_UNUSABLE)
         smoothed = [h is Hypothesis.SMOOTHED for h in self.hypotheses[which]]
         log_weight = log_weight + LOG_SMOOTHED * log_weight.new_tensor(smoothed).view(shape)
@@ -335,15 +343,15 @@ class Candidates:
 
     def features(self, which: slice = ALL) -> list[Tensor]:
         """What a merging network should see of every pixel: (B, K, c, H, W) with 13 channels c."""
-        code = self.code[:, which]
+        code, radiance = self.code[:, which], self.radiance(which)
         difference = self.equal_exposure_difference(which)
         reference_white = smoothstep(self.code[:, :1].amax(2, keepdim=True), 0.9, 1.0)
         return [
             code,
-            mu_law(self.radiance(which)),
+            mu_law(radiance),
             difference,
             difference.abs().mean(2, keepdim=True),
-            self.log_prior(which).clamp_min(LOG_UNUSABLE) / -LOG_UNUSABLE,
+            self.log_prior(which, radiance).clamp_min(LOG_UNUSABLE) / -LOG_UNUSABLE,
             smoothstep(code.amax(2, keepdim=True), 0.9, 1.0),
             reference_white.expand(-1, code.shape[1], -1, -1, -1),
         ]
