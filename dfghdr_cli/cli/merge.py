@@ -22,6 +22,7 @@ def _reference(text: str) -> int | str | Path:
 
 
 def merge(
+    context: typer.Context,
     files: Annotated[
         list[Path],
         typer.Argument(
@@ -161,10 +162,13 @@ def merge(
     if overwrite and skip_existing:
         raise typer.BadParameter("give only one of --overwrite and --skip-existing.")
 
-    from dfghdr_cli.io.source import read_ahead
+    from dfghdr_cli.io.bracket import FramesAhead
 
-    if not skip_existing:  # with it there is often nothing to do
-        read_ahead(files)
+    ahead = None
+    # With the one there is often nothing to do; with the other, memory is asked for first.
+    if not skip_existing and max_memory is None:
+        ahead = FramesAhead(files)
+        context.call_on_close(ahead.close)
 
     from dfghdr_cli.core.exposure import parse_stops, parse_times
     from dfghdr_cli.core.response import Kind
@@ -213,6 +217,7 @@ def merge(
         ghost_map=ghost_map,
         overwrite=overwrite,
         skip_existing=skip_existing,
+        ahead=ahead,
     )
     if missing_results(request):
         merger = load_merger(method, model, device)

@@ -7,9 +7,10 @@ import math
 import os
 import re
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import pairwise, repeat
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -48,6 +49,7 @@ def read_bracket(
     ev_step: float | None = None,
     reference: Reference = "auto",
     on_first: Callable[[Frame, int], object] | None = None,
+    ahead: FramesAhead | None = None,
 ) -> Bracket:
     """Read 2 to 9 photographs of one scene, in any order, as a bracket from dark to bright.
 
@@ -66,6 +68,7 @@ def read_bracket(
             or "auto", which takes the middle one unless it is badly exposed, see
             `choose_reference`.
         on_first: called with the first frame, and how many there are, before the others are read.
+        ahead: frames that are being read already.
 
     Returns:
         The bracket.
@@ -81,7 +84,7 @@ def read_bracket(
     asked = _asked_exposures(paths, stops, times, ev_step)
     known = asked or _recorded_exposures(paths)
     balance = balance_of(paths)
-    frames = _read_frames(paths, known.exposures, balance, on_first)
+    frames = _read_frames(paths, known.exposures, balance, on_first, ahead)
     # What is estimated below shall not depend on the order of the files, not even by rounding.
     frames.sort(key=lambda frame: (frame.name, str(frame.path)))
     _check_sizes(frames)
@@ -112,13 +115,57 @@ def _read_frames(
     exposures: Sequence[Exposure],
     balance: WhiteBalance | None,
     on_first: Callable[[Frame, int], object] | None,
+    ahead: FramesAhead | None,
 ) -> list[Frame]:
     """The first frame, `on_first`, and then the others at the same time, where there are cores."""
-    first = read_frame(paths[0], exposures[0], balance)
+
+    def read(path: Path, exposure: Exposure) -> Frame:
+        frame = ahead.take(path, balance) if ahead else None
+        if frame is None:
+            return read_frame(path, exposure, balance)
+        return replace(frame, exposure=exposure)
+
+    first = read(paths[0], exposures[0])
     if on_first:
         on_first(first, len(paths))
     with ThreadPoolExecutor(min(os.cpu_count() or 1, _READERS)) as pool:
-        return [first, *pool.map(read_frame, paths[1:], exposures[1:], repeat(balance))]
+        return [first, *pool.map(read, paths[1:], exposures[1:])]
+
+
+class FramesAhead:
+    """Frames that are read while the program still loads its libraries.
+
+    What is wrong with them is left to `read_bracket`, which then reads them itself.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        """Begin to read what `read_bracket` will be given as `paths`, a frame on each of 2 cores.
+
+        `close` is to be called when nothing more is wanted of it.
+        """
+        self._pool = ThreadPoolExecutor(2)
+        self._balance: WhiteBalance | None = None
+        self._frames: dict[Path, Future[Frame]] = {}
+        with suppress(InputError):
+            found = find_frames(paths)
+            _check_files(found)
+            self._balance = balance_of(found)
+            exposure = Exposure(0.0)  # which is found out later
+            for path in found:
+                self._frames[path] = self._pool.submit(read_frame, path, exposure, self._balance)
+
+    def take(self, path: Path, balance: WhiteBalance | None) -> Frame | None:
+        """The frame of a file but for its exposure, once; None where it could not be read."""
+        future = self._frames.pop(path, None)
+        if future is None or balance != self._balance:
+            return None
+        with suppress(InputError, CancelledError):
+            return future.result()
+        return None
+
+    def close(self) -> None:
+        """Read nothing more."""
+        self._pool.shutdown(cancel_futures=True)
 
 
 def find_frames(paths: Sequence[Path]) -> list[Path]:

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from contextlib import suppress
-from itertools import islice
 from pathlib import Path
-from threading import Thread
 
 from dfghdr_cli.errors import InputError
-
-_MOST = 16
-"""Files of a folder that are read ahead: what is no bracket is not dragged in."""
 
 
 def read_head(path: Path, length: int = 32) -> bytes:
@@ -45,25 +37,3 @@ def read_head(path: Path, length: int = 32) -> bytes:
     if not head:
         raise InputError(f"{path} is empty; copy or export it again.")
     return head
-
-
-def read_ahead(paths: Sequence[Path]) -> None:
-    """Let the system bring files into its cache while the program still loads its libraries.
-
-    Nothing is waited for, and what is wrong with a file is left to its reader. Does nothing where
-    the system offers no such thing (posix_fadvise(2)).
-
-    Args:
-        paths: files, or folders that hold them.
-    """
-    if hasattr(os, "posix_fadvise"):
-        Thread(target=_read_ahead, args=(paths,), daemon=True).start()
-
-
-def _read_ahead(paths: Sequence[Path]) -> None:
-    for path in paths:
-        with suppress(OSError, ValueError):
-            for name in islice(path.iterdir(), _MOST) if path.is_dir() else [path]:
-                if name.is_file():
-                    with name.open("rb") as file:
-                        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)

@@ -49,7 +49,7 @@ from dfghdr_cli.engine import (
 )
 from dfghdr_cli.errors import DeviceError, InputError, ModelError, OutputError
 from dfghdr_cli.io.atomic import atomic_write_all, ensure_different, ensure_writable
-from dfghdr_cli.io.bracket import Reference, find_frames, read_bracket
+from dfghdr_cli.io.bracket import FramesAhead, Reference, find_frames, read_bracket
 from dfghdr_cli.io.display import (
     DISPLAY_SUFFIXES,
     HDR_FORMATS,
@@ -155,6 +155,7 @@ class MergeRequest:
         ghost_map: where to show which frame was used where (.png), or None.
         overwrite: whether existing files may be replaced.
         skip_existing: whether existing files are kept, and only the missing ones written.
+        ahead: the photographs, if they are being read already.
     """
 
     paths: Sequence[Path]
@@ -177,6 +178,7 @@ class MergeRequest:
     ghost_map: Path | None = None
     overwrite: bool = False
     skip_existing: bool = False
+    ahead: FramesAhead | None = None
 
     @property
     def preview_path(self) -> Path | None:
@@ -318,6 +320,7 @@ def _merge_files(
             ev_step=request.ev_step,
             reference=request.reference,
             on_first=fit,
+            ahead=request.ahead,
         )
     alike = max(map(len, equal_exposures(bracket.stops)))
     config = fit(bracket.frames[0], len(bracket.frames), alike)

@@ -14,7 +14,8 @@ from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 
 from dfghdr_cli.errors import InputError
-from dfghdr_cli.io.bracket import read_bracket
+from dfghdr_cli.io import bracket as module
+from dfghdr_cli.io.bracket import FramesAhead, read_bracket
 from dfghdr_cli.io.ldr import read_frame
 
 LINEAR = np.random.default_rng(3).uniform(0.0, 1.0, (20, 30, 3)) ** 2
@@ -450,3 +451,61 @@ def test_python_warns_as_before(tmp_path):
     for _ in range(5):
         read_bracket(paths)
     assert warnings.filters == before
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """The files that are read, in their order."""
+    seen = []
+
+    def noted(path, *rest):
+        seen.append(path)
+        return read_frame(path, *rest)
+
+    monkeypatch.setattr(module, "read_frame", noted)
+    return seen
+
+
+def test_frames_that_are_read_ahead_are_not_read_again(tmp_path, reads):
+    for number, time in enumerate([(1, 400), (1, 100), (1, 25)]):
+        jpeg(tmp_path / f"{number}.jpg", 2 * number - 2, time)
+    now = read_bracket([tmp_path])
+    reads.clear()
+    ahead = FramesAhead([tmp_path])
+    then = read_bracket([tmp_path], ahead=ahead)
+    ahead.close()
+    assert sorted(path.name for path in reads) == ["0.jpg", "1.jpg", "2.jpg"]
+    for a, b in zip(now.frames, then.frames, strict=True):
+        assert (a.path, a.exposure, a.color_space) == (b.path, b.exposure, b.color_space)
+        assert np.array_equal(a.pixels, b.pixels)
+    assert len(read_bracket([tmp_path], ahead=ahead).frames) == 3  # which has none left
+
+
+@pytest.mark.parametrize("make", [damaged, not_an_image, twice, other_size])
+def test_reading_ahead_leaves_complaints_to_the_reader(tmp_path, make):
+    made = make(tmp_path)
+    paths, options = made if isinstance(made, tuple) else (made, {})
+    with pytest.raises(InputError) as now:
+        read_bracket(paths, **options)
+    ahead = FramesAhead(paths)
+    with pytest.raises(InputError) as then:
+        read_bracket(paths, **options, ahead=ahead)
+    ahead.close()
+    assert str(then.value) == str(now.value)
+
+
+def test_nothing_more_is_read_once_closed(shots, reads, monkeypatch):
+    """However many frames were still to come."""
+    may_go_on = threading.Event()
+    noted = module.read_frame
+
+    def slow(*arguments):
+        may_go_on.wait(10)
+        return noted(*arguments)
+
+    monkeypatch.setattr(module, "read_frame", slow)
+    ahead = FramesAhead(shots)
+    threading.Timer(0.1, may_go_on.set).start()
+    ahead.close()
+    assert len(reads) == 2
+    assert len(read_bracket(shots, stops=STOPS, ahead=ahead).frames) == 5
