@@ -328,15 +328,23 @@ def run_in_memory(
 
 
 @contextmanager
-def _cores() -> Iterator[Executor]:
-    """As many threads as PyTorch may use, each of which works on its own."""
-    count = torch.get_num_threads()
+def _cores(*, few: bool = False) -> Iterator[Executor]:
+    """As many threads as PyTorch may use, each of which works on its own.
+
+    Args:
+        few: whether there may be less work than threads: OpenCV then uses all cores for each. For
+            many small pieces its threads only get in one another's way.
+    """
+    count, threads_of_opencv = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(1)
+    if not few:
+        cv2.setNumThreads(1)
     try:
         with ThreadPoolExecutor(count) as pool:
             yield pool
     finally:
         torch.set_num_threads(count)
+        cv2.setNumThreads(threads_of_opencv)
 
 
 def _everywhere(work: Callable[[Tile], object], size: tuple[int, int]) -> None:
@@ -402,7 +410,7 @@ class AlignedBracket:
             aligned, _ = self.warped(index)
             return dense_flow(reference, decode(aligned), self.stops[index])
 
-        with _cores() as pool:
+        with _cores(few=True) as pool:
             return tuple(pool.map(flow, range(len(self.stops))))
 
     def measured_noise(self) -> NoiseCurve:
@@ -647,7 +655,7 @@ def align_bracket(
         return _resized(found, small, size)
 
     alignments: list[Alignment] = []
-    with _cores() as pool:
+    with _cores(few=True) as pool:
         for alignment in pool.map(one, range(len(coded))):
             alignments.append(alignment)
             if on_progress:

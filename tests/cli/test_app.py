@@ -1,5 +1,6 @@
 """Exit codes, what goes to which stream, and that starting up stays light."""
 
+import gc
 import os
 import pty
 import re
@@ -14,7 +15,7 @@ import typer
 from typer.testing import CliRunner
 
 from dfghdr_cli import errors
-from dfghdr_cli.cli.app import EPILOG, Commands, app, root
+from dfghdr_cli.cli.app import EPILOG, Commands, app, main, root
 
 HEAVY = ("torch", "cv2", "numpy")
 
@@ -123,6 +124,16 @@ def test_debug_shows_the_traceback_and_keeps_the_code(body, code):
     assert done.returncode == code
     assert done.stderr.startswith("Traceback (most recent call last):\n")
     assert done.stdout == ""
+
+
+def test_the_end_is_not_spent_on_looking_for_cycles(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["dfghdr", "--version"])
+    try:
+        with pytest.raises(SystemExit):
+            main()
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
 
 
 def test_ctrl_c_ends_with_130():
