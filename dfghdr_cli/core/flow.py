@@ -23,7 +23,7 @@ Flow = NDArray[np.float32]
 
 LEAST_REDUCTION = 4.0
 """The coarse match works on a picture at least this many times smaller."""
-COARSE_PIXELS = 40_000
+COARSE_PIXELS = 28_000
 """Largest picture that the coarse match works on."""
 REACH = 20
 """Longest displacement it tries, along each axis [pixels of that picture]."""
