@@ -8,6 +8,7 @@ from above; where frames also differ by motion or resampling the bound is only l
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -150,44 +151,54 @@ def smooth(code: FloatImage, noise: NoiseCurve) -> FloatImage:
     """
     if not any(noise):
         return code
+    # What is cut is subtracted, so that nothing else is rounded. Noise fits into 16 bits, in which
+    # a computer is twice as fast as in 32: neither a sum over a block nor what is cut of all of a
+    # pixel's blocks overflows.
+    scale = min(_LARGEST / (16.0 * 3.0**0.5), _LARGEST / 256.0 / (4.0 * SHRINKAGE * max(noise)))
     border = SMOOTHING_REACH
     wide = cv2.copyMakeBorder(code, border, border, border, border, cv2.BORDER_REFLECT_101)
-    threshold: FloatImage | None = None
-    smoothed = []
-    for plane in cv2.split(cv2.transform(wide, _COLOURS)):
+    coloured = cv2.transform(wide, _COLOURS)
+    threshold: NDArray[np.int16] | None = None
+    removed = []
+    for plane in cv2.split(cv2.multiply(coloured, scale, dtype=cv2.CV_16S)):  # pyright: ignore
         is_mean = True  # the first coefficient, which stays
 
-        def cut(band: FloatImage) -> FloatImage:
+        def cut(band: NDArray[np.int16]) -> NDArray[np.int16]:
             nonlocal threshold, is_mean
             if threshold is None:  # the first plane is luminance
-                threshold = _thresholds(band, noise)
-            if not is_mean:
-                band *= np.abs(band) > threshold
+                threshold = _thresholds(band, noise, scale)
+            band *= 0 if is_mean else np.abs(band) <= threshold
             is_mean = False
             return band
 
-        smoothed.append(_there_and_back(np.asarray(plane, np.float32), cut))
-    back = cv2.transform(cv2.merge(smoothed), _COLOURS.T / np.float32(256.0))
-    back = np.clip(back, 0.0, 1.0)
+        removed.append(_there_and_back(np.asarray(plane, np.int16), cut))
+    joint = np.asarray(cv2.merge(removed), np.float32)
+    back = code - cv2.transform(joint, _COLOURS.T / np.float32(256.0 * scale))
+    np.clip(back, 0.0, 1.0, out=back)
     clipping = largest_channel(code) >= CLIPPING_STARTS
     if clipping.any():
         back[clipping] = code[clipping]
     return np.asarray(back, np.float32)
 
 
-def _thresholds(luminance: FloatImage, noise: NoiseCurve) -> FloatImage:
+_LARGEST = 32_500
+"""Of the integers that smoothing computes in."""
+
+
+def _thresholds(luminance: NDArray[np.int16], noise: NoiseCurve, scale: float) -> NDArray[np.int16]:
     """What counts as nothing in each 4 x 4 block, of which `luminance` is the first coefficient.
 
     The transform without its factor of 1/4 multiplies the noise's deviation by 4.
     """
-    table = np.interp(np.linspace(0.0, 1.0, 256), _CENTRES, noise) * (4.0 * SHRINKAGE)
-    level = cv2.convertScaleAbs(luminance, alpha=255.0 / (16.0 * 3.0**0.5))
-    return np.asarray(cv2.LUT(level, table.astype(np.float32)), np.float32)
+    table = np.interp(np.linspace(0.0, 1.0, 256), _CENTRES, noise) * (4.0 * SHRINKAGE * scale)
+    level = cv2.convertScaleAbs(luminance, alpha=255.0 / (16.0 * 3.0**0.5 * scale))
+    return np.asarray(cv2.LUT(level, np.rint(table).astype(np.int16)[None]), np.int16)
 
 
-def _there_and_back(
-    x: FloatImage, change: Callable[[FloatImage], FloatImage], step: int = 0
-) -> FloatImage:
+_Numbers = TypeVar("_Numbers", FloatImage, NDArray[np.int16])
+
+
+def _there_and_back(x: _Numbers, change: Callable[[_Numbers], _Numbers], step: int = 0) -> _Numbers:
     """Hadamard transforms of all 4 x 4 blocks, and back.
 
     A transform of four is one of pairs, then one of pairs of pairs; here first of pixels next to
