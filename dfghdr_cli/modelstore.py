@@ -26,7 +26,7 @@ from dfghdr_cli.errors import ModelError, OutputError, OutputExistsError
 from dfghdr_cli.nets.golden import golden_case, golden_error
 from dfghdr_cli.nets.registry import Network, build, describe
 
-DEFAULT_MODEL = "dfgmerge-v4"
+DEFAULT_MODEL = "dfgmerge-v5"
 """The released model that `dfghdr merge` takes unless told otherwise."""
 MODELS_DIR_VARIABLE = "DFGHDR_MODELS_DIR"
 FORMAT = 1
