@@ -7,7 +7,7 @@ from above; where frames also differ by motion or resampling the bound is only l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import cv2
@@ -115,18 +115,21 @@ def _by_itself(patches: Sequence[FloatImage]) -> NDArray[np.float64]:
     Of the 15 coefficients of 4 x 4 blocks (every other one of them) most hold little but noise; the
     upper quartile counts, since JPEG takes the noise away from the fine ones.
     """
-    bands: list[list[FloatImage]] = [[] for _ in range(16)]
-    for patch in patches:
-        following = iter(bands)
-
-        def keep(band: FloatImage, following: Iterator[list[FloatImage]] = following) -> FloatImage:
-            next(following).append(band[::2, ::2].flatten())
-            return band
-
-        _there_and_back(patch, keep)
-    first, *others = (np.concatenate(parts) for parts in bands)
-    deviations = _deviations(first / np.float32(16.0), np.stack(others) / np.float32(4.0))
+    bands = np.concatenate([_coefficients(patch) for patch in patches], axis=1)
+    deviations = _deviations(bands[0] / np.float32(16.0), bands[1:] / np.float32(4.0))
     return np.asarray(np.quantile(deviations, 0.75, axis=0), np.float64)
+
+
+def _coefficients(patch: FloatImage) -> FloatImage:
+    """The coefficients of every other block of a patch (h, w, 3): (16, n)."""
+    found: list[FloatImage] = []
+
+    def keep(band: FloatImage) -> FloatImage:
+        found.append(band[::2, ::2].flatten())
+        return band
+
+    _there_and_back(patch, keep)
+    return np.stack(found)
 
 
 _COLOURS = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]], np.float32)

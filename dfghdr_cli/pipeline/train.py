@@ -124,31 +124,33 @@ class TrainRequest:
     resume: bool = False
 
 
-def _first_network(request: TrainRequest) -> Network:
+def _first_network(request: TrainRequest) -> tuple[Network, DFGMergeConfig | None]:
     """The network to train, with random weights or those of the model to start from.
 
-    It has a decoder if it is to go through stage disentangle, or has been.
+    It has a decoder if it is to go through stage disentangle, or has been. Beside it what it is to
+    be narrowed to, if it is.
     """
     decoder = "disentangle" in request.config.stages
     if request.start is None:
-        return build(request.architecture, request.hyper_parameters, decoder=decoder)
+        return build(request.architecture, request.hyper_parameters, decoder=decoder), None
     model = load_model(request.start)
     if model.info.architecture != request.architecture:
         raise ModelError(
             f"{request.start} is a {model.info.architecture}; start from it with "
             f"--architecture {model.info.architecture}"
         )
-    if request.hyper_parameters and _narrower(request, model.network) is None:
+    narrow = _narrower(request, model.network)
+    if request.hyper_parameters and narrow is None:
         raise ModelError(
             f"{request.start} has a size of its own; start from it without --code-length, --no-eau "
             "and --no-sau, and without --width or, with stage merge alone, with a --width that "
             "makes a dfgmerge narrower"
         )
     if not decoder or model.info.decoder:
-        return model.network
+        return model.network, narrow
     network = build(model.info.architecture, model.info.hyper_parameters, decoder=True)
     network.load_state_dict(model.network.state_dict(), strict=False)
-    return network
+    return network, None
 
 
 def _narrower(request: TrainRequest, network: Network) -> DFGMergeConfig | None:
@@ -285,8 +287,7 @@ def train_model(
     if request.synth.crop % 8:
         raise ModelError(f"a crop of {request.synth.crop} is not a multiple of 8")
     torch.manual_seed(request.config.seed)
-    network = _first_network(request)
-    narrow = _narrower(request, network)
+    network, narrow = _first_network(request)
     config = replace(request.config, precision=precision, encoders=_encoders(request, network))
     perceptual, teacher = _perceptual(request), _teacher(request)
     settings = {
