@@ -349,8 +349,9 @@ def test_scenes_with_truth_can_validate(request_, pictures, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
-def test_a_narrower_network_learns_from_its_teacher(request_, models_dir):
+def test_a_narrower_network_learns_from_its_teacher(request_, models_dir, monkeypatch):
     """And going on with such a run is as if it had not been interrupted."""
+    monkeypatch.setattr("dfghdr_cli.pipeline.train.NARROWING_BATCHES", 2)  # 24 take long
     wide = build("dfgmerge", {**TINY, "width": (12, 8, 8)})
     install_model(wide, "wide", models_dir)
     request = replace(request_, start="wide", teacher="wide")
