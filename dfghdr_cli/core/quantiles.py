@@ -6,6 +6,9 @@ little when things in it move.
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,10 +28,15 @@ def tile_quantiles(image: FloatImage, grid: int) -> NDArray[np.float64]:
     Returns:
         (tiles, levels, 3), at the ranks `LEVELS`; tiles without pixels are left out.
     """
-    tiles = (
+    tiles = [
         tile.reshape(-1, 3)
         for band in np.array_split(image, grid, axis=0)
         for tile in np.array_split(band, grid, axis=1)
-    )
-    ordered = [np.sort(tile, axis=0) for tile in tiles if len(tile)]
-    return np.array([t[(LEVELS * len(t)).astype(np.intp)] for t in ordered], np.float64)
+        if tile.size
+    ]
+
+    def quantiles(tile: FloatImage) -> FloatImage:
+        return np.sort(tile, axis=0)[(LEVELS * len(tile)).astype(np.intp)]
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return np.array(list(pool.map(quantiles, tiles)), np.float64)

@@ -12,7 +12,9 @@ that something moved into.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from typing import Any, Literal, TypeAlias, cast
@@ -341,13 +343,15 @@ def _sigmoid_log(codes: Floats, s: float) -> Floats:
 
 def _fit_sigmoid(matches: _Matches) -> tuple[float, float]:
     """The (n, s) whose exposure ratios agree best: for each s, n is a weighted median."""
-    best = (np.inf, 0.45, 50.0)
-    for s in _SIGMOID_GRID:
+
+    def best_for(s: float) -> tuple[float, float, float]:
         rise = _sigmoid_log(matches.bright, s) - _sigmoid_log(matches.dark, s)
         n = max(_weighted_median(rise / matches.stops, matches.weight * matches.stops), 0.05)
-        misfit = _weighted_median(np.abs(rise / n - matches.stops), matches.weight)
-        best = min(best, (misfit, n, float(s)))
-    return best[1], best[2]
+        return _weighted_median(np.abs(rise / n - matches.stops), matches.weight), n, s
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        _, n, s = min(pool.map(best_for, _SIGMOID_GRID.tolist()))
+    return n, s
 
 
 def _hat(codes: Floats, knots: Floats) -> Floats:

@@ -78,7 +78,7 @@ another frame sees the same; but up to here it is a measurement, which nothing m
 
 def smoothstep(x: Tensor, low: float, high: float) -> Tensor:
     """0 up to `low`, 1 from `high` on, a straight ramp between."""
-    return ((x - low) / (high - low)).clamp(0.0, 1.0)
+    return (x - low).div_(high - low).clamp_(0.0, 1.0)
 
 
 def candidate_layout(

@@ -117,7 +117,8 @@ def load_merger(
         return Merger(None, _CPU)
     loaded = load_model(model or DEFAULT_MODEL)
     try:
-        loaded.network.to(chosen)
+        # Convolutions are faster where the channels of a pixel lie side by side.
+        loaded.network.to(chosen, memory_format=torch.channels_last)
     except RuntimeError as error:
         if not is_gpu_out_of_memory(error):
             raise

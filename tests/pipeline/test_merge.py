@@ -400,11 +400,11 @@ def test_a_decision_at_the_size_of_the_picture():
         torch.randn(1, 4, 1, 7, 11, generator=random), torch.randn(1, 3, 7, 11, generator=random)
     )
     for size in ((23, 40), (7, 11), (7, 30)):
-        whole = engine._decision_part(decision, size, slice(0, size[0]), slice(0, size[1]))
+        whole = engine._decision_parts(decision, size)(slice(0, size[0]), slice(0, size[1]))
         expected = F.interpolate(decision.logits[:, :, 0], size, mode="bilinear")
         torch.testing.assert_close(whole.logits[:, :, 0], expected, rtol=0, atol=1e-5)
         rows, columns = slice(2, 7), slice(5, 11)
-        part = engine._decision_part(decision, size, rows, columns)
+        part = engine._decision_parts(decision, size)(rows, columns)
         torch.testing.assert_close(part.correction, whole.correction[..., rows, columns])
 
 
