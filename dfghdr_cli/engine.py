@@ -100,6 +100,8 @@ class MergeConfig:
         tile: side of the network's tiles [pixels].
         weights: whether the result tells how much of each frame is in each pixel, which takes a
             third of a picture's memory for each frame.
+        slack: how much darker than the white of a clipped reference other frames may show the
+            scene without contradicting it [stops], see `core.response.ResponseReport.slack`.
     """
 
     align: Method = "auto"
@@ -107,6 +109,7 @@ class MergeConfig:
     proxy_pixels: int = 2_500_000
     tile: int = NETWORK_TILE
     weights: bool = True
+    slack: float = 0.0
 
     def reduction(self, size: tuple[int, int]) -> float:
         """By how much the sides of a picture of (height, width) shrink for the network; <= 1."""
@@ -364,6 +367,7 @@ class AlignedBracket:
         reference: index of the reference.
         alignments: one a frame; the identity for the reference.
         flows: one a frame, (h, w, 2) at the size of the proxy [its pixels]; None without.
+        slack: see `MergeConfig`.
         noise: of the reference, see `core.noise.noise_curve`.
         supposed: the hypotheses under which frames are candidates; if `SETTLED`, flows count for
             nothing where they lead out of a frame.
@@ -374,6 +378,7 @@ class AlignedBracket:
     reference: int
     alignments: tuple[Alignment, ...]
     flows: tuple[NDArray[np.float32] | None, ...]
+    slack: float = 0.0
     noise: NoiseCurve = NO_NOISE
     supposed: tuple[Hypothesis, ...] = tuple(Hypothesis)
 
@@ -408,7 +413,7 @@ class AlignedBracket:
             if index == self.reference:
                 return None
             aligned, _ = self.warped(index)
-            return dense_flow(reference, decode(aligned), self.stops[index])
+            return dense_flow(reference, decode(aligned), self.stops[index], slack=self.slack)
 
         with _cores(few=True) as pool:
             return tuple(pool.map(flow, range(len(self.stops))))
@@ -536,6 +541,7 @@ class AlignedBracket:
             frames,
             roles,
             hypotheses,
+            self.slack,
         )
 
     def _fill(self, blank: Candidates, rows: slice, columns: slice) -> None:
@@ -679,7 +685,7 @@ def merge_classic(aligned: AlignedBracket, *, weights: bool = True) -> MergeResu
         pairs = [aligned.warped(frame, *here, flow=True) for frame in range(len(aligned.frames))]
         trusts = [trust for _, trust in pairs]
         linears = [decode(code) for code, _ in pairs]
-        radiance[here], shares = classic_merge(linears, trusts, aligned.stops)
+        radiance[here], shares = classic_merge(linears, trusts, aligned.stops, aligned.slack)
         if kept is not None:
             kept[:, *here] = shares
         clipped[here] = _clipped((largest_channel(code), trust) for code, trust in pairs)
@@ -912,6 +918,7 @@ def merge_bracket(
         aligned = align_bracket(
             frames, bracket.stops, bracket.reference, align=config.align, on_progress=on_progress
         )
+        aligned = replace(aligned, slack=config.slack)
     if network is None:
         if config.align == "flow":
             with watch.stage("flow"):
@@ -983,7 +990,9 @@ def fuse_equal_exposures(
         shares.append(([leader, *rest], share))
     reference = next(k for k, group in enumerate(groups) if aligned.reference in group)
     nothing = (None,) * len(frames)
-    fused = AlignedBracket(tuple(frames), tuple(stops), reference, tuple(alignments), nothing)
+    fused = AlignedBracket(
+        tuple(frames), tuple(stops), reference, tuple(alignments), nothing, aligned.slack
+    )
     return fused, shares
 
 

@@ -83,7 +83,10 @@ def classic_weights(code: FloatImage, is_darkest: bool, is_brightest: bool) -> F
 
 
 def classic_merge(
-    linear: Sequence[FloatImage], valid: Sequence[Mask | FloatImage], stops: Sequence[float]
+    linear: Sequence[FloatImage],
+    valid: Sequence[Mask | FloatImage],
+    stops: Sequence[float],
+    slack: float = 0.0,
 ) -> tuple[FloatImage, FloatImage]:
     """Mean of the frames' radiance under the classic weights, pixel by pixel.
 
@@ -96,6 +99,8 @@ def classic_merge(
             how far it can be trusted elsewhere (`align.warp_with_trust`).
         stops: exposure of each frame relative to the reference [stops], + = brighter; the
             reference is the frame nearest to 0.
+        slack: how much darker than the white of a clipped reference the scene may be all the same
+            [stops], because exposures are not quite right.
 
     Returns:
         radiance: (H, W, 3) float32 >= 0, 1 = the reference's white; 0 where no frame is valid.
@@ -114,7 +119,7 @@ def classic_merge(
     for frame, weight, stop in zip(linear, weights, stops, strict=True):
         radiance += (weight * np.float32(2.0**-stop))[..., None] * frame
     reference = min(range(len(stops)), key=lambda k: abs(stops[k]))
-    white = np.float32(CLIPPED_CODE**GAMMA * 2.0 ** -stops[reference])
+    white = np.float32(CLIPPED_CODE**GAMMA * 2.0 ** (-stops[reference] - slack))
     clipped = (codes[reference] >= CLIPPED_CODE) & (np.asarray(valid[reference]) > 0)[..., None]
     np.maximum(radiance, white, out=radiance, where=clipped)
     return radiance, weights

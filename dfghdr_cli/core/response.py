@@ -157,6 +157,17 @@ class ResponseReport:
     text: str
     warning: str | None = None
 
+    @property
+    def slack(self) -> float:
+        """How much darker than a clipped reference's white frames may be all the same [stops].
+
+        White is where a response is known least. Where it is too bright on the scale of a darker
+        frame, everything that is only just clipped would seem to be something else in that frame.
+        What the chosen response disagrees by in the middle tells how far to be careful.
+        """
+        beyond = self.misfit.get(self.kind, 0.0) - _USUAL_MISFIT
+        return min(max(_SLACK * beyond, 0.0), _MOST_SLACK)
+
 
 # --- what the frames say --------------------------------------------------------------------------
 
@@ -428,6 +439,12 @@ def _fit(matches: _Matches) -> tuple[Response, Floats]:
 
 _TOLERANCE = (1.5, 0.015)
 """A named response stands when its misfit is at most this factor times the fit's, plus stops."""
+_USUAL_MISFIT = 0.03
+"""Misfit [stops] of frames whose exposures and response are right."""
+_SLACK = 15.0
+"""How many times what the misfit exceeds that by, white may be off; found with real photographs."""
+_MOST_SLACK = 0.8
+"""At most [stops]."""
 _WORTH_A_WARNING = 0.1
 """Misfit [stops] from which a response that the user asked for is called contradicted."""
 _CONTRADICTED = 0.25

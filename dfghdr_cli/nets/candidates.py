@@ -123,6 +123,8 @@ class Candidates:
         frames: for each candidate, the index of its frame, dark to bright.
         roles: for each candidate, its role.
         hypotheses: for each candidate, what it supposes.
+        slack: how much darker than the white of a clipped reference other frames may show the
+            scene without contradicting it [stops]: exposures are not always quite right.
     """
 
     code: Tensor
@@ -132,6 +134,7 @@ class Candidates:
     frames: tuple[int, ...]
     roles: tuple[Role, ...]
     hypotheses: tuple[Hypothesis, ...]
+    slack: float = 0.0
 
     @classmethod
     def of_images(cls, code: Tensor) -> Candidates:
@@ -223,8 +226,8 @@ class Candidates:
         """How surely a candidate shows something else than a clipped reference: (B, K, 1, H, W).
 
         Where the reference is clipped the scene is at least as bright as its white; a candidate
-        that is plainly darker there (below 0.75 of that white in a clipped channel) saw another
-        object. 0 = agrees or cannot be told, 1 = contradicts.
+        that is plainly darker there (below 0.75 of that white in a clipped channel, less `slack`)
+        saw another object. 0 = agrees or cannot be told, 1 = contradicts.
 
         Args:
             which: of the candidates.
@@ -234,7 +237,8 @@ class Candidates:
         clipped = smoothstep(reference, CLIPPING_STARTS, CLIPPED_CODE)
         if radiance is None:
             radiance = self.radiance(which)
-        darker = 1.0 - smoothstep(radiance * self.peak[:, None, None, None, None], 0.6, 0.9)
+        least = self.peak[:, None, None, None, None] * 2.0**self.slack
+        darker = 1.0 - smoothstep(radiance * least, 0.6, 0.9)
         return (clipped * darker).amax(2, keepdim=True)
 
     def usable(self, starts: float = CLIPPING_STARTS, which: slice = ALL) -> Tensor:
@@ -311,21 +315,25 @@ class Candidates:
     def floor(self) -> Tensor:
         """The least the scene can be, (B, 3, H, W) in network space.
 
-        Where a channel of the reference is clipped, its white; elsewhere 0.
+        Where a channel of the reference is clipped, its white less `slack`; elsewhere 0.
         """
-        white = CLIPPED_CODE**GAMMA / self.peak[:, None, None, None]
+        white = CLIPPED_CODE**GAMMA * 2.0**-self.slack / self.peak[:, None, None, None]
         return torch.where(self.code[:, 0] >= CLIPPED_CODE, white, torch.zeros_like(white))
 
     def equal_exposure_difference(self, which: slice = ALL) -> Tensor:
         """(B, K, 3, H, W) in [-1, 1]: candidate minus reference as gamma codes at one exposure.
 
-        Both are brought to the exposure of the brighter one, whose white clips them alike.
+        Both are brought to the exposure of the brighter one, whose white clips them alike. Beside
+        a clipped reference a candidate is `slack` brighter: so much it may be darker.
         """
         # Codes of other exposures without going through radiance: (x**2.2 * g)**(1 / 2.2).
         stops = self.stops[:, which, None, None, None]
         ratio = stops.clamp_min(0.0)
         reference = self.code[:, :1] * torch.exp2(ratio / GAMMA)
         own = self.code[:, which] * torch.exp2((ratio - stops) / GAMMA)
+        if self.slack > 0.0:
+            clipped = self.code[:, :1] >= CLIPPED_CODE
+            own = torch.where(clipped, own * 2.0 ** (self.slack / GAMMA), own)
         return own.clamp(_LEAST_CODE, 1.0) - reference.clamp(_LEAST_CODE, 1.0)
 
     def phases(self) -> Candidates:

@@ -89,7 +89,8 @@ def carry_out(candidates: Candidates, decision: Decision) -> Merge:
             seen *= 1.0 - _ramp(high, UNKNOWN_CODE, CLIPPED_CODE)
         # A frame cannot contradict itself.
         if white is not None and candidates.frames[k] != candidates.frames[0]:
-            darker = np.asarray(white * (1.0 - _ramp(radiance, 0.6, 0.9)), np.float32)
+            seen_white = radiance * np.float32(2.0**candidates.slack)
+            darker = np.asarray(white * (1.0 - _ramp(seen_white, 0.6, 0.9)), np.float32)
             agrees = 1.0 - _largest(darker)
             trust *= agrees
             seen *= agrees
@@ -131,7 +132,7 @@ def carry_out(candidates: Candidates, decision: Decision) -> Merge:
     merged *= total * np.float32(1.0 / peak)
     radiance = merged
     if glare:
-        floor = np.float32(CLIPPED_CODE**GAMMA / peak)
+        floor = np.float32(CLIPPED_CODE**GAMMA * 2.0**-candidates.slack / peak)
         np.maximum(merged, floor, out=merged, where=codes[0] >= CLIPPED_CODE)
         unknown = _ramp(brightest, UNKNOWN_CODE, CLIPPED_CODE)
         share = np.zeros_like(total)

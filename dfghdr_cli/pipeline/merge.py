@@ -118,7 +118,7 @@ def load_merger(
     loaded = load_model(model or DEFAULT_MODEL)
     try:
         # Convolutions are faster where the channels of a pixel lie side by side.
-        loaded.network.to(chosen, memory_format=torch.channels_last)
+        loaded.network.to(chosen).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     except RuntimeError as error:
         if not is_gpu_out_of_memory(error):
             raise
@@ -331,6 +331,7 @@ def _merge_files(
         bracket = restore_bracket(bracket)
         response, response_report = choose_response(asked, bracket.frames, bracket.stops)
         log.info(response_report.text)
+        config = replace(config, slack=response_report.slack)
         frames = [CodedFrame.of_samples(f.pixels, response.linearise) for f in bracket.frames]
     network = merger.model.network if merger.model else None
     result, aligned = merge_bracket(

@@ -62,6 +62,18 @@ def test_nothing_moves_in_a_still_white_part():
     assert np.abs(dense_flow(reference, other, -2.0)[50:110, 70:170]).max() < 0.5
 
 
+def test_what_seems_a_little_darker_than_white_need_not_have_moved():
+    """A mat on a table, both white in the reference, the other frame 0.6 stops darker than said."""
+    picture = texture(4)
+    picture[20:140, 20:220] = 3.0 + 3.0 * texture(5)[20:140, 20:220]
+    picture[60:110, 80:160] = 1.0 + texture(7)[60:110, 80:160]
+    reference, other = exposed(picture, 0.0), exposed(picture, -3.6)
+    mat = np.s_[65:105, 85:155]
+    assert (reference[mat] == 1.0).all()
+    assert np.abs(dense_flow(reference, other, -3.0, slack=0.8)[mat]).max() < 0.5
+    assert np.abs(dense_flow(reference, other, -3.0)[mat]).mean() > 5.0, "or the scene is too easy"
+
+
 @pytest.mark.parametrize("kind", ["black", "white", "noise"])
 @pytest.mark.parametrize("size", [(1, 1), (3, 40), (15, 15), (16, 16), (20, 300), (67, 41)])
 def test_any_picture_gives_a_flow(kind, size):

@@ -6,7 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
-from dfghdr_cli.core.response import Response, choose_response, estimate_response
+from dfghdr_cli.core.response import (
+    Response,
+    ResponseReport,
+    choose_response,
+    estimate_response,
+)
 from dfghdr_cli.core.types import Exposure, Frame
 from dfghdr_cli.errors import InputError
 
@@ -155,6 +160,15 @@ def test_the_fitted_curve_is_a_response(camera):
     assert response.linear[0] == 0
     assert response.linear[-1] == 1
     assert np.all(np.diff(response.linear) > 0)
+
+
+@pytest.mark.parametrize(
+    ("misfit", "slack"), [(0.0, 0.0), (0.03, 0.0), (0.05, 0.3), (0.08, 0.75), (0.4, 0.8)]
+)
+def test_how_far_white_may_be_off(misfit, slack):
+    report = ResponseReport("fitted", {"srgb": 2.0, "fitted": misfit}, "")
+    assert report.slack == pytest.approx(slack)
+    assert ResponseReport("srgb", {}, "").slack == 0.0
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

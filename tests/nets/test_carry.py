@@ -26,12 +26,13 @@ def hold_equal(candidates, decided):
     return ours
 
 
+@pytest.mark.parametrize("slack", [0.0, 0.7])
 @pytest.mark.parametrize("still", [False, True])
 @pytest.mark.parametrize(("count", "reference"), [(2, 0), (2, 1), (3, 1), (3, 0), (5, 3)])
-def test_it_is_compose(candidates, count, reference, still):
+def test_it_is_compose(candidates, count, reference, still, slack):
     bracket = candidates(count, 48, 64, reference, still=still)
     doubt = torch.rand(bracket.trust.shape, generator=torch.Generator().manual_seed(2))
-    bracket = replace(bracket, trust=bracket.trust * doubt)
+    bracket = replace(bracket, trust=bracket.trust * doubt, slack=slack)
     for level in (0.3, 0.9, 1.08):  # nothing clipped, nearly, much
         lit = replace(bracket, code=(bracket.code * level).clamp(0, 1))
         hold_equal(lit, decision(lit))

@@ -170,6 +170,28 @@ def test_a_static_bracket_merges_to_the_truth_by_a_painted_guide(stops):
         )
 
 
+@pytest.mark.parametrize("kind", ["classic", "released"])
+def test_a_wrong_exposure_spoils_nothing_that_is_only_just_clipped(kind):
+    """A mat on a table, both white in the reference; the dark frame is 0.6 stops darker than said.
+
+    Without slack the mat is taken for white, and for something else than the dark frame shows.
+    """
+    truth = 0.1 + 0.2 * scene(11, 160, 240)
+    truth[20:140, 20:220] = 4.0 + scene(12, 120, 200)
+    truth[60:110, 80:160] = 1.02 + 0.1 * scene(13, 50, 80)
+    linears = expose(truth, (-3.6, 0.0))
+    mat = np.s_[66:104, 86:154]
+    seen = linears[0][mat] * 2.0**3
+
+    def error(slack):
+        config = MergeConfig(align="none", slack=slack)
+        pixels = merge(kind, linears, (-3.0, 0.0), config).radiance.pixels
+        return np.quantile(np.abs(pixels[mat] / seen - 1), 0.95)
+
+    assert error(0.8) < 0.02
+    assert error(0.0) > 0.2, "or the scene is too easy"
+
+
 @pytest.mark.parametrize("kind", MERGING)
 @pytest.mark.parametrize("stops", [(0, 2), tuple(range(-4, 5))])
 def test_two_and_nine_frames_from_disk(kind, stops, tmp_path):
