@@ -89,8 +89,11 @@ def _allowed(reference: FloatImage, tolerance: float) -> FloatImage:
 
 
 def _beyond(difference: FloatImage, allowed: FloatImage) -> FloatImage:
-    """What absolute differences have beyond that."""
-    return np.maximum(difference - allowed, np.float32(0.0)) if allowed.any() else difference
+    """What absolute differences have beyond that, in their place."""
+    if allowed.any():
+        difference -= allowed
+        np.maximum(difference, 0.0, out=difference)
+    return difference
 
 
 def _mismatch(

@@ -235,7 +235,7 @@ def test_frames_without_exposures_that_look_alike(tmp_path, caplog):
     assert "exposed alike" in caplog.text
 
 
-def test_a_folder(tmp_path):
+def test_a_folder(tmp_path, caplog):
     """In the order of the names, numbers counting as such; all else is left out."""
     for name, stops in (("shot10.tif", 0), ("shot9.TIFF", -2), ("Shot11.tif", 2)):
         tiff(tmp_path / name, stops)
@@ -245,7 +245,13 @@ def test_a_folder(tmp_path):
     (tmp_path / "notes.txt").write_text("x")
     (tmp_path / "out.exr").write_bytes(b"x")
     (tmp_path / "more.tif").mkdir()
-    bracket = read_bracket([tmp_path], stops=[-2, 0, 2])
+    with caplog.at_level(logging.INFO):
+        ahead = FramesAhead([tmp_path])
+        bracket = read_bracket([tmp_path], stops=[-2, 0, 2], ahead=ahead)
+        ahead.close()
+    assert [r.getMessage() for r in caplog.records if "left out" in r.getMessage()] == [
+        f"{tmp_path / 'shot10.jpg'} is left out, since shot10.tif shows the same."
+    ]
     assert [frame.name for frame in bracket.frames] == ["shot9.TIFF", "shot10.tif", "Shot11.tif"]
     assert bracket.stops == (-2, 0, 2)
     named = read_bracket([tmp_path], stops=[-2, 0, 2], reference=Path("Shot11.tif"))
