@@ -237,8 +237,8 @@ class Candidates:
         clipped = smoothstep(reference, CLIPPING_STARTS, CLIPPED_CODE)
         if radiance is None:
             radiance = self.radiance(which)
-        least = self.peak[:, None, None, None, None] * 2.0**self.slack
-        darker = 1.0 - smoothstep(radiance * least, 0.6, 0.9)
+        white = 2.0**-self.slack / self.peak[:, None, None, None, None]
+        darker = 1.0 - smoothstep(radiance / white, 0.6, 0.9)
         return (clipped * darker).amax(2, keepdim=True)
 
     def usable(self, starts: float = CLIPPING_STARTS, which: slice = ALL) -> Tensor:

@@ -66,7 +66,7 @@ def carry_out(candidates: Candidates, decision: Decision) -> Merge:
     trusts = candidates.trust[0, :, 0].numpy()
     logits = decision.logits[0, :, 0].numpy()
     gains = torch.exp2(-candidates.stops[0]).tolist()
-    peak = float(candidates.peak[0])
+    peak, least = float(candidates.peak[0]), 2.0**-candidates.slack
     roles = zip(candidates.is_darkest(), candidates.is_brightest(), strict=True)
 
     brightest = _largest(codes[0])
@@ -89,9 +89,8 @@ def carry_out(candidates: Candidates, decision: Decision) -> Merge:
             seen *= 1.0 - _ramp(high, UNKNOWN_CODE, CLIPPED_CODE)
         # A frame cannot contradict itself.
         if white is not None and candidates.frames[k] != candidates.frames[0]:
-            seen_white = radiance * np.float32(2.0**candidates.slack)
-            darker = np.asarray(white * (1.0 - _ramp(seen_white, 0.6, 0.9)), np.float32)
-            agrees = 1.0 - _largest(darker)
+            darker = white * (1.0 - _ramp(radiance, 0.6 * least, 0.9 * least))
+            agrees = 1.0 - _largest(np.asarray(darker, np.float32))
             trust *= agrees
             seen *= agrees
         trust *= trusts[k]
@@ -132,7 +131,7 @@ def carry_out(candidates: Candidates, decision: Decision) -> Merge:
     merged *= total * np.float32(1.0 / peak)
     radiance = merged
     if glare:
-        floor = np.float32(CLIPPED_CODE**GAMMA * 2.0**-candidates.slack / peak)
+        floor = np.float32(CLIPPED_CODE**GAMMA * least / peak)
         np.maximum(merged, floor, out=merged, where=codes[0] >= CLIPPED_CODE)
         unknown = _ramp(brightest, UNKNOWN_CODE, CLIPPED_CODE)
         share = np.zeros_like(total)

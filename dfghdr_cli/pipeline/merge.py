@@ -366,6 +366,7 @@ def _merge_files(
     values["response"] = {
         "kind": response.name,
         "misfit_stops": {k: round(v, 4) for k, v in response_report.misfit.items()},
+        "slack_stops": round(response_report.slack, 4),
         "text": response_report.text,
     }
     values["clipped_share"] = round(clipped, 6)
