@@ -52,7 +52,7 @@ class Work:
         sample: bytes of one of their samples.
         network: what merges; None for the classic merge.
         converted: whether the result has other primaries than Rec. 709.
-        screens: whether pictures for screens will be written beside the preview.
+        screens: whether pictures will be tone-mapped for screens, beyond a preview by the mu-law.
         ghost_map: whether a ghost map will.
         alike: frames in the largest group of one exposure.
     """
@@ -91,10 +91,11 @@ class Work:
             stages["network"] = held + (16 if self.network.paints else 8) * count * proxy + tile
         carried = 200 * count * threads * MERGED_TILE**2
         stages["merge"] = held + carried + 13 * pixels + weights
-        written = 13 + (68 if self.screens else 32) + (12 if self.converted else 0)
-        stages["write"] = written * pixels + weights
+        written = 13 + (76 if self.screens else 32) + (12 if self.converted else 0)
+        stages = {stage: frames + need for stage, need in stages.items()}
+        stages["write"] = written * pixels + weights  # when the frames are gone
         # Libraries loaded on the way, and what cannot be given back for what lies beside it.
-        everywhere = frames + (80 + 20 * threads) * MIB
+        everywhere = (80 + 20 * threads) * MIB
         return {stage: everywhere + need for stage, need in stages.items()}
 
     def fitted(self, config: MergeConfig, limit: int, held: int) -> MergeConfig:

@@ -414,7 +414,8 @@ def _fitted(
         sample=frame.pixels.itemsize,
         network=merger.model.network if merger.model else None,
         converted=request.output_space != "rec709",
-        screens=not all(map(is_radiance_name, request.outputs)),
+        screens=request.preview_operator != "mu-law"
+        or not all(map(is_radiance_name, request.outputs)),
         ghost_map=request.ghost_map is not None,
         alike=alike,
     )
