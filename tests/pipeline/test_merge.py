@@ -34,6 +34,7 @@ from dfghdr_cli.modelstore import DEFAULT_MODEL, install_model, load_model
 from dfghdr_cli.nets.carry import carry_out
 from dfghdr_cli.nets.dfgmerge import Decision
 from dfghdr_cli.nets.registry import build
+from dfghdr_cli.pipeline import merge as pipeline
 from dfghdr_cli.pipeline.merge import MergeRequest, load_merger, merge_files
 
 TINY = {"width": (8, 8, 8), "disentangle_width": 4, "code_length": 8}
@@ -494,3 +495,22 @@ def test_files_that_show_nothing(level, method, models_dir, tmp_path, caplog):
     assert (pixels.max() > 0) == (level > 0)
     assert report.values["clipped_share"] == (level > 0)
     assert caplog.text == ""
+
+
+def test_what_a_response_leaves_open_reaches_the_merge(tmp_path, monkeypatch):
+    """The curve of a wrong file disagrees with the frames, and what that means for white counts."""
+    paths = write_frames(tmp_path, expose(scene(3, 240, 320), (-2, 0, 2)))
+    seen = []
+
+    def merging(*arguments):
+        seen.append(arguments[4].slack)
+        return merge_bracket(*arguments)
+
+    monkeypatch.setattr(pipeline, "merge_bracket", merging)
+    for response in ("gamma", "linear"):
+        request = MergeRequest(
+            paths, [tmp_path / f"{response}.exr"], stops=(-2, 0, 2), response=response
+        )
+        report = merge_files(load_merger("classic"), request)
+        assert report.values["response"]["slack_stops"] == pytest.approx(seen[-1], abs=1e-4)
+    assert seen == [pytest.approx(0.0), pytest.approx(0.8)]
