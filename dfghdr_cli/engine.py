@@ -989,9 +989,13 @@ def fuse_equal_exposures(
         stops.append(aligned.stops[leader])
         shares.append(([leader, *rest], share))
     reference = next(k for k, group in enumerate(groups) if aligned.reference in group)
-    nothing = (None,) * len(frames)
-    fused = AlignedBracket(
-        tuple(frames), tuple(stops), reference, tuple(alignments), nothing, aligned.slack
+    fused = replace(
+        aligned,
+        frames=tuple(frames),
+        stops=tuple(stops),
+        reference=reference,
+        alignments=tuple(alignments),
+        flows=(None,) * len(frames),
     )
     return fused, shares
 

@@ -79,8 +79,7 @@ def read_bracket(
             though the pictures are not, or neither recorded nor to be told from the pixels; sizes
             or colour spaces differ; there is no such reference.
     """
-    _log_left_out(paths)
-    paths = find_frames(paths)
+    paths = find_frames(paths, log_left_out=True)
     _check_files(paths)
     asked = _asked_exposures(paths, stops, times, ev_step)
     known = asked or _recorded_exposures(paths)
@@ -169,7 +168,7 @@ class FramesAhead:
         self._pool.shutdown(cancel_futures=True)
 
 
-def find_frames(paths: Sequence[Path]) -> list[Path]:
+def find_frames(paths: Sequence[Path], *, log_left_out: bool = False) -> list[Path]:
     """The photographs meant by the files or the folder that a user gave.
 
     Of a folder, all files are meant whose names end like a photograph's, in the order of their
@@ -179,6 +178,7 @@ def find_frames(paths: Sequence[Path]) -> list[Path]:
 
     Args:
         paths: files, or exactly one folder.
+        log_left_out: whether to tell which of several were not meant.
 
     Returns:
         The files.
@@ -193,37 +193,26 @@ def find_frames(paths: Sequence[Path]) -> list[Path]:
     folder = folders[0]
     if len(paths) > 1:
         raise InputError(f"{folder} is a folder; give either one folder or the files of a bracket.")
-    best = [alike[0] for alike in _photographs(folder)]
-    if not 2 <= len(best) <= _MOST_FRAMES:
-        raise InputError(
-            f"{folder} holds {len(best)} photographs, and a bracket has 2 to {_MOST_FRAMES}; "
-            "put all the shots of one scene and no others into it, or give the files."
-        )
-    return sorted(best, key=_natural)
-
-
-def _photographs(folder: Path) -> list[list[Path]]:
-    """The photographs in a folder; those that differ in the ending only together, best first."""
     try:
         entries = [path for path in folder.iterdir() if path.is_file()]
     except OSError as error:
         raise InputError(
             f"{folder} cannot be read ({error.strerror}); check its permissions."
         ) from error
-    found: dict[str, list[Path]] = {}
+    best: dict[str, Path] = {}
     for path in sorted(entries, key=lambda path: _SUFFIX_ORDER.get(path.suffix.lower(), 0)):
         hidden = path.name.startswith(".") or path.name.lower().endswith(_PREVIEW)
-        if path.suffix.lower() in _SUFFIX_ORDER and not hidden:
-            found.setdefault(path.stem, []).append(path)
-    return list(found.values())
-
-
-def _log_left_out(paths: Sequence[Path]) -> None:
-    """Tell which photographs of a folder `find_frames` did not choose."""
-    for folder in filter(Path.is_dir, paths):
-        for first, *others in _photographs(folder):
-            for path in others:
-                logger.info("%s is left out, since %s shows the same.", path, first.name)
+        if path.suffix.lower() not in _SUFFIX_ORDER or hidden:
+            continue
+        first = best.setdefault(path.stem, path)
+        if first != path and log_left_out:
+            logger.info("%s is left out, since %s shows the same.", path, first.name)
+    if not 2 <= len(best) <= _MOST_FRAMES:
+        raise InputError(
+            f"{folder} holds {len(best)} photographs, and a bracket has 2 to {_MOST_FRAMES}; "
+            "put all the shots of one scene and no others into it, or give the files."
+        )
+    return sorted(best.values(), key=_natural)
 
 
 def _natural(path: Path) -> tuple[list[tuple[int, int, str]], str]:

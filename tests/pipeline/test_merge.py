@@ -148,10 +148,9 @@ def test_a_static_bracket_merges_to_the_truth(kind, seed, stops, align, size):
         merged = result.radiance.pixels * 2.0 ** -stops[reference]
         error = np.abs(merged[known] / truth[known] - 1)
         # In harsh grain the flow finds a little motion, and a pixel in thousands is resampled; the
-        # released network adds a little where the reference is within a hundredth of its white,
-        # and in one of 184 brackets leaves a clipped reference a fifth of a pixel.
+        # released network adds a little where the reference is within a hundredth of its white.
         assert np.quantile(error, 0.99 if kind == "released" else 0.995) < 1e-3
-        assert error.max() < {"classic": 1e-3, "released": 0.5}.get(kind, 1e-2)
+        assert error.max() < {"classic": 1e-3, "released": 0.1}.get(kind, 1e-2)
 
 
 @pytest.mark.parametrize("stops", [(-2, 0, 2), (0, 3), (-2, -1, 0, 1, 2)])
