@@ -164,7 +164,8 @@ def main() -> None:
                 for frame in scene.bracket.frames
             ]
             start = time.perf_counter()
-            auto, report = choose_response("auto", frames, stops)
+            found = choose_response("auto", frames, stops)
+            auto, report = found.responses[0], found.report
             seconds = time.perf_counter() - start
             error = np.log2(auto.evaluate(curve(LIGHT)) / LIGHT)
             still = still_bracket(scene.truth, stops, curve)

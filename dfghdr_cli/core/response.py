@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import combinations, pairwise
 from typing import Any, Literal, TypeAlias, cast
 
@@ -40,23 +40,30 @@ _ROWS = 256
 """Rows of a float image handled at once."""
 
 
+def _full_code() -> Floats:
+    return np.ones(3)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Response:
-    """Monotone map from code in [0, 1] to linear light in [0, 1], with f(1) = 1.
+    """Monotone map from code in [0, 1] to linear light in [0, 1], with f(white) = 1.
 
-    f(0) is 0 unless a file says otherwise.
+    f(0) is 0 unless a file says otherwise. A file may clip below its full code (video levels,
+    edited exports); the curve is that of the codes divided by `white`.
 
     Attributes:
         name: "srgb" (IEC 61966-2-1), "gamma" (code ** 2.2, eq. (7)), "linear", "fitted", or
             "file NAME" where it was read from a file.
-        codes: (M,) float64, increasing from 0 to 1.
+        codes: (M,) float64, increasing from 0 to 1, as shares of `white`.
         linear: (M,) or (M, 3) float64, f at `codes`, one column per channel where they differ. The
             named responses are evaluated in closed form and carry the table for plots only.
+        white: (3,) float64 in (0, 1], the file's code from which on each channel is at its white.
     """
 
     name: str
     codes: Floats
     linear: Floats
+    white: Floats = field(default_factory=_full_code)
 
     @classmethod
     def named(cls, name: str) -> Response:
@@ -75,12 +82,13 @@ class Response:
 
         Args:
             codes: any shape, values in [0, 1] (beyond, they count as 0 or 1); where `linear` has
-                three columns the last axis must be the three channels.
+                three columns or `white` three values the last axis must be the three channels.
 
         Returns:
-            The same shape, float64 in [0, 1].
+            The same shape, float64 in [0, 1]; 1 from `white` on.
         """
-        inside = np.clip(np.asarray(codes, np.float64), 0.0, 1.0)
+        white = self.white if (self.white != self.white[0]).any() else self.white[0]
+        inside = np.clip(np.asarray(codes, np.float64) / white, 0.0, 1.0)
         if self.name in _NAMED:
             return _closed_form(self.name, inside)
         if self.linear.ndim == 1:
@@ -104,9 +112,13 @@ class Response:
         table = self._table(int(np.iinfo(samples.dtype).max) + 1)
         if samples.dtype == np.uint8:
             return cast("FloatImage", cv2.LUT(samples, table[None]))
-        if self.linear.ndim == 1:
+        if (table == table[:, :1]).all():
             return np.ascontiguousarray(table[:, 0])[samples]
         return np.stack([table[:, c][samples[..., c]] for c in range(3)], axis=-1)
+
+    def with_white(self, white: Floats) -> Response:
+        """The same curve for files whose channels are at their white from codes `white` (3,) on."""
+        return replace(self, white=np.asarray(white, np.float64))
 
     def _table(self, size: int) -> FloatImage:
         """(size, 3) float32: the linear light of `size` evenly spaced codes."""
@@ -150,12 +162,17 @@ class ResponseReport:
             nothing.
         text: one sentence for the user.
         warning: one sentence on what may be wrong, or None.
+        uncertainty: standard deviations [stops] of the light that a code stands for, against white:
+            "shoulder" at code 0.9, "middle" at 0.5, "toe" at 0.1. Empty where nothing was fitted.
+        corrections: by index of a frame, what its exposure was corrected by [stops].
     """
 
     kind: str
     misfit: dict[str, float]
     text: str
     warning: str | None = None
+    uncertainty: dict[str, float] = field(default_factory=dict)
+    corrections: dict[int, float] = field(default_factory=dict)
 
     @property
     def slack(self) -> float:
@@ -167,6 +184,22 @@ class ResponseReport:
         """
         beyond = self.misfit.get(self.kind, 0.0) - _USUAL_MISFIT
         return min(max(_SLACK * beyond, 0.0), _MOST_SLACK)
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What turns a bracket's codes into radiance.
+
+    Attributes:
+        responses: of each frame; the same object for all, unless a phone changes its tone curve
+            from frame to frame.
+        stops: exposure of each frame [stops], corrected, on the scale on which they were given.
+        report: how they were found.
+    """
+
+    responses: tuple[Response, ...]
+    stops: tuple[float, ...]
+    report: ResponseReport
 
 
 # --- what the frames say --------------------------------------------------------------------------
@@ -570,8 +603,8 @@ def estimate_response(
 
 def choose_response(
     kind: Kind | Response, frames: Sequence[Frame], stops: Sequence[float]
-) -> tuple[Response, ResponseReport]:
-    """The response to linearise frames with.
+) -> Calibration:
+    """The responses to linearise frames with, and their exposures, corrected.
 
     A named or given one is taken at its word, and only warned about when the frames contradict it.
     "auto" takes linear for frames that are known to be; else whichever of sRGB, gamma 2.2 and
@@ -583,7 +616,7 @@ def choose_response(
         stops: exposure of each [stops], only differences matter.
 
     Returns:
-        The response and a report.
+        A response and an exposure for each frame, and a report.
 
     Raises:
         InputError: an unknown kind, fewer than two frames, not one exposure each, or an exposure
@@ -591,6 +624,13 @@ def choose_response(
     """
     if isinstance(kind, str) and kind not in ("auto", *_NAMED):
         raise InputError(f"unknown response {kind!r}: choose auto, {', '.join(_NAMED)} or a file")
+    response, report = _chosen(kind, frames, stops)
+    return Calibration((response,) * len(frames), tuple(float(s) for s in stops), report)
+
+
+def _chosen(
+    kind: Kind | Response, frames: Sequence[Frame], stops: Sequence[float]
+) -> tuple[Response, ResponseReport]:
     if kind == "auto" and all(frame.linear for frame in frames):
         text = "The response is linear, as the files say."
         return Response.named("linear"), ResponseReport("linear", {}, text)

@@ -7,6 +7,7 @@ proportional to radiance with 1.0 = the white of the frame itself; *radiance* me
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import log2
 from pathlib import Path
@@ -135,6 +136,15 @@ class Bracket:
         frames = [
             replace(f, pixels=np.broadcast_to(f.pixels.dtype.type(0), f.pixels.shape))
             for f in self.frames
+        ]
+        return replace(self, frames=tuple(frames))
+
+    def with_stops(self, stops: Sequence[float]) -> Bracket:
+        """The same frames in the same order, exposed as `stops` says, one a frame [stops]."""
+        zero = self.frames[self.reference].exposure.stops - stops[self.reference]
+        frames = [
+            replace(frame, exposure=replace(frame.exposure, stops=stop + zero))
+            for frame, stop in zip(self.frames, stops, strict=True)
         ]
         return replace(self, frames=tuple(frames))
 

@@ -329,10 +329,16 @@ def _merge_files(
     scale = _scale(request.anchor_ev, bracket)
     with watch.stage("response"):
         bracket = restore_bracket(bracket)
-        response, response_report = choose_response(asked, bracket.frames, bracket.stops)
+        calibration = choose_response(asked, bracket.frames, bracket.stops)
+        response_report = calibration.report
         log.info(response_report.text)
+        bracket = bracket.with_stops(calibration.stops)
+        response = calibration.responses[bracket.reference]
         config = replace(config, slack=response_report.slack)
-        frames = [CodedFrame.of_samples(f.pixels, response.linearise) for f in bracket.frames]
+        frames = [
+            CodedFrame.of_samples(frame.pixels, its.linearise)
+            for frame, its in zip(bracket.frames, calibration.responses, strict=True)
+        ]
     network = merger.model.network if merger.model else None
     result, aligned = merge_bracket(
         network, merger.name, bracket, frames, config, on_progress, watch
@@ -368,6 +374,11 @@ def _merge_files(
         "misfit_stops": {k: round(v, 4) for k, v in response_report.misfit.items()},
         "slack_stops": round(response_report.slack, 4),
         "text": response_report.text,
+        "uncertainty_stops": {k: round(v, 4) for k, v in response_report.uncertainty.items()},
+        "corrections_stops": {
+            bracket.frames[index].name: round(value, 4)
+            for index, value in response_report.corrections.items()
+        },
     }
     values["clipped_share"] = round(clipped, 6)
     values["input_space"] = bracket.frames[bracket.reference].color_space

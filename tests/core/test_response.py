@@ -1,12 +1,14 @@
 """Responses: closed forms, tables, and curves recovered from synthetic hand-held brackets."""
 
 from collections.abc import Callable
+from typing import Any, cast
 
 import cv2
 import numpy as np
 import pytest
 
 from dfghdr_cli.core.response import (
+    Calibration,
     Response,
     ResponseReport,
     choose_response,
@@ -98,6 +100,14 @@ def ratio_error(response: Response, camera: Curve) -> np.ndarray:
     return np.abs(error - np.median(error))
 
 
+def chosen(*arguments: Any) -> tuple[Response, ResponseReport]:
+    """The one response that all frames got, and the report."""
+    found = choose_response(*arguments)
+    assert isinstance(found, Calibration)
+    assert len({id(response) for response in found.responses}) == 1
+    return found.responses[0], found.report
+
+
 def test_srgb_follows_the_standard():
     response = Response.named("srgb")
     codes = np.array([0.0, 0.04045, 0.5, 1.0])
@@ -143,10 +153,22 @@ def test_a_table_with_a_column_per_channel_is_applied_per_channel(dtype):
     np.testing.assert_allclose(response.linearise(pixels), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_codes_from_white_on_are_white(dtype):
+    white = np.array([1.0, 0.9, 235 / 255])
+    response = Response.named("gamma").with_white(white)
+    codes = np.linspace(0, 1, 256)[:, None, None].repeat(3, axis=2)
+    top = np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else 1
+    pixels = (np.rint(codes * top) if top > 1 else codes).astype(dtype)
+    expected = np.minimum(codes / white, 1.0) ** 2.2
+    np.testing.assert_allclose(response.linearise(pixels), expected, atol=2e-5)
+    assert response.linearise(pixels)[235, 0].tolist()[1:] == [1, 1]
+
+
 @pytest.mark.parametrize("camera", CAMERAS.values(), ids=CAMERAS)
 def test_a_camera_curve_is_recovered_in_spite_of_shake_and_motion(camera):
     frames = shoot(scene(1), camera, shake=3, object_size=110, noise=0.01)
-    response, report = choose_response("auto", frames, STOPS)
+    response, report = chosen("auto", frames, STOPS)
     assert response.name == report.kind == "fitted"
     assert report.warning is None
     error = ratio_error(response, camera)
@@ -176,7 +198,7 @@ def test_how_far_white_may_be_off(misfit, slack):
 def test_auto_keeps_a_named_response_that_agrees(kind, dtype):
     camera = {"srgb": srgb, "gamma": gamma}[kind]
     frames = shoot(scene(3), camera, dtype=dtype, shake=3, object_size=110, noise=0.01)
-    response, report = choose_response("auto", frames, STOPS)
+    response, report = chosen("auto", frames, STOPS)
     assert response.name == report.kind == kind
     assert report.misfit[kind] == min(report.misfit[name] for name in ("srgb", "gamma", "linear"))
     assert report.warning is None
@@ -184,15 +206,15 @@ def test_auto_keeps_a_named_response_that_agrees(kind, dtype):
 
 def test_a_linear_file_is_recognised():
     frames = shoot(scene(4), lambda light: light, dtype=np.float32, shake=2)
-    assert choose_response("auto", frames, STOPS)[0].name == "linear"
+    assert chosen("auto", frames, STOPS)[0].name == "linear"
 
 
 def test_what_was_asked_for_is_kept_but_warned_about():
-    response, report = choose_response("gamma", shoot(scene(5), log_camera), STOPS)
+    response, report = chosen("gamma", shoot(scene(5), log_camera), STOPS)
     assert response.name == "gamma"
     assert report.warning is not None
     assert "contradict" in report.warning
-    honest, report = choose_response("gamma", shoot(scene(5), gamma), STOPS)
+    honest, report = chosen("gamma", shoot(scene(5), gamma), STOPS)
     assert honest.name == "gamma"
     assert report.warning is None
 
@@ -200,21 +222,21 @@ def test_what_was_asked_for_is_kept_but_warned_about():
 def test_a_wrong_exposure_of_one_frame_is_noticed():
     frames = shoot(scene(9), srgb, shake=2)
     for kind in ("auto", "srgb"):
-        warning = choose_response(kind, frames, [-2.0, 1.0, 2.0])[1].warning
+        warning = chosen(kind, frames, [-2.0, 1.0, 2.0])[1].warning
         assert warning is not None
         assert "frame 2" in warning
         assert "check the exposures" in warning
 
 
 def test_exposures_half_as_far_apart_as_in_truth_are_noticed():
-    response, report = choose_response("auto", shoot(scene(9), srgb_camera), [-1.0, 0.0, 1.0])
+    response, report = chosen("auto", shoot(scene(9), srgb_camera), [-1.0, 0.0, 1.0])
     assert response.name == "fitted"
     assert report.warning is not None
     assert "no developed picture has" in report.warning
 
 
 def test_exposures_in_the_wrong_order_fall_back_to_srgb():
-    response, report = choose_response("auto", shoot(scene(9), srgb_camera), STOPS[::-1])
+    response, report = chosen("auto", shoot(scene(9), srgb_camera), STOPS[::-1])
     assert response.name == "srgb"
     assert report.warning is not None
 
@@ -236,7 +258,7 @@ def test_the_order_of_the_frames_and_the_zero_of_the_stops_do_not_matter():
 def test_frames_that_share_nothing_leave_the_response_open(kind):
     black, white = (np.full((64, 64, 3), value, np.uint8) for value in (0, 255))
     frames = [Frame(black, Exposure(0)), Frame(white, Exposure(4))]
-    response, report = choose_response(kind, frames, [0, 4])
+    response, report = chosen(kind, frames, [0, 4])
     assert response.name == ("srgb" if kind == "auto" else kind)
     assert report.misfit == {}
     assert (report.warning is not None) == (kind == "auto")
@@ -244,7 +266,7 @@ def test_frames_that_share_nothing_leave_the_response_open(kind):
 
 def test_equal_exposures_say_nothing():
     frames = shoot(scene(7), log_camera, stops=(0.0, 0.0))
-    response, report = choose_response("auto", frames, [0, 0])
+    response, report = chosen("auto", frames, [0, 0])
     assert response.name == "srgb"
     assert report.warning is not None
 
@@ -260,4 +282,4 @@ def test_missing_exposures_are_refused(count, stops):
 
 def test_an_unknown_kind_is_refused():
     with pytest.raises(InputError, match="choose auto"):
-        choose_response("filmic", shoot(scene(8), gamma), STOPS)
+        choose_response(cast("Any", "filmic"), shoot(scene(8), gamma), STOPS)

@@ -75,8 +75,12 @@ def explore_attention(
         InputError: if the photographs cannot be used.
     """
     bracket = read_bracket(paths, stops=stops)
-    response, _ = choose_response("auto", bracket.frames, bracket.stops)
-    linears = [response.linearise(frame.pixels) for frame in bracket.frames]
+    calibration = choose_response("auto", bracket.frames, bracket.stops)
+    bracket = bracket.with_stops(calibration.stops)
+    linears = [
+        response.linearise(frame.pixels)
+        for frame, response in zip(bracket.frames, calibration.responses, strict=True)
+    ]
     aligned = align_bracket(linears, bracket.stops, bracket.reference)
     height, width = bracket.size
     aligned = aligned.reduced((MOST_PIXELS / (height * width)) ** 0.5)

@@ -208,10 +208,14 @@ def _bracket_views(
 ) -> Iterator[Series]:
     """Views of the frames, aligned globally; `truth` in radiance, 1 = the reference's white."""
     if truth is None:
-        response, _ = choose_response("auto", bracket.frames, bracket.stops)
+        calibration = choose_response("auto", bracket.frames, bracket.stops)
+        responses, bracket = calibration.responses, bracket.with_stops(calibration.stops)
     else:
-        response = Response.named("gamma")
-    linears = [_reduced(response.linearise(frame.pixels), config) for frame in bracket.frames]
+        responses = (Response.named("gamma"),) * len(bracket.frames)
+    linears = [
+        _reduced(response.linearise(frame.pixels), config)
+        for frame, response in zip(bracket.frames, responses, strict=True)
+    ]
     aligned = align_bracket(linears, bracket.stops, bracket.reference)
     frames = [aligned.warped(index, slice(None)) for index in range(len(linears))]
     truth = None if truth is None else _reduced(truth, config)
