@@ -7,7 +7,6 @@ import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -18,30 +17,14 @@ from dfghdr_cli.core.colour import ADOBE_RGB, srgb_decode, srgb_encode
 from dfghdr_cli.core.radiance import GAMMA
 from dfghdr_cli.core.types import Exposure, Frame
 from dfghdr_cli.errors import InputError
+from dfghdr_cli.io.exif import exif_tags, heif_package, read_exposure, tag_number
+from dfghdr_cli.io.formats import image_format
 from dfghdr_cli.io.profile import Profile, primaries_to_rec709, read_profile
-from dfghdr_cli.io.raw import (
-    RAW_SUFFIXES,
-    WhiteBalance,
-    develop,
-    read_raw_exposure,
-    read_white_balance,
-)
-from dfghdr_cli.io.source import read_head
+from dfghdr_cli.io.raw import WhiteBalance, develop, read_white_balance
+from dfghdr_cli.io.source import first_line, read_head
 
 logger = logging.getLogger(__name__)
 
-HEIC_SUFFIXES = (".heic", ".heif", ".hif")
-
-_FORMATS = {
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".png": "PNG",
-    **dict.fromkeys(HEIC_SUFFIXES, "HEIC"),
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-}
-SUFFIXES = (".tif", ".tiff", ".png", *RAW_SUFFIXES, *HEIC_SUFFIXES, ".jpg", ".jpeg")
-"""Endings of photographs, the developed ones first, the camera's own last."""
 _MOST_PIXELS = 500_000_000
 _WARNINGS = threading.Lock()
 """Python's warnings are switched off and on for all threads at once."""
@@ -103,7 +86,7 @@ def read_frame(
             exposure = exposure or read_exposure(path) or Exposure(0.0)
             space = "sRGB" if developed.to_rec709 is None else "camera RGB"
             return Frame(developed.pixels, exposure, path, space, True, developed.to_rec709)
-        tags = {} if actual == "TIFF" and exposure is not None else _exif_tags(path, actual)
+        tags = {} if actual == "TIFF" and exposure is not None else exif_tags(path, actual)
         if actual == "JPEG":
             decoded = _decode_jpeg(path, tags)
         elif actual == "PNG":
@@ -120,74 +103,10 @@ def read_frame(
         raise InputError(f"{path} does not fit in memory; make it smaller.") from error
     except Exception as error:  # the decoders raise dozens of types at damaged files
         raise InputError(
-            f"{path} is damaged or incomplete ({_first_line(error)}); copy or export it again."
+            f"{path} is damaged or incomplete ({first_line(error)}); copy or export it again."
         ) from error
-    exposure = exposure or _exposure_of(tags) or Exposure(0.0)
+    exposure = exposure or read_exposure(path) or Exposure(0.0)
     return Frame(pixels, exposure, path, space, linear, matrix)
-
-
-def read_exposure(path: Path) -> Exposure | None:
-    """Read the exposure time, ISO speed and f-number that a photograph records.
-
-    The exposure bias is not used: it says what was asked for, not what the camera did.
-
-    Args:
-        path: a photograph.
-
-    Returns:
-        The exposure, or None where no exposure time is recorded.
-
-    Raises:
-        InputError: the file is missing, a folder, unreadable, empty or of no known format.
-    """
-    actual = image_format(path)
-    recorded = _exposure_of(_exif_tags(path, actual))
-    if recorded is None and actual == "raw":
-        return read_raw_exposure(path)
-    return recorded
-
-
-def image_format(path: Path) -> str:
-    """Tell the format of a photograph from its content, without decoding it.
-
-    Args:
-        path: the file.
-
-    Returns:
-        "JPEG", "PNG", "TIFF", "HEIC" or "raw"; raw files are known by their names.
-
-    Raises:
-        InputError: the file is missing, unreadable, empty, of another kind, or not what the ending
-            of its name says.
-    """
-    head = read_head(path)
-    suffix = path.suffix.lower()
-    actual = _format_of(head)
-    if suffix in RAW_SUFFIXES and actual in ("TIFF", None):
-        return "raw"
-    if actual is None:
-        raise InputError(
-            f"{path} is not a JPEG, PNG, TIFF, HEIC or raw image; convert it to one of these."
-        )
-    if _FORMATS.get(suffix) != actual:
-        raise InputError(
-            f"{path} is a {actual} file but its name does not end like one; "
-            f"rename it to {path.stem}{_usual_suffix(actual)}."
-        )
-    return actual
-
-
-def heic_exif(path: Path) -> bytes:
-    """The EXIF block of a HEIC file as JPEG would hold it; empty where there is none.
-
-    Args:
-        path: a HEIC file.
-
-    Raises:
-        InputError: pillow-heif is not installed.
-        ValueError, OSError, RuntimeError: the file is damaged.
-    """
-    return _heif(path).open_heif(path).info.get("exif") or b""
 
 
 def balance_of(paths: Sequence[Path]) -> WhiteBalance | None:
@@ -206,32 +125,12 @@ def balance_of(paths: Sequence[Path]) -> WhiteBalance | None:
     return read_white_balance(min(raw, key=lambda path: (path.name, str(path)))) if raw else None
 
 
-def _format_of(head: bytes) -> str | None:
-    if head.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "PNG"
-    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return "TIFF"
-    if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"heim", b"heis", b"mif1"):
-        return "HEIC"
-    return None
-
-
-def _usual_suffix(name: str) -> str:
-    return next(suffix for suffix, format_name in _FORMATS.items() if format_name == name)
-
-
 def _check_area(path: Path, width: int, height: int) -> None:
     if width * height > _MOST_PIXELS:
         raise InputError(
             f"{path} has {width}x{height} pixels, more than the {_MOST_PIXELS // 1_000_000} "
             "megapixels that dfghdr takes; make it smaller."
         )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _decode_jpeg(path: Path, tags: Mapping[str, Any]) -> _Decoded:
@@ -271,8 +170,7 @@ def _decode_png(path: Path, tags: Mapping[str, Any]) -> _Decoded:
 
 
 def _decode_heic(path: Path) -> _Decoded:
-    heif = _heif(path)
-    image = heif.open_heif(path, convert_hdr_to_8bit=False)
+    image = heif_package(path).open_heif(path, convert_hdr_to_8bit=False)
     _check_area(path, *image.size)
     nclx = image.info.get("nclx_profile") or {}
     if nclx.get("transfer_characteristics") in _PQ_OR_HLG:
@@ -294,17 +192,6 @@ def _decode_heic(path: Path) -> _Decoded:
 
 
 _HEIF_COLORS = ("red", "green", "blue", "white")
-
-
-def _heif(path: Path) -> Any:
-    try:
-        import pillow_heif
-    except ImportError as error:
-        raise InputError(
-            f"{path} is a HEIC file, for which pillow-heif is missing; "
-            "run `pip install pillow-heif`, or convert the file to TIFF."
-        ) from error
-    return pillow_heif
 
 
 def _decode_tiff(path: Path) -> _Decoded:
@@ -383,7 +270,7 @@ def _standard_curve(pixels: NDArray[Any], profile: Profile) -> tuple[NDArray[Any
 
 def _is_adobe_rgb(tags: Mapping[str, Any]) -> bool:
     """DCF 2.0, 5.6: interoperability index R03 and an uncalibrated space; or, simply, space 2."""
-    space = _number(tags, "EXIF ColorSpace")
+    space = tag_number(tags, "EXIF ColorSpace")
     index = str(tags.get("Interoperability InteroperabilityIndex", ""))
     return space == 2 or (space == 65535 and index.startswith("R03"))
 
@@ -429,48 +316,5 @@ def _upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     return np.ascontiguousarray(pixels)
 
 
-def _exif_tags(path: Path, actual: str) -> Mapping[str, Any]:
-    import exifread
-
-    # Its remarks on files without EXIF are of no use to anybody here.
-    logging.getLogger("exifread").setLevel(logging.CRITICAL)
-    try:
-        if actual == "HEIC":
-            block = heic_exif(path).removeprefix(b"Exif\0\0")
-            return exifread.process_file(BytesIO(block), details=False)
-        with path.open("rb") as file:
-            return exifread.process_file(file, details=False)
-    except InputError:
-        raise
-    except Exception as error:  # damaged EXIF is no reason to refuse a good picture
-        logger.warning("%s: its EXIF data is damaged (%s).", path, _first_line(error))
-        return {}
-
-
 def _orientation(tags: Mapping[str, Any]) -> int:
-    return int(_number(tags, "Image Orientation") or 1)
-
-
-def _exposure_of(tags: Mapping[str, Any]) -> Exposure | None:
-    time_s = _photo_number(tags, "ExposureTime")
-    if time_s is None:
-        return None
-    iso = _photo_number(tags, "ISOSpeedRatings")
-    if iso == 65535:  # "see elsewhere": the tag has 16 bits (Exif 2.3, annex G)
-        iso = _photo_number(tags, "RecommendedExposureIndex")
-    return Exposure.from_camera(time_s, iso, _photo_number(tags, "FNumber"))
-
-
-def _photo_number(tags: Mapping[str, Any], name: str) -> float | None:
-    """A number of the EXIF folder, or of the first one, where some programs put it in a TIFF."""
-    return _number(tags, f"EXIF {name}") or _number(tags, f"Image {name}")
-
-
-def _number(tags: Mapping[str, Any], name: str) -> float | None:
-    """The first value of a tag where it is finite and positive, as every number here must be."""
-    try:
-        value = tags[name].values[0]
-        number = float(value[0] if isinstance(value, tuple) else value)
-    except (KeyError, IndexError, TypeError, ValueError, ZeroDivisionError):
-        return None
-    return number if 0 < number < float("inf") else None
+    return int(tag_number(tags, "Image Orientation") or 1)

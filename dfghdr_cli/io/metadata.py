@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from dfghdr_cli import __version__
-from dfghdr_cli.io.ldr import HEIC_SUFFIXES, heic_exif
+from dfghdr_cli.io.exif import heic_exif
+from dfghdr_cli.io.formats import HEIC_SUFFIXES
 
 logger = logging.getLogger(__name__)
 

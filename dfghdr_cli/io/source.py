@@ -37,3 +37,8 @@ def read_head(path: Path, length: int = 32) -> bytes:
     if not head:
         raise InputError(f"{path} is empty; copy or export it again.")
     return head
+
+
+def first_line(error: Exception) -> str:
+    """What a library said of a file, short enough for a sentence."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

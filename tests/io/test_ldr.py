@@ -13,7 +13,8 @@ from PIL.TiffImagePlugin import IFDRational
 from dfghdr_cli.core.colour import ADOBE_RGB, P3, REC709, conversion, srgb_decode
 from dfghdr_cli.core.types import Exposure
 from dfghdr_cli.errors import InputError
-from dfghdr_cli.io.ldr import read_exposure, read_frame
+from dfghdr_cli.io.exif import read_exposure
+from dfghdr_cli.io.ldr import read_frame
 
 GIVEN = Exposure(1.5)
 

@@ -6,7 +6,9 @@ from dfghdr_cli.core.colour import REC709, to_xyz
 from dfghdr_cli.core.types import Exposure
 from dfghdr_cli.errors import InputError
 from dfghdr_cli.io.bracket import read_bracket
-from dfghdr_cli.io.ldr import image_format, read_exposure, read_frame
+from dfghdr_cli.io.exif import read_exposure
+from dfghdr_cli.io.formats import image_format
+from dfghdr_cli.io.ldr import read_frame
 from dfghdr_cli.io.raw import develop, read_white_balance
 
 NEUTRAL = np.array([0.5, 1.0, 0.75])

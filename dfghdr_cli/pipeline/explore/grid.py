@@ -16,7 +16,8 @@ from dfghdr_cli.core.radiance import decode, encode
 from dfghdr_cli.core.types import Exposure, FloatImage, Frame
 from dfghdr_cli.engine import OnProgress
 from dfghdr_cli.errors import InputError
-from dfghdr_cli.io.ldr import read_exposure, read_frame
+from dfghdr_cli.io.exif import read_exposure
+from dfghdr_cli.io.ldr import read_frame
 from dfghdr_cli.pipeline.explore.explorer import Explorer
 
 

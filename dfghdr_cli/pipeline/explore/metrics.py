@@ -41,7 +41,7 @@ from dfghdr_cli.engine import OnProgress, align_bracket
 from dfghdr_cli.errors import InputError
 from dfghdr_cli.io.atomic import atomic_write
 from dfghdr_cli.io.bracket import read_bracket
-from dfghdr_cli.io.ldr import SUFFIXES
+from dfghdr_cli.io.formats import SUFFIXES
 from dfghdr_cli.io.radiance import read_radiance
 from dfghdr_cli.io.scenes import read_scene
 from dfghdr_cli.pipeline.explore.explorer import Explorer
