@@ -76,7 +76,7 @@ from dfghdr_cli.core.types import Bracket, FloatImage, Mask
 from dfghdr_cli.engine import MergeConfig, merge_bracket
 from dfghdr_cli.errors import DfghdrError
 from dfghdr_cli.io.bracket import read_bracket
-from dfghdr_cli.io.ldr import SUFFIXES
+from dfghdr_cli.io.formats import SUFFIXES
 from dfghdr_cli.io.response import read_response
 from dfghdr_cli.pipeline.merge import Merger, load_merger
 
@@ -209,20 +209,24 @@ def judge(merger: Merger, folder: Path, side: int | None, enfuse: bool) -> Figur
     said = options_of(folder)
     asked = said.pop("response", "auto")
     bracket = restore_bracket(read_bracket(photographs(folder), **said))
-    response, report = choose_response(asked, bracket.frames, bracket.stops)
-    bracket = reduced(bracket, side)
-    frames = [CodedFrame.of_samples(f.pixels, response.linearise) for f in bracket.frames]
-    config = MergeConfig(weights=True, slack=report.slack)
+    calibration = choose_response(asked, bracket.frames, bracket.stops)
+    responses = calibration.responses
+    bracket = reduced(bracket.with_stops(calibration.stops), side)
+    frames = [
+        CodedFrame.of_samples(frame.pixels, its.linearise)
+        for frame, its in zip(bracket.frames, responses, strict=True)
+    ]
+    config = MergeConfig(weights=True, slack=calibration.report.slack)
     network = merger.model.network if merger.model else None
     result, aligned = merge_bracket(network, merger.name, bracket, frames, config)
     codes, radiance, there = [], [], []
-    for frame, alignment, stops in zip(
-        bracket.frames, aligned.alignments, bracket.stops, strict=True
+    for frame, its, alignment, level in zip(
+        bracket.frames, responses, aligned.alignments, bracket.stops, strict=True
     ):
         code, trust = warp_with_trust(frame.encoded(), alignment.transform, bracket.size)
         code = np.clip(code, 0, 1)
         codes.append(code)
-        radiance.append(response.linearise(code) * np.float32(2.0**-stops))
+        radiance.append(its.linearise(code) * np.float32(2.0**-level))
         there.append(trust > 0.5)
     views = Views(np.stack(codes), np.stack(radiance), np.stack(there), bracket.reference)
     pixels = result.radiance.pixels
