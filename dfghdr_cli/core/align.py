@@ -440,7 +440,8 @@ def _best_hypothesis(reference: FloatImage, other: FloatImage) -> tuple[Matrix, 
     starts = list(_features(_to_bytes(reference), _to_bytes(other)))
     if reference.shape == other.shape:
         window = cv2.createHanningWindow((size[1], size[0]), cv2.CV_32F)
-        (dx, dy), _ = cv2.phaseCorrelate(reference, other, window)
+        # OpenCV lays the window on the pictures themselves where their size suits its transform.
+        (dx, dy), _ = cv2.phaseCorrelate(reference.copy(), other.copy(), window)
         starts.append((np.array([[1, 0, dx], [0, 1, dy], [0, 0, 1.0]]), 0))
     starts.append((np.eye(3), 0))
 

@@ -129,6 +129,14 @@ def test_a_quarter_of_a_pixel_is_worth_correcting():
     assert error(found.transform, quarter) < 0.05
 
 
+def test_pictures_whose_size_suits_a_fourier_transform_are_refined_as_they_are():
+    """OpenCV's phase correlation multiplies such pictures by its window, in place."""
+    size = (240, 320)
+    assert [cv2.getOptimalDFTSize(side) for side in size] == list(size)
+    reference, other = pair(SHAKE, 2.0, size=size)
+    assert error(align_frame(reference, other, 2.0).transform, SHAKE, size) < 0.05
+
+
 def test_a_small_error_of_the_exposure_does_no_harm():
     reference, other = pair(SHAKE, 2.0)
     assert error(align_frame(reference, other, 2.15).transform, SHAKE) < 0.1
