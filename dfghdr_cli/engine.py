@@ -324,7 +324,8 @@ def run_in_memory(
             warnings.append(f"{failed}; it was run again on the CPU.")
             break
     # A copy, so that the network stays on its device for the next bracket.
-    copy = build(*describe(network), decoder=network.disentangle.decoder is not None).eval()
+    decoder = network.disentangle.decoder is not None
+    copy = build(*describe(network), decoder=decoder, inputs=network.inputs).eval()
     copy.load_state_dict(network.state_dict())
     output = run_tiled(copy, candidates, tile, on_progress)
     return NetworkRun(output, _device_of(copy), tuple(warnings))
@@ -370,7 +371,8 @@ class AlignedBracket:
         slack: see `MergeConfig`.
         noise: of the reference, see `core.noise.noise_curve`.
         supposed: the hypotheses under which frames are candidates; if `SETTLED`, flows count for
-            nothing where they lead out of a frame.
+            nothing where they lead out of a frame, and without MOVED none is estimated.
+        repaired: whether darker frames lose their fringes, see `warped`.
     """
 
     frames: tuple[CodedFrame, ...]
@@ -381,6 +383,7 @@ class AlignedBracket:
     slack: float = 0.0
     noise: NoiseCurve = NO_NOISE
     supposed: tuple[Hypothesis, ...] = tuple(Hypothesis)
+    repaired: bool = True
 
     @property
     def size(self) -> tuple[int, int]:
@@ -407,6 +410,8 @@ class AlignedBracket:
 
     def dense_flows(self) -> tuple[NDArray[np.float32] | None, ...]:
         """Dense flow of each frame but the reference at the present size."""
+        if Hypothesis.MOVED not in self.supposed:
+            return (None,) * len(self.frames)
         reference = decode(self.frames[self.reference].code())
 
         def flow(index: int) -> NDArray[np.float32] | None:
@@ -454,11 +459,11 @@ class AlignedBracket:
         Returns:
             Gamma codes (h, w, 3) and how far each pixel can be trusted (h, w), both float32 in
             [0, 1]; see `dfghdr_cli.core.align.warp_with_trust`. Darker frames are without the
-            fringes that `dfghdr_cli.core.undershoot` repairs.
+            fringes that `dfghdr_cli.core.undershoot` repairs, unless `repaired` is false.
         """
         code, trust = self._resampled(frame, rows, columns, flow=flow)
         stops = self.stops[frame]
-        if stops >= 0:
+        if stops >= 0 or not self.repaired:
             return code, trust
         around, inside = _with_border(rows, columns, self.size)
         if reference is None:
@@ -503,7 +508,7 @@ class AlignedBracket:
         return code, trust
 
     def candidates(self, rows: slice = EVERYTHING, columns: slice = EVERYTHING) -> Candidates:
-        """Those in a part of the picture, on the CPU; only the STILL ones without flows."""
+        """Those in a part of the picture, on the CPU; only the STILL ones where flows lack."""
         height = len(range(*rows.indices(self.size[0])))
         width = len(range(*columns.indices(self.size[1])))
         candidates = self._blank(height, width)
@@ -531,6 +536,7 @@ class AlignedBracket:
     def _blank(self, height: int, width: int) -> Candidates:
         """Candidates that show nothing yet, but are trusted."""
         without = len(self.frames) > 1 and all(flow is None for flow in self.flows)
+        without &= Hypothesis.MOVED in self.supposed
         supposed = (Hypothesis.STILL,) if without else self.supposed
         frames, roles, hypotheses = candidate_layout(len(self.frames), self.reference, supposed)
         return Candidates(
@@ -718,14 +724,20 @@ def merge_with_network(
         watch: counts the stages flow, network and merge.
     """
     watch = watch or Stopwatch()
+    if config.align == "none" and network.inputs == "aligned":
+        # Nothing at all is moved: such a network may be fed as its authors feed it.
+        supposed = (Hypothesis.STILL, Hypothesis.SMOOTHED)
+        aligned = replace(aligned, supposed=supposed, repaired=False)
     with torch.inference_mode():
         if not paints(network, config):
             return _merge_by_decision(network, name, aligned, config, on_progress, watch)
         with watch.stage("flow"):
-            flows = aligned.reduced(config.proxy_reduction(aligned.size)).dense_flows()
-            moved = replace(aligned, flows=flows, supposed=(Hypothesis.MOVED,))
+            seen = Hypothesis.MOVED if network.inputs == "flow" else Hypothesis.STILL
+            shown = replace(aligned, supposed=(seen,))
+            flows = shown.reduced(config.proxy_reduction(aligned.size)).dense_flows()
+            shown = replace(shown, flows=flows)
         with watch.stage("network"):
-            stack = network.looks_at(moved.all_candidates(network.size_multiple))
+            stack = network.looks_at(shown.all_candidates(network.size_multiple))
             watch.give_back()
             run = run_in_memory(network, stack, config.tile, on_progress)
         assert isinstance(run.output, Tensor)
@@ -798,9 +810,12 @@ def _decided_parts(
     """
     if proxy.size == aligned.size:
         return lambda rows, columns: (stack.crop(rows, columns), decision.crop(rows, columns))
-    flows, settled = settle(proxy, stack, decision)
     noise = aligned.measured_noise()
-    full = replace(aligned, flows=flows, noise=noise, supposed=SETTLED)
+    if Hypothesis.MOVED in proxy.supposed:
+        flows, settled = settle(proxy, stack, decision)
+        full = replace(aligned, flows=flows, noise=noise, supposed=SETTLED)
+    else:
+        full, settled = replace(aligned, noise=noise), decision
     decision_part = _decision_parts(settled, aligned.size)
     return lambda rows, columns: (
         full.candidates(rows, columns),

@@ -23,6 +23,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from dfghdr_cli.errors import ModelError, OutputError, OutputExistsError
+from dfghdr_cli.nets.dfgnet import Inputs
 from dfghdr_cli.nets.golden import golden_case, golden_error
 from dfghdr_cli.nets.registry import Network, build, describe
 
@@ -48,6 +49,8 @@ class ModelInfo:
         hyper_parameters: of the architecture.
         decoder: whether the weights include the decoder that explore-disentangle needs.
         gamma: exponent of eq. (7) the model was trained with.
+        inputs: how it was shown frames, see `dfghdr_cli.nets.dfgnet.Inputs`. Models older than
+            this key were all trained on what flow moved, but for imported ones.
         training: how it was trained, free form.
     """
 
@@ -56,6 +59,7 @@ class ModelInfo:
     hyper_parameters: dict[str, Any]
     decoder: bool = False
     gamma: float = 2.2
+    inputs: Inputs = "flow"
     training: dict[str, Any] = field(default_factory=dict)
 
 
@@ -137,12 +141,15 @@ def read_info(folder: Path) -> ModelInfo:
         values = json.loads(path.read_text(encoding="utf-8"))
         if values.pop("format") != FORMAT:
             raise ModelError(f"{path} has a format this version cannot read; update dfghdr")
+        if "imported_from" in values.get("training", ()):
+            values.setdefault("inputs", "aligned")
         info = ModelInfo(name=folder.name, **values)
         for value, kind in (
             (info.architecture, str),
             (info.hyper_parameters, dict),
             (info.decoder, bool),
             (info.gamma, int | float),
+            (info.inputs, str),
             (info.training, dict),
         ):
             if not isinstance(value, kind):
@@ -173,7 +180,9 @@ def load_model(name: str) -> Model:
     """
     folder = find_model(name)
     info = read_info(folder)
-    network = build(info.architecture, info.hyper_parameters, decoder=info.decoder)
+    network = build(
+        info.architecture, info.hyper_parameters, decoder=info.decoder, inputs=info.inputs
+    )
     tensors, digest = read_tensors(folder / WEIGHTS)
     try:
         network.load_state_dict({key: value.float() for key, value in tensors.items()})
@@ -228,6 +237,7 @@ def save_model(
         "hyper_parameters": hyper_parameters,
         "decoder": network.disentangle.decoder is not None,
         "gamma": 2.2,
+        "inputs": network.inputs,
         "training": training or {},
     }
     folder.mkdir(parents=True, exist_ok=True)

@@ -58,6 +58,31 @@ def test_a_saved_model_comes_back(tmp_path, kind, decoder):
     assert [p.name for p in tmp_path.iterdir()] == ["mine"]
 
 
+@pytest.mark.parametrize("inputs", ["aligned", "flow"])
+def test_a_model_says_what_it_was_trained_on(tmp_path, inputs):
+    saved = build("dfgnet", SMALL["dfgnet"], inputs=inputs)
+    folder = modelstore.install_model(saved, "mine", tmp_path)
+    assert json.loads((folder / CONFIG).read_text())["inputs"] == inputs
+    assert modelstore.load_model(str(folder)).network.inputs == inputs
+
+
+@pytest.mark.parametrize(
+    ("facts", "inputs"), [({"imported_from": {"DFGNet.pth": "1"}}, "aligned"), ({}, "flow")]
+)
+def test_what_an_older_model_was_trained_on(tmp_path, network, facts, inputs):
+    folder = modelstore.install_model(network, "mine", tmp_path, training=facts)
+    values = json.loads((folder / CONFIG).read_text())
+    del values["inputs"]
+    (folder / CONFIG).write_text(json.dumps(values))
+    assert modelstore.load_model(str(folder)).network.inputs == inputs
+
+
+@pytest.mark.parametrize(("kind", "inputs"), [("dfgmerge", "aligned"), ("dfgnet", "other")])
+def test_inputs_that_a_network_does_not_take(kind, inputs):
+    with pytest.raises(ModelError, match=f"{kind} does not take .*{inputs}"):
+        build(kind, SMALL[kind], inputs=inputs)
+
+
 def test_another_weight_is_told_by_golden_and_digest(tmp_path, network):
     folder = modelstore.install_model(network, "mine", tmp_path)
     before = modelstore.load_model(str(folder))

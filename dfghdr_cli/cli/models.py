@@ -66,6 +66,7 @@ def show(
         **config["hyper_parameters"],
         "decoder": "yes" if summary.decoder else "no",
         "gamma": config["gamma"],
+        "inputs": config["inputs"],
         "parameters": summary.parameters,
         "bytes": summary.size,
         "digest": details.digest,

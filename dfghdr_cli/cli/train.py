@@ -76,6 +76,14 @@ def train(
     sau: Annotated[
         bool, typer.Option("--sau/--no-sau", help="With spatial attention units (eq. 8).")
     ] = True,
+    inputs: Annotated[
+        Literal["aligned", "flow"] | None,
+        typer.Option(
+            "--inputs",
+            help="Frames that a dfgnet sees: as aligned, or as flow moves them (default).",
+            show_default=False,
+        ),
+    ] = None,
     start: Annotated[
         str | None,
         typer.Option(
@@ -204,6 +212,8 @@ def train(
         hyper_parameters["code_length"] = code_length
     hyper_parameters |= {name: False for name, unit in (("eau", eau), ("sau", sau)) if not unit}
     recipe = PRESETS[preset]
+    if inputs is None and start is None and architecture == "dfgnet":
+        inputs = recipe.inputs
     request = TrainRequest(
         folders,
         run,
@@ -226,6 +236,7 @@ def train(
         ),
         synth=replace(recipe.synth, crop=crop or recipe.synth.crop, batch=batch),
         crops=recipe.crops,
+        inputs=inputs,
         start=start,
         teacher=teacher,
         vgg=vgg,

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from dfghdr_cli.core.tonemap import inverse_mu_law, mu_law
 from dfghdr_cli.nets.candidates import FEATURES, Candidates, Hypothesis
 from dfghdr_cli.nets.dfg import conv_of_both
-from dfghdr_cli.nets.dfgnet import DFGEncoder, Stage, Upsample, encode
+from dfghdr_cli.nets.dfgnet import DFGEncoder, Inputs, Stage, Upsample, encode
 from dfghdr_cli.nets.disentangle import DisentangleNetwork, ImageStatistics
 
 
@@ -101,6 +101,9 @@ class DFGMerge(nn.Module):
     """Pixels an output pixel looks to each side (55), given the whole image's statistics, rounded
     up to a multiple of `stride`."""
     paints = False
+    inputs: Inputs = "flow"
+    """It is shown frames both as they are aligned and as flow moves them, and weighs one against
+    the other."""
 
     def __init__(self, config: DFGMergeConfig, *, decoder: bool = False) -> None:
         super().__init__()

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from dfghdr_cli.nets.candidates import Candidates
+from dfghdr_cli.nets.candidates import Candidates, Hypothesis
 from dfghdr_cli.nets.dfg import DFGModule, Role, role_modules
 from dfghdr_cli.nets.disentangle import (
     DisentangleNetwork,
@@ -22,6 +23,18 @@ from dfghdr_cli.nets.disentangle import (
     from_signed,
     to_signed,
 )
+
+Inputs = Literal["aligned", "flow"]
+"""How a network that sees each frame once is shown the frames besides the reference: "aligned", as
+the camera's motion alone explains them, as in the paper; or "flow", as dense flow moves them."""
+
+
+def frames_seen(candidates: Candidates, inputs: Inputs) -> Candidates:
+    """One candidate a frame, dark to bright, as `inputs` says."""
+    if inputs == "flow":
+        return candidates.one_each()
+    still = [k for k, h in enumerate(candidates.hypotheses) if h is Hypothesis.STILL]
+    return candidates.only(sorted(still, key=lambda k: candidates.frames[k]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +172,8 @@ class DFGNet(nn.Module):
     up to a multiple of `stride`."""
     paints = True
     """Its output is the picture itself, not a decision how to merge the frames."""
+    inputs: Inputs = "flow"
+    """What its weights were trained on."""
 
     def __init__(self, config: DFGNetConfig, *, decoder: bool = False) -> None:
         super().__init__()
@@ -181,8 +196,8 @@ class DFGNet(nn.Module):
         self.tail2 = nn.Conv2d(width, 3, 3, padding=1)
 
     def looks_at(self, candidates: Candidates) -> Candidates:
-        """What of a bracket it needs: one candidate a frame."""
-        return candidates.one_each()
+        """What of a bracket it needs: one candidate a frame, as `inputs` says."""
+        return frames_seen(candidates, self.inputs)
 
     def images(self, candidates: Candidates) -> Tensor:
         """What the encoders look at: (B, K, 3, H, W) gamma codes."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields
+from typing import get_args
 
 from dfghdr_cli.errors import ModelError
 from dfghdr_cli.nets.dfgmerge import DFGMerge, DFGMergeConfig
-from dfghdr_cli.nets.dfgnet import DFGNet, DFGNetConfig
+from dfghdr_cli.nets.dfgnet import DFGNet, DFGNetConfig, Inputs
 
 Network = DFGNet | DFGMerge
 
@@ -15,7 +16,11 @@ ARCHITECTURES = {"dfgnet": (DFGNet, DFGNetConfig), "dfgmerge": (DFGMerge, DFGMer
 
 
 def build(
-    architecture: str, hyper_parameters: Mapping[str, object], *, decoder: bool = False
+    architecture: str,
+    hyper_parameters: Mapping[str, object],
+    *,
+    decoder: bool = False,
+    inputs: Inputs = "flow",
 ) -> Network:
     """A network with random weights.
 
@@ -23,15 +28,19 @@ def build(
         architecture: a key of `ARCHITECTURES`.
         hyper_parameters: fields of its configuration; missing ones keep their defaults.
         decoder: whether to include the disentangle network's decoder.
+        inputs: what it is, or was, trained on.
 
     Raises:
-        ModelError: if the architecture or one of its hyper-parameters is unknown.
+        ModelError: if the architecture or one of its hyper-parameters is unknown, or the
+            architecture does not take these inputs.
     """
     if architecture not in ARCHITECTURES:
         raise ModelError(
             f"unknown architecture {architecture!r}; known: {', '.join(ARCHITECTURES)}"
         )
-    network, config = ARCHITECTURES[architecture]
+    kind, config = ARCHITECTURES[architecture]
+    if inputs not in get_args(Inputs) or (kind is DFGMerge and inputs != "flow"):
+        raise ModelError(f"a {architecture} does not take inputs of the kind {inputs!r}")
     unknown = set(hyper_parameters) - {field.name for field in fields(config)}
     if unknown:
         raise ModelError(
@@ -39,9 +48,11 @@ def build(
         )
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in hyper_parameters.items()}
     try:
-        return network(config(**values), decoder=decoder)  # pyright: ignore
+        network = kind(config(**values), decoder=decoder)  # pyright: ignore
     except (TypeError, ValueError, RuntimeError) as error:
         raise ModelError(f"impossible hyper-parameters of {architecture}: {error}") from error
+    network.inputs = inputs
+    return network
 
 
 def describe(network: Network) -> tuple[str, dict[str, object]]:

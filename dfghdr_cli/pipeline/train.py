@@ -28,6 +28,7 @@ from dfghdr_cli.errors import (
 )
 from dfghdr_cli.modelstore import load_model, save_model
 from dfghdr_cli.nets.dfgmerge import DFGMerge, DFGMergeConfig
+from dfghdr_cli.nets.dfgnet import Inputs
 from dfghdr_cli.nets.golden import golden_case
 from dfghdr_cli.nets.registry import Network, build, describe
 from dfghdr_cli.pipeline.training_data import CropConfig, load_training_data
@@ -78,13 +79,16 @@ class Recipe:
     config: TrainConfig
     synth: SynthConfig
     crops: CropConfig
+    inputs: Inputs = "flow"
 
 
 PRESETS = {
     "default": Recipe(DEFAULT, SynthConfig(), CropConfig()),
-    "paper": Recipe(PAPER, SynthConfig(crop=256), CropConfig(stride=64, permute_channels=False)),
+    "paper": Recipe(
+        PAPER, SynthConfig(crop=256), CropConfig(stride=64, permute_channels=False), "aligned"
+    ),
 }
-"""Recipes by name; samples are always mirrored and turned."""
+"""Recipes by name; samples are always mirrored and turned, and a DFGMerge always has flow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,8 @@ class TrainRequest:
         config: how to train.
         synth: what the synthesised brackets are like, and the side and batch of all samples.
         crops: how samples are cut from scenes.
+        inputs: how a DFGNet is shown frames; None takes what the model to start from was shown, or
+            "flow".
         start: name or folder of a model to start from, or None for random weights. If the model
             is a wider DFGMerge than `hyper_parameters` say, it is made as narrow as they say.
         teacher: name or folder of a DFGMerge to learn from in stage merge, or None.
@@ -116,6 +122,7 @@ class TrainRequest:
     config: TrainConfig = field(default_factory=TrainConfig)
     synth: SynthConfig = field(default_factory=SynthConfig)
     crops: CropConfig = field(default_factory=CropConfig)
+    inputs: Inputs | None = None
     start: str | None = None
     teacher: str | None = None
     vgg: Path | None = None
@@ -132,25 +139,27 @@ def _first_network(request: TrainRequest) -> tuple[Network, DFGMergeConfig | Non
     """
     decoder = "disentangle" in request.config.stages
     if request.start is None:
-        return build(request.architecture, request.hyper_parameters, decoder=decoder), None
+        inputs = request.inputs or "flow"
+        sizes = request.hyper_parameters
+        return build(request.architecture, sizes, decoder=decoder, inputs=inputs), None
     model = load_model(request.start)
     if model.info.architecture != request.architecture:
         raise ModelError(
             f"{request.start} is a {model.info.architecture}; start from it with "
             f"--architecture {model.info.architecture}"
         )
-    narrow = _narrower(request, model.network)
+    sizes, inputs = model.info.hyper_parameters, request.inputs or model.info.inputs
+    with_decoder = decoder or model.info.decoder
+    network = build(model.info.architecture, sizes, decoder=with_decoder, inputs=inputs)
+    network.load_state_dict(model.network.state_dict(), strict=model.info.decoder == with_decoder)
+    narrow = _narrower(request, network)
     if request.hyper_parameters and narrow is None:
         raise ModelError(
             f"{request.start} has a size of its own; start from it without --code-length, --no-eau "
             "and --no-sau, and without --width or, with stage merge alone, with a --width that "
             "makes a dfgmerge narrower"
         )
-    if not decoder or model.info.decoder:
-        return model.network, narrow
-    network = build(model.info.architecture, model.info.hyper_parameters, decoder=True)
-    network.load_state_dict(model.network.state_dict(), strict=False)
-    return network, None
+    return network, narrow
 
 
 def _narrower(request: TrainRequest, network: Network) -> DFGMergeConfig | None:
@@ -237,6 +246,7 @@ def _prepare_run(request: TrainRequest) -> dict[str, Any]:
 
 def _ensure_same(run: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     """Refuse to resume a run with other settings than it had, if any."""
+    before = before and {"inputs": "flow", **before}  # runs older than this key
     for key, value in json.loads(json.dumps(now)).items():
         if before and key not in _FREE and before.get(key) != value:
             raise InputError(
@@ -294,6 +304,7 @@ def train_model(
         "version": __version__,
         "architecture": describe(network)[0],
         "hyper_parameters": asdict(narrow or network.config),
+        "inputs": network.inputs,
         "start": request.start and Path(request.start).name,
         "teacher": request.teacher and Path(request.teacher).name,
         "vgg": perceptual and perceptual.source,
@@ -335,7 +346,8 @@ def train_model(
     # Each measured: on a CPU DFGNet is a fifth slower with channels last, DFGMerge faster.
     contiguous = network.paints and device.type == "cpu"
     network = _to(network, device, torch.contiguous_format if contiguous else torch.channels_last)
-    facts = {k: v for k, v in settings.items() if k not in ("architecture", "hyper_parameters")}
+    own = ("architecture", "hyper_parameters", "inputs")  # which the model's configuration tells
+    facts = {k: v for k, v in settings.items() if k not in own}
     facts["folders"] = [os.path.basename(f) for f in settings["folders"]]  # noqa: PTH119
     try:
         trained = train(
@@ -360,8 +372,8 @@ def train_model(
         trained.disentangle.tail = trained.disentangle.decoder = None
     folder = request.run / request.run.resolve().name
     if processes.first:
+        _remove_aligned(request.run)  # first: the run, and so the model, may be called the same
         _save(folder, trained, facts)
-        _remove_aligned(request.run)
     return folder
 
 

@@ -15,6 +15,7 @@ from dfghdr_cli.core.probe import fit_eraser
 from dfghdr_cli.core.radiance import encode
 from dfghdr_cli.core.tonemap import MIDDLE_GREY, log_average, luminance_of
 from dfghdr_cli.nets.candidates import Candidates
+from dfghdr_cli.nets.dfgnet import Inputs, frames_seen
 from dfghdr_cli.nets.disentangle import to_signed
 from dfghdr_cli.nets.registry import Network
 from dfghdr_cli.training.synth import Sample, to_candidates
@@ -27,10 +28,16 @@ STOPS = np.arange(-3.0, 4.0, dtype=np.float32)
 """Exposures about the one that brings a sample's logarithmic average to middle grey [stops]."""
 
 
-def exposures_of(sample: Sample) -> list[tuple[Candidates, NDArray[np.float32]]]:
+def exposures_of(
+    sample: Sample, inputs: Inputs = "flow"
+) -> list[tuple[Candidates, NDArray[np.float32]]]:
     """A sample at many exposures: its truth as eq. (3) re-exposes it, and its frames.
 
     The frames are noisy, the more the darker they are, and that tells their exposure, too.
+
+    Args:
+        sample: of the training.
+        inputs: as which the network sees frames.
 
     Returns:
         Twice a stack of images (B = 1) and their stops, 0 where the logarithmic average of the
@@ -42,7 +49,7 @@ def exposures_of(sample: Sample) -> list[tuple[Candidates, NDArray[np.float32]]]
         return []
     above = np.float32(average - np.log2(MIDDLE_GREY))
     views = encode(sample["truth"] * np.exp2(STOPS - above)[:, None, None, None])
-    frames = to_candidates(default_collate([sample])).one_each()
+    frames = frames_seen(to_candidates(default_collate([sample])), inputs)
     own = frames.stops[0] + torch.log2(frames.peak)
     return [
         (Candidates.of_images(torch.from_numpy(views)), STOPS),
@@ -69,7 +76,7 @@ def erase_exposure(network: Network, data: Dataset[Sample], device: torch.device
     codes: tuple[list[Codes], list[Codes]] = [], []
     stops: tuple[list[Codes], list[Codes]] = [], []
     for index in range(min(SAMPLES, len(data))):  # pyright: ignore
-        for kind, (stack, own) in enumerate(exposures_of(data[index])):
+        for kind, (stack, own) in enumerate(exposures_of(data[index], network.inputs)):
             images = network.images(stack.to(device))[0]
             spatial = disentangle.spatial_code(to_signed(images))
             codes[kind].append(spatial.mean((2, 3)).cpu().numpy())

@@ -15,6 +15,7 @@ from dfghdr_cli.core.tonemap import mu_law
 from dfghdr_cli.nets.candidates import Candidates, code_from_linear
 from dfghdr_cli.nets.dfg import Role
 from dfghdr_cli.nets.dfgmerge import DFGMerge, Merge
+from dfghdr_cli.nets.dfgnet import frames_seen
 from dfghdr_cli.nets.disentangle import from_signed, to_signed
 from dfghdr_cli.nets.registry import Network
 from dfghdr_cli.training.config import TrainConfig
@@ -59,7 +60,7 @@ def disentangle_cases(network: Network, batch: Batch) -> tuple[Tensor, Tensor, i
         X_i and Y'_i, each (B, K, 3, h, w) gamma codes of the K frames from dark to bright, and
         which of them is the reference.
     """
-    frames = to_candidates(batch).one_each()
+    frames = frames_seen(to_candidates(batch), network.inputs)
     targets = replace(frames, code=re_exposed(batch["truth"], frames))
     reference = frames.roles.index(Role.REFERENCE)
     return network.images(frames), network.images(targets), reference

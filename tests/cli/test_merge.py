@@ -16,6 +16,7 @@ import pytest
 import tifffile
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from dfghdr_cli import __version__, engine, modelstore
@@ -756,3 +757,53 @@ def test_the_preview_is_that_of_dfghdr_tonemap(place):
     assert CliRunner().invoke(app, command).exit_code == 0
     with Image.open("a.preview.jpg") as preview, Image.open("b.jpg") as other:
         np.testing.assert_array_equal(np.asarray(preview), np.asarray(other))
+
+
+PUBLISHED = Path(__file__).parents[1] / "fixtures" / "published-width8"
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """The published code's input as 16-bit files, its weights as the model `pub`, its picture."""
+    monkeypatch.setenv(modelstore.MODELS_DIR_VARIABLE, str(tmp_path / "imported"))
+    result = CliRunner().invoke(app, ["models", "import", str(PUBLISHED), "--name", "pub"])
+    assert result.exit_code == 0, result.output
+    io = load_file(PUBLISHED / "io.safetensors")
+    frames = []
+    for name, code in zip(("1.tif", "2.tif", "3.tif"), io["ldr"], strict=True):
+        tifffile.imwrite(name, np.rint(code.permute(1, 2, 0).numpy() * 65535).astype(np.uint16))
+        frames.append(name)
+    stops = ",".join(str(float(ev)) for ev in io["ev"])
+    return frames, stops, io["hdr"][0].permute(1, 2, 0).numpy()
+
+
+def test_imported_weights_paint_what_the_published_code_paints(published):
+    frames, stops, picture = published
+    given = ("--model", "pub", "--response", "gamma", "--resolution", "full", "--json")
+    given += ("--exr-type", "float", "--reference", "2", "--ev", stops, "--align", "none")
+    done = merge(*frames, "-o", "out.exr", *given)
+    peak = json.loads(done.stdout)["peak"]
+    pixels, _ = read_radiance(Path("out.exr"))
+    assert np.abs(pixels / peak - picture).max() < 1e-4
+    # Frames of noise, as these are, do not survive being moved: the test can fail.
+    config = Path("imported/pub/config.json")
+    values = json.loads(config.read_text())
+    assert values["inputs"] == "aligned"
+    config.write_text(json.dumps(values | {"inputs": "flow"}))
+    merge(*frames, "-o", "moved.exr", *given)
+    moved, _ = read_radiance(Path("moved.exr"))
+    assert np.abs(moved / peak - picture).max() > 1e-2
+
+
+@pytest.mark.parametrize("reduction", [1.0, 0.5])
+def test_nothing_moves_where_a_picture_of_aligned_frames_guides(published, reduction, monkeypatch):
+    def never(*_, **__):
+        raise AssertionError("motion was looked for")
+
+    monkeypatch.setattr(engine, "dense_flow", never)
+    monkeypatch.setattr(engine, "repair_undershoot", never)
+    monkeypatch.setattr(engine.MergeConfig, "proxy_reduction", lambda *_: reduction)
+    frames, stops, _ = published
+    merge(*frames, "-o", "out.exr", "--model", "pub", "--ev", stops, "--align", "none")
+    pixels, _ = read_radiance(Path("out.exr"))
+    assert np.isfinite(pixels).all()

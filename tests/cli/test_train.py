@@ -72,6 +72,13 @@ def test_the_papers_preset_and_ablation(place):
     info = load_model("mine/mine").info
     assert info.hyper_parameters["code_length"] == 5
     assert (info.hyper_parameters["eau"], info.hyper_parameters["sau"]) == (False, True)
+    assert info.inputs == "aligned"
+    options = ["--crop", "64", "--batch", "1", "--workers", "0", "--stage", "merge", "--steps", "1"]
+    options += ["--architecture", "dfgnet", "--start", "mine/mine"]
+    for more, inputs in ([], "aligned"), (["--inputs", "flow"], "flow"):
+        arguments = ["train", "pictures", "--run", inputs, *options, *more]
+        assert CliRunner().invoke(app, arguments).exit_code == 0
+        assert load_model(f"{inputs}/{inputs}").info.inputs == inputs
     facts = info.training
     assert (facts["stage"], facts["encoders"]) == ("merge", "trained")
     assert (facts["learning_rate"], facts["schedule"], facts["average"]) == (1e-4, "drop", 0.0)
@@ -112,6 +119,11 @@ def test_quiet_says_nothing_but_the_result(place):
         (["pictures", "--run", "mine", "--no-eau", "--no-sau"], 5, "attention"),
         (["pictures", "--run", "mine", "--stage", "merge", "--encoders", "frozen"], 5, "--start"),
         (["pictures", "--run", "mine", "--stage", "disentangle", "--minutes", "1"], 2, "belongs"),
+        (
+            ["pictures", "--run", "mine", "--architecture", "dfgmerge", "--inputs", "aligned"],
+            5,
+            "aligned",
+        ),
         (
             ["pictures", "--run", "mine", "--stage", "merge", "--disentangle-minutes", 1],
             2,

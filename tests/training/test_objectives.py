@@ -48,6 +48,17 @@ def test_frames_and_targets_go_dark_to_bright(architecture, side, network, batch
     assert (targets.mean((2, 3, 4)).diff(dim=1) > 0).all()
 
 
+def test_frames_are_seen_as_the_network_was_trained_to_see_them(network, batch):
+    candidates = to_candidates(batch)
+    others = [k for k, stop in enumerate(batch["stops"][0]) if k > 1 and stop < 0]
+    painter = network("dfgnet")
+    for inputs, first in (("aligned", others[0]), ("flow", others[1])):
+        painter.inputs = inputs
+        images, _, _ = disentangle_cases(painter, batch)
+        assert torch.equal(images[:, 0], candidates.code[:, first])
+        assert torch.equal(images, painter.images(candidates))
+
+
 class Count(torch.nn.Module):
     """Stands for the perceptual distance: something that is easily computed."""
 
