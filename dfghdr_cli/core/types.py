@@ -101,7 +101,8 @@ class Bracket:
     Attributes:
         frames: the frames.
         reference: index of the frame whose geometry the result keeps.
-        exposures_from: where the exposures came from: "EXIF", "pixels", or an option ("--ev").
+        exposures_from: where the exposures came from: "EXIF" (or what stands in for it: the maker's
+            notes, XMP), "pixels", "exposure bias" (borne out by the pixels), or an option ("--ev").
     """
 
     frames: tuple[Frame, ...]

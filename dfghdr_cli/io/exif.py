@@ -4,23 +4,55 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from io import BytesIO
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from dfghdr_cli.core.types import Exposure
 from dfghdr_cli.errors import InputError
 from dfghdr_cli.io.formats import image_format
-from dfghdr_cli.io.raw import read_raw_exposure
+from dfghdr_cli.io.raw import read_raw_settings
 from dfghdr_cli.io.source import first_line
+from dfghdr_cli.io.xmp import xmp_beside, xmp_inside, xmp_number
 
 logger = logging.getLogger(__name__)
+
+_SENSITIVITIES = (
+    *("RecommendedExposureIndex", "StandardOutputSensitivity", "ISOSpeed"),
+    "Tag 0x8831",  # StandardOutputSensitivity, of which exifread knows the number alone
+)
+_LARGEST_APEX = 32.0
+"""Of times, 2**-32 s to 136 years; what lies outside is no exposure."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    """What one source says of an exposure: time [s], ISO speed and f-number, each > 0 or None."""
+
+    time_s: float | None = None
+    iso: float | None = None
+    f_number: float | None = None
+
+    def filled(self, other: _Settings) -> _Settings:
+        """These settings, and another source's where they say nothing."""
+        return _Settings(
+            self.time_s or other.time_s, self.iso or other.iso, self.f_number or other.f_number
+        )
+
+    @property
+    def complete(self) -> bool:
+        return None not in (self.time_s, self.iso, self.f_number)
 
 
 def read_exposure(path: Path) -> Exposure | None:
     """Read the exposure time, ISO speed and f-number that a photograph records.
 
-    The exposure bias is not used: it says what was asked for, not what the camera did.
+    They come from the EXIF data, whose APEX values stand in for a missing time or f-number (Exif
+    2.32, annex C) and whose other sensitivities for a missing ISO speed. What is missing still,
+    LibRaw is asked for where the file is raw, then the XMP file beside the photograph, and then the
+    XMP packet inside it. The exposure bias is not used, see `read_bias`.
 
     Args:
         path: a photograph.
@@ -29,13 +61,42 @@ def read_exposure(path: Path) -> Exposure | None:
         The exposure, or None where no exposure time is recorded.
 
     Raises:
-        InputError: the file is missing, a folder, unreadable, empty or of no known format.
+        InputError: the file is missing, a folder, unreadable, empty or of no known format; or raw
+            and damaged.
     """
     actual = image_format(path)
-    recorded = _exposure_of(exif_tags(path, actual))
-    if recorded is None and actual == "raw":
-        return read_raw_exposure(path)
-    return recorded
+    found = _of_exif(exif_tags(path, actual))
+    if actual == "raw" and not found.complete:
+        found = found.filled(_Settings(*read_raw_settings(path)))
+    if not found.complete:
+        for properties in (xmp_beside(path), xmp_inside(path)):
+            found = found.filled(_of_xmp(properties))
+    if found.time_s is None:
+        return None
+    return Exposure.from_camera(found.time_s, found.iso, found.f_number)
+
+
+def read_bias(path: Path) -> float | None:
+    """Read the exposure bias [stops, + = brighter], which says what was asked of the camera.
+
+    It tells nothing where the camera measured the light anew for every frame, or not at all.
+
+    Args:
+        path: a photograph.
+
+    Returns:
+        The bias of the EXIF data, or else of XMP; None where neither holds one.
+
+    Raises:
+        InputError: see `read_exposure`.
+    """
+    tags = exif_tags(path, image_format(path))
+    values = [_first_number(tags, f"{folder} ExposureBiasValue") for folder in ("EXIF", "Image")]
+    values += [
+        xmp_number(properties.get("ExposureBiasValue"))
+        for properties in (xmp_beside(path), xmp_inside(path))
+    ]
+    return next((v for v in values if v is not None and abs(v) <= _LARGEST_APEX), None)
 
 
 def heic_exif(path: Path) -> bytes:
@@ -97,14 +158,42 @@ def exif_tags(path: Path, actual: str) -> Mapping[str, Any]:
         return {}
 
 
-def _exposure_of(tags: Mapping[str, Any]) -> Exposure | None:
-    time_s = _photo_number(tags, "ExposureTime")
-    if time_s is None:
-        return None
+def _of_exif(tags: Mapping[str, Any]) -> _Settings:
     iso = _photo_number(tags, "ISOSpeedRatings")
-    if iso == 65535:  # "see elsewhere": the tag has 16 bits (Exif 2.3, annex G)
-        iso = _photo_number(tags, "RecommendedExposureIndex")
-    return Exposure.from_camera(time_s, iso, _photo_number(tags, "FNumber"))
+    if iso in (None, 65535):  # "see elsewhere": the tag has 16 bits (Exif 2.3, annex G)
+        iso = next(filter(None, (_photo_number(tags, name) for name in _SENSITIVITIES)), None)
+    return _Settings(
+        _photo_number(tags, "ExposureTime") or _apex(tags, "ShutterSpeedValue", -1.0),
+        iso,
+        _photo_number(tags, "FNumber") or _apex(tags, "ApertureValue", 0.5),
+    )
+
+
+def _of_xmp(properties: Mapping[str, str]) -> _Settings:
+    """The properties of Exif in XMP (CIPA DC-010; the XMP specification, part 2, 2.1)."""
+
+    def number(*names: str) -> float | None:
+        values = (xmp_number(properties.get(name)) for name in names)
+        return next((value for value in values if value is not None and value > 0), None)
+
+    time_s, f_number = number("ExposureTime"), number("FNumber")
+    return _Settings(
+        time_s or _from_apex(xmp_number(properties.get("ShutterSpeedValue")), -1.0),
+        number("PhotographicSensitivity", "ISOSpeedRatings", *_SENSITIVITIES[:3]),
+        f_number or _from_apex(xmp_number(properties.get("ApertureValue")), 0.5),
+    )
+
+
+def _apex(tags: Mapping[str, Any], name: str, power: float) -> float | None:
+    values = (_first_number(tags, f"{folder} {name}") for folder in ("EXIF", "Image"))
+    return _from_apex(next((v for v in values if v is not None), None), power)
+
+
+def _from_apex(value: float | None, power: float) -> float | None:
+    """2**(power * value): a time of Tv with -1, an f-number of Av with 1/2 (Exif 2.32, annex C)."""
+    if value is None or abs(value) > _LARGEST_APEX:
+        return None
+    return 2.0 ** (power * value)
 
 
 def _photo_number(tags: Mapping[str, Any], name: str) -> float | None:
@@ -113,10 +202,16 @@ def _photo_number(tags: Mapping[str, Any], name: str) -> float | None:
 
 
 def tag_number(tags: Mapping[str, Any], name: str) -> float | None:
-    """The first value of a tag where it is finite and positive, as every number here must be."""
+    """The first value of a tag where it is finite and positive, as most numbers here must be."""
+    number = _first_number(tags, name)
+    return number if number is not None and number > 0 else None
+
+
+def _first_number(tags: Mapping[str, Any], name: str) -> float | None:
+    """The first value of a tag where it is a finite number."""
     try:
         value = tags[name].values[0]
         number = float(value[0] if isinstance(value, tuple) else value)
-    except (KeyError, IndexError, TypeError, ValueError, ZeroDivisionError):
+    except (KeyError, IndexError, TypeError, ValueError, ArithmeticError):
         return None
-    return number if 0 < number < float("inf") else None
+    return number if isfinite(number) else None

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfghdr_cli.core.colour import REC709, to_xyz
-from dfghdr_cli.core.types import Exposure
 from dfghdr_cli.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -59,8 +58,10 @@ def read_white_balance(path: Path) -> WhiteBalance:
     return 1.0, 1.0, 1.0
 
 
-def read_raw_exposure(path: Path) -> Exposure | None:
-    """Exposure time, ISO speed and f-number, or None where no time is recorded.
+def read_raw_settings(path: Path) -> tuple[float | None, float | None, float | None]:
+    """Exposure time [s], ISO speed and f-number as LibRaw finds them; None where it does not.
+
+    LibRaw knows the formats that hold no EXIF data, and the makers' own notes.
 
     Raises:
         InputError: the file is damaged, or no raw file that LibRaw reads.
@@ -71,7 +72,7 @@ def read_raw_exposure(path: Path) -> Exposure | None:
             float(value) if 0 < value < float("inf") else None
             for value in (settings.shutter_speed, settings.iso_speed, settings.aperture)
         )
-    return None if time_s is None else Exposure.from_camera(time_s, iso, f_number)
+    return time_s, iso, f_number
 
 
 def develop(path: Path, balance: WhiteBalance | None = None) -> Developed:

@@ -549,7 +549,7 @@ def _scale(anchor_ev: float | None, bracket: Bracket) -> np.float32:
     if anchor_ev is None:
         return np.float32(1.0)
     source = bracket.exposures_from
-    if source == "pixels":
+    if source in ("pixels", "exposure bias"):
         names = ", ".join(frame.name for frame in bracket.frames)
         raise InputError(
             f"{names}: the exposures are estimated from the pixels, which tell only the steps "

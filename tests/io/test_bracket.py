@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 
+from dfghdr_cli.core.colour import REC709
 from dfghdr_cli.errors import InputError
 from dfghdr_cli.io import bracket as module
 from dfghdr_cli.io.bracket import FramesAhead, read_bracket
@@ -165,13 +166,15 @@ def test_equal_exposures_of_equal_brightness_are_a_bracket(tmp_path, caplog):
     ]
 
 
-def shots_saying(folder, stops, times):
-    """JPEGs of the larger scene whose EXIF data says times that need not be true."""
+def shots_saying(folder, stops, times, biases=None):
+    """JPEGs of the larger scene whose EXIF data says times and biases that need not be true."""
     paths = []
     for number, (stop, time) in enumerate(zip(stops, times, strict=True)):
         exif = Image.Exif()
         if time:
             exif.get_ifd(0x8769)[33434] = time
+        if biases and biases[number] is not None:
+            exif.get_ifd(0x8769)[37380] = IFDRational(round(biases[number] * 60), 60)
         paths.append(folder / f"{number}.jpg")
         pixels = (scene(stop) >> 8).astype(np.uint8)
         Image.fromarray(pixels).save(paths[-1], quality=95, exif=exif)
@@ -198,6 +201,63 @@ def test_exposures_from_the_pixels(tmp_path, caplog, times, words):
     shown = [f"{f.name} {s:+.2f}" for f, s in zip(bracket.frames, bracket.stops, strict=True)]
     assert ", ".join(shown) + f" stops; give the exposures with {REMEDY}" in warning
     assert "assuming gamma 2.2" in warning
+
+
+@pytest.mark.parametrize("times", [(0.05, 0.05, 0.05), (0, 0, 0), (0.2, 0.01, 0.05)])
+@pytest.mark.parametrize("size", [0.8, 1.0, 1.3])
+def test_a_bias_that_agrees_with_the_pixels_tells_the_size_of_the_steps(
+    tmp_path, caplog, times, size
+):
+    biases = [stop * size for stop in (0, -2, 1)]
+    bracket = read_bracket(shots_saying(tmp_path, (0, -2, 1), times, biases), reference=1)
+    assert bracket.stops == pytest.approx((0, 2 * size, 3 * size), abs=0.02)
+    assert bracket.exposures_from == "exposure bias"
+    assert "from the exposure bias, which agrees with them: 1.jpg +0.00" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "biases",
+    [
+        (0, 0, 0),  # the camera bracketed by hand
+        (0, None, 1),
+        (0, 2, -1),  # another order
+        (0, -2, 2),  # other ratios
+        (0, -4, 2),  # twice the pixels' size
+        (0, -1, 0.5),
+    ],
+)
+def test_a_bias_that_the_pixels_contradict_is_not_used(tmp_path, caplog, biases):
+    bracket = read_bracket(shots_saying(tmp_path, (0, -2, 1), (0, 0, 0), biases), reference=1)
+    assert bracket.stops == pytest.approx((0, 2, 3), abs=0.1)
+    assert bracket.exposures_from == "pixels"
+    assert "assuming gamma 2.2" in caplog.text
+
+
+def test_a_bias_never_counts_beside_exposures(tmp_path, caplog):
+    times, biases = (0.04, 0.01, 0.08), (0, -2.4, 1.2)
+    bracket = read_bracket(shots_saying(tmp_path, (0, -2, 1), times, biases), reference=1)
+    assert bracket.stops == pytest.approx((0, 2, 3), abs=1e-6)
+    assert not caplog.records
+
+
+def linear_profile():
+    x, y = np.reshape(REC709, (4, 2)).T
+    xy1 = np.stack([x, y, np.ones(4)], axis=1)
+    return imagecodecs.cms_profile(
+        "rgb", whitepoint=xy1[3].tolist(), primaries=xy1[:3].ravel().tolist(), gamma=1.0
+    )
+
+
+def test_linear_light_needs_no_bias(tmp_path):
+    """The pixels tell the steps themselves."""
+    for number, bias in enumerate((0, 2)):
+        light = np.clip(SCENE * 2.0 ** (number * 1.7 - 2), 0, 1).astype(np.float32)
+        folder = [(37380, "2i", 1, (bias, 1), True)]
+        path, icc = tmp_path / f"{number}.tif", linear_profile()
+        tifffile.imwrite(path, light, photometric="rgb", extratags=folder, iccprofile=icc)
+    bracket = read_bracket([tmp_path], reference=1)
+    assert bracket.stops == pytest.approx((0, 1.7), abs=0.03)
+    assert bracket.exposures_from == "pixels"
 
 
 @pytest.mark.parametrize("times", [(0.05, 0.05, 0.05), (0, 0.1, 0)])

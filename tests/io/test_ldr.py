@@ -161,51 +161,6 @@ def test_orientation_is_applied_once(tmp_path, orientation, suffix):
     assert np.abs(frame.pixels - expected).max() < (30 if suffix == ".jpg" else 1)
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png"])
-def test_exposure_from_exif(tmp_path, suffix):
-    path = tmp_path / f"a{suffix}"
-    Image.fromarray(smooth()).save(path, exif=exif(None, (1, 400), 200, (28, 10)))
-    exposure = read_exposure(path)
-    assert exposure is not None
-    assert (exposure.time_s, exposure.iso, exposure.f_number) == (1 / 400, 200, 2.8)
-    assert exposure.stops == pytest.approx(np.log2(1 / 400 * 2 / 2.8**2))
-    assert read_frame(path).exposure == exposure
-    assert read_frame(path, GIVEN).exposure == GIVEN
-
-
-def test_exposure_from_the_exif_folder_of_a_tiff(tmp_path):
-    path = tmp_path / "a.tif"
-    placeholder = [(65000, "I", 1, 12345678, True)]
-    tifffile.imwrite(path, smooth(), photometric="rgb", extratags=placeholder, byteorder="<")
-    data = path.read_bytes()
-    entry = struct.pack("<HHII", 65000, 4, 1, 12345678)
-    assert data.count(entry) == 1
-    data = data.replace(entry, struct.pack("<HHII", 34665, 4, 1, len(data)))
-    folder = struct.pack("<H", 2)
-    folder += struct.pack("<HHII", 33434, 5, 1, len(data) + 30)  # ExposureTime, a rational
-    folder += struct.pack("<HHIHH", 34855, 3, 1, 800, 0)  # ISO speed, a short
-    folder += struct.pack("<I", 0) + struct.pack("<II", 1, 50)
-    path.write_bytes(data + folder)
-    assert read_exposure(path) == Exposure.from_camera(1 / 50, 800)
-    assert read_frame(path).exposure == Exposure.from_camera(1 / 50, 800)
-
-
-def test_exposure_from_the_first_folder_of_a_tiff(tmp_path):
-    path = tmp_path / "a.tif"
-    extra = [(33434, "2I", 1, (1, 50), True), (34855, "H", 1, 800, True)]
-    tifffile.imwrite(path, smooth(), photometric="rgb", extratags=extra)
-    assert read_frame(path).exposure == Exposure.from_camera(1 / 50, 800)
-
-
-def test_exposure_that_says_nothing_is_none(tmp_path):
-    path = tmp_path / "a.jpg"
-    for data in (exif(), exif(time=(0, 1)), exif(time=(1, 0)), exif(iso=100)):
-        Image.fromarray(smooth()).save(path, exif=data)
-        assert read_exposure(path) is None
-    Image.fromarray(smooth()).save(path, exif=exif(time=(1, 10), f_number=(0, 1)))
-    assert read_exposure(path) == Exposure.from_camera(0.1)
-
-
 def test_damaged_exif_does_not_cost_the_picture(tmp_path):
     path = tmp_path / "a.jpg"
     Image.fromarray(smooth()).save(path, exif=exif(6, (1, 400)))
