@@ -357,7 +357,7 @@ class _Refiner:
         return float(np.sqrt(max(total, 0.0))) * self._half
 
 
-def _features(reference: Grey, other: Grey) -> Iterator[tuple[Matrix, int]]:
+def feature_motions(reference: Grey, other: Grey) -> Iterator[tuple[Matrix, int]]:
     """Homographies from feature matches, the second from what the first leaves over."""
     clahe = cv2.createCLAHE(2.0, (8, 8))
     sift = cv2.SIFT.create(2000)
@@ -437,7 +437,7 @@ def _best_hypothesis(reference: FloatImage, other: FloatImage) -> tuple[Matrix, 
     """The transform that explains most of a reduced pair, where it does, residual, inliers."""
     size = (reference.shape[0], reference.shape[1])
     smooth, other_smooth = _blur(reference, 1.0), _blur(other, 1.0)
-    starts = list(_features(_to_bytes(reference), _to_bytes(other)))
+    starts = list(feature_motions(_to_bytes(reference), _to_bytes(other)))
     if reference.shape == other.shape:
         window = cv2.createHanningWindow((size[1], size[0]), cv2.CV_32F)
         # OpenCV lays the window on the pictures themselves where their size suits its transform.

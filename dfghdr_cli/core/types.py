@@ -95,6 +95,19 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A file that was given but is no frame of the bracket.
+
+    Attributes:
+        path: the file.
+        reason: why, in a few words.
+    """
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Bracket:
     """2 to 9 frames of one scene and size, sorted from dark to bright.
 
@@ -103,11 +116,13 @@ class Bracket:
         reference: index of the frame whose geometry the result keeps.
         exposures_from: where the exposures came from: "EXIF" (or what stands in for it: the maker's
             notes, XMP), "pixels", "exposure bias" (borne out by the pixels), or an option ("--ev").
+        left_out: the files that were given with these but are none of them.
     """
 
     frames: tuple[Frame, ...]
     reference: int
     exposures_from: str = "EXIF"
+    left_out: tuple[LeftOut, ...] = ()
 
     @property
     def stops(self) -> tuple[float, ...]:

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from dfghdr_cli.core.exposure import choose_reference, usable_share
-from dfghdr_cli.core.types import Bracket, Exposure, FloatImage, Frame
+from dfghdr_cli.core.types import Bracket, Exposure, FloatImage, Frame, LeftOut
 from dfghdr_cli.errors import InputError
 from dfghdr_cli.io.exposures import (
     SAME_EXPOSURE,
@@ -30,6 +30,7 @@ from dfghdr_cli.io.exposures import (
 from dfghdr_cli.io.formats import SUFFIXES, image_format
 from dfghdr_cli.io.ldr import balance_of, read_frame
 from dfghdr_cli.io.raw import WhiteBalance
+from dfghdr_cli.io.selection import of_one_scene, turned_alike, without_own_results
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +63,9 @@ def read_bracket(
     pixels (`core.ratios.estimate_exposures`), with a warning in the log that gives the values.
     Frames of equal exposure are allowed as long as they look equally bright.
 
+    Results of dfghdr and frames of another scene are left out, with a warning; a frame that is
+    turned against the others only by its orientation tag is turned back.
+
     Args:
         paths: the files, or one folder (see `find_frames`).
         stops: exposure of each of `paths` [stops, + = brighter]; only differences matter.
@@ -80,19 +84,21 @@ def read_bracket(
         InputError: a file cannot be read; there are too few or too many, or one is given twice;
             exposures are impossible, more than 24 stops apart, said by the caller to be all equal
             though the pictures are not, or neither recorded nor to be told from the pixels; sizes
-            or colour spaces differ; there is no such reference.
+            or colour spaces differ; there are two brackets among them, or no two frames show one
+            scene; there is no such reference.
     """
-    paths = find_frames(paths, log_left_out=True)
+    paths, results = _chosen(paths, log_left_out=True)
     _check_files(paths)
     asked = asked_exposures(paths, stops, times, ev_step)
-    known = asked or recorded_exposures(paths)
-    balance = balance_of(paths)
-    frames = _read_frames(paths, known.exposures, balance, on_first, ahead)
+    exposures = asked.exposures if asked else [Exposure(0.0)] * len(paths)
+    frames = _read_frames(paths, exposures, balance_of(paths), on_first, ahead)
     # What is estimated below shall not depend on the order of the files, not even by rounding.
     frames.sort(key=lambda frame: (frame.name, str(frame.path)))
+    frames = turned_alike(frames)
     _check_sizes(frames)
+    frames, strays = of_one_scene(frames)
     _check_colors(frames)
-    frames, source = (frames, asked.source) if asked else settled(frames, known)
+    frames, source = (frames, asked.source) if asked else _recorded(frames)
     # Rounded, so that the last bit of a logarithm cannot reorder frames of equal exposure.
     frames.sort(key=lambda frame: (round(frame.exposure.stops, 6), frame.name, str(frame.path)))
     check_span(frames)
@@ -110,7 +116,15 @@ def read_bracket(
             "%s are exposed alike: their mean has less noise, but no more range than each.",
             names_of(frames),
         )
-    return Bracket(tuple(frames), _reference_index(reference, frames, samples), source)
+    chosen = _reference_index(reference, frames, samples)
+    return Bracket(tuple(frames), chosen, source, (*results, *strays))
+
+
+def _recorded(frames: Sequence[Frame]) -> tuple[list[Frame], str]:
+    """The frames with the exposures that their files record, as far as the pixels agree."""
+    known = recorded_exposures([frame.path for frame in frames if frame.path is not None])
+    exposed = [replace(f, exposure=e) for f, e in zip(frames, known.exposures, strict=True)]
+    return settled(exposed, known)
 
 
 def _read_frames(
@@ -171,17 +185,16 @@ class FramesAhead:
         self._pool.shutdown(cancel_futures=True)
 
 
-def find_frames(paths: Sequence[Path], *, log_left_out: bool = False) -> list[Path]:
+def find_frames(paths: Sequence[Path]) -> list[Path]:
     """The photographs meant by the files or the folder that a user gave.
 
     Of a folder, all files are meant whose names end like a photograph's, in the order of their
-    names, numbers in these counting as numbers. Hidden files and the previews that dfghdr writes
-    are left out. Where several differ in the ending only, one is meant: a developed TIFF or PNG
-    before the raw file, and that before the camera's own HEIC or JPEG.
+    names, numbers in these counting as numbers. Hidden files are left out. Where several differ in
+    the ending only, one is meant: a developed TIFF or PNG before the raw file, and that before the
+    camera's own HEIC or JPEG. What dfghdr wrote is never meant.
 
     Args:
         paths: files, or exactly one folder.
-        log_left_out: whether to tell which of several were not meant.
 
     Returns:
         The files.
@@ -190,9 +203,16 @@ def find_frames(paths: Sequence[Path], *, log_left_out: bool = False) -> list[Pa
         InputError: a folder is given beside other things, cannot be read, or holds fewer than 2 or
             more than 9 photographs.
     """
+    return _chosen(paths)[0]
+
+
+def _chosen(
+    paths: Sequence[Path], *, log_left_out: bool = False
+) -> tuple[list[Path], list[LeftOut]]:
+    """`find_frames`, and what dfghdr wrote; a warning for that only if it was given by its name."""
     folders = [path for path in paths if path.is_dir()]
     if not folders:
-        return list(paths)
+        return without_own_results(paths, log_left_out=log_left_out)
     folder = folders[0]
     if len(paths) > 1:
         raise InputError(f"{folder} is a folder; give either one folder or the files of a bracket.")
@@ -202,11 +222,11 @@ def find_frames(paths: Sequence[Path], *, log_left_out: bool = False) -> list[Pa
         raise InputError(
             f"{folder} cannot be read ({error.strerror}); check its permissions."
         ) from error
+    photographs = [path for path in entries if _is_named_like_one(path)]
+    photographs.sort(key=lambda path: (_SUFFIX_ORDER[path.suffix.lower()], path.name))
+    photographs, results = without_own_results(photographs)
     best: dict[str, Path] = {}
-    for path in sorted(entries, key=lambda path: _SUFFIX_ORDER.get(path.suffix.lower(), 0)):
-        hidden = path.name.startswith(".") or path.name.lower().endswith(_PREVIEW)
-        if path.suffix.lower() not in _SUFFIX_ORDER or hidden:
-            continue
+    for path in photographs:
         first = best.setdefault(path.stem, path)
         if first != path and log_left_out:
             logger.info("%s is left out, since %s shows the same.", path, first.name)
@@ -215,7 +235,13 @@ def find_frames(paths: Sequence[Path], *, log_left_out: bool = False) -> list[Pa
             f"{folder} holds {len(best)} photographs, and a bracket has 2 to {_MOST_FRAMES}; "
             "put all the shots of one scene and no others into it, or give the files."
         )
-    return sorted(best.values(), key=_natural)
+    return sorted(best.values(), key=_natural), results
+
+
+def _is_named_like_one(path: Path) -> bool:
+    """Whether a file in a folder may be a photograph; older previews tell by their names."""
+    hidden = path.name.startswith(".") or path.name.lower().endswith(_PREVIEW)
+    return path.suffix.lower() in _SUFFIX_ORDER and not hidden
 
 
 def _natural(path: Path) -> tuple[list[tuple[int, int, str]], str]:

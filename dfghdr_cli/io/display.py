@@ -33,7 +33,7 @@ from dfghdr_cli.errors import OutputError
 from dfghdr_cli.io.atomic import atomic_write
 from dfghdr_cli.io.avif import with_exif
 from dfghdr_cli.io.jxl import DEFAULT_WHITE, as_pq, in_container
-from dfghdr_cli.io.metadata import EXIF_IFD, GPS_IFD, Metadata, exif_bytes
+from dfghdr_cli.io.metadata import EXIF_IFD, GPS_IFD, OWN_SOFTWARE, Metadata, exif_bytes
 from dfghdr_cli.io.ultrahdr import join
 
 # Display light of the 8-bit codes of sRGB and Display P3.
@@ -201,10 +201,11 @@ def encode_display(
             raise ValueError(f"{format} needs the radiance")
         _check(radiance, picture.shape)
         _warn_of_brighter(radiance, path)
+        exif = exif_bytes(metadata, is_srgb=False) if metadata else b""
         if format == "avif":
-            return _encode_avif(radiance, path, quality, exif_bytes(metadata, is_srgb=False))
+            return _encode_avif(radiance, path, quality, exif)
         if format == "jxl":
-            return _encode_jxl(radiance, quality, exif_bytes(metadata, is_srgb=False))
+            return _encode_jxl(radiance, quality, exif)
     profile = icc_profile(space)
     exif = exif_bytes(metadata, is_srgb=space == "srgb")
     if format == "tiff":
@@ -270,7 +271,8 @@ def _encode_jpeg(
     extra = {"icc_profile": profile} if profile else {}
     if len(exif) > _SEGMENT_LIMIT:
         logger.warning("%s: the EXIF data of the photograph is too long for a JPEG.", path)
-    elif exif:
+        exif = exif_bytes(Metadata(), is_srgb=False)
+    if exif:
         extra["exif"] = b"Exif\0\0" + exif
     buffer = BytesIO()
     image = Image.fromarray(codes)
@@ -320,7 +322,7 @@ def _encode_tiff(codes: NDArray[np.unsignedinteger], profile: bytes, metadata: M
         rowsperstrip=max(1, 2**20 // codes[0].nbytes),
         iccprofile=profile,
         metadata=None,
-        software=f"dfghdr {__version__}",
+        software=f"{OWN_SOFTWARE}{__version__}",
         extratags=extra,
     )
     buffer.seek(0)

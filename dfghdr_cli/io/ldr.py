@@ -95,7 +95,7 @@ def read_frame(
             decoded = _decode_heic(path)
         else:
             decoded = _decode_tiff(path)
-        pixels = _upright(_three_channels(decoded.samples, path), decoded.orientation)
+        pixels = upright(_three_channels(decoded.samples, path), decoded.orientation)
         pixels, space, matrix, linear = _colors(pixels, decoded, tags, path)
     except InputError:
         raise
@@ -305,8 +305,16 @@ def _unit_range(pixels: NDArray[Any], path: Path) -> NDArray[Any]:
     return np.clip(pixels, 0, 1)
 
 
-def _upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Apply TIFF tag 274 (TIFF 6.0, section 8), which names the sides row 0 and column 0 show."""
+def upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Apply TIFF tag 274 (TIFF 6.0, section 8), which names the sides row 0 and column 0 show.
+
+    Args:
+        pixels: (H, W, C) as stored.
+        orientation: the tag, 1 to 8.
+
+    Returns:
+        The pixels upright, C-contiguous.
+    """
     if orientation in (5, 6, 7, 8):
         pixels = pixels.transpose(1, 0, 2)
     if orientation in (3, 4, 7, 8):

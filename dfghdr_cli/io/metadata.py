@@ -33,6 +33,8 @@ _KEPT = {
 # MakerNote points into the old file; the others are said anew or no longer true (Exif 2.32, 4.6.5).
 _DROPPED = frozenset({0x927C, 0xA005, 0xA001, 0xA002, 0xA003, 0x9101, 0x9102, 0xA500})
 _COLOR_SPACE, _SOFTWARE = 0xA001, 0x0131
+OWN_SOFTWARE = "dfghdr "
+"""What the Software tag of all that dfghdr writes begins with; the version follows."""
 
 # Tags whose text is a standard attribute of OpenEXR.
 _MAIN_ATTRIBUTES = {
@@ -123,16 +125,14 @@ def exif_bytes(metadata: Metadata, is_srgb: bool = True) -> bytes:
         is_srgb: whether the result's colours are sRGB.
 
     Returns:
-        The bytes, beginning with the byte order mark; empty where `metadata` is.
+        The bytes, beginning with the byte order mark; they always tell that dfghdr wrote the file.
     """
     from PIL import Image
 
-    if not metadata:
-        return b""
     exif = Image.Exif()
     for tag, value in metadata.main.items():
         exif[tag] = value
-    exif[_SOFTWARE] = f"dfghdr {__version__}"
+    exif[_SOFTWARE] = f"{OWN_SOFTWARE}{__version__}"
     # 65535 is "uncalibrated": the profile says more (Exif 2.32, 4.6.5).
     exif.get_ifd(EXIF_IFD).update({**metadata.photo, _COLOR_SPACE: 1 if is_srgb else 65535})
     if metadata.place:

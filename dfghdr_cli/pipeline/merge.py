@@ -586,6 +586,7 @@ def _values(
     return {
         "version": __version__,
         "frames": frames,
+        "left_out": [{"file": str(left.path), "reason": left.reason} for left in bracket.left_out],
         "exposures_from": bracket.exposures_from,
         "reference": bracket.frames[bracket.reference].name,
         "method": "dfgnet" if merger.model else "classic",

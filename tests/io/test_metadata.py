@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 
+from dfghdr_cli import __version__
 from dfghdr_cli.io.display import write_display
 from dfghdr_cli.io.metadata import (
     Metadata,
@@ -138,7 +139,7 @@ def test_a_heic_file_is_read_like_a_jpeg(tmp_path, photograph):
     assert read_metadata(tmp_path / "a.heic") == read_metadata(photograph)
 
 
-def test_nothing_known_is_nothing_written(tmp_path):
+def test_where_nothing_is_known_only_the_program_is_told(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "bare.jpg")
     bare = read_metadata(tmp_path / "bare.jpg")
     assert not bare
@@ -147,7 +148,7 @@ def test_nothing_known_is_nothing_written(tmp_path):
     write_display(tmp_path / "a.jpg", PICTURE, metadata=bare)
     write_display(tmp_path / "b.jpg", PICTURE)
     assert (tmp_path / "a.jpg").read_bytes() == (tmp_path / "b.jpg").read_bytes()
-    assert tags(tmp_path / "a.jpg") == {}
+    assert tags(tmp_path / "a.jpg")["Image Software"] == f"dfghdr {__version__}"
 
 
 def test_damaged_data_is_left_out_with_a_warning(tmp_path, caplog):
@@ -165,4 +166,4 @@ def test_more_than_a_jpeg_holds(tmp_path, caplog):
     huge = Metadata(MAIN, {0x9286: b"ASCII\0\0\0" + b"x" * 70_000})
     write_display(tmp_path / "a.jpg", PICTURE, metadata=huge)
     assert "too long" in caplog.text
-    assert tags(tmp_path / "a.jpg") == {}
+    assert tags(tmp_path / "a.jpg")["Image Software"] == f"dfghdr {__version__}"
