@@ -76,17 +76,30 @@ def make_scene():
     return make
 
 
-def write_dng(path, light, *, neutral=(0.5, 1.0, 0.75), matrix=None, orientation=1, time=(1, 50)):
-    """Write a DNG (Adobe DNG 1.4): a Bayer mosaic RGGB between black 512 and white 15000.
+def write_dng(
+    path,
+    light,
+    *,
+    neutral=(0.5, 1.0, 0.75),
+    matrix=None,
+    orientation=1,
+    time=(1, 50),
+    black=512,
+    noise=0.0,
+):
+    """Write a DNG (Adobe DNG 1.4): a Bayer mosaic RGGB between `black` and white 15000.
 
     `light` is (H, W, 3) in the camera's own RGB, before white balance, 1 = saturation; `neutral`
-    is what the camera sees of white; `matrix` is from XYZ to camera RGB.
+    is what the camera sees of white; `matrix` is from XYZ to camera RGB; `noise` is the standard
+    deviation of what reading adds [steps], so that codes below black are possible down to 0.
     """
     height, width = light.shape[:2]
     mosaic = np.empty((height, width))
     for row, column, channel in ((0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 2)):
         mosaic[row::2, column::2] = light[row::2, column::2, channel]
-    codes = np.rint(np.clip(mosaic, 0, 1) * (15000 - 512) + 512).astype(np.uint16)
+    codes = np.clip(mosaic, 0, 1) * (15000 - black) + black
+    codes += np.random.default_rng(1).normal(0.0, noise, codes.shape)
+    codes = np.rint(np.clip(codes, 0, 15000)).astype(np.uint16)
 
     def rationals(values):
         return tuple(part for value in np.ravel(values) for part in (round(value * 10000), 10000))
@@ -101,7 +114,7 @@ def write_dng(path, light, *, neutral=(0.5, 1.0, 0.75), matrix=None, orientation
         (33437, "2I", 1, (28, 10), True),
         (50706, "B", 4, (1, 4, 0, 0), True),
         (50708, "s", 0, "Maker Camera", True),
-        (50714, "H", 1, 512, True),
+        (50714, "H", 1, black, True),
         (50717, "H", 1, 15000, True),
         (50721, "2i", 9, rationals(np.eye(3) if matrix is None else matrix), True),
         (50728, "2I", 3, rationals(neutral), True),

@@ -24,6 +24,14 @@ RAW_SUFFIXES = (
 )
 """Endings of raw files. Most are TIFF inside, with a thumbnail that a TIFF reader would take."""
 
+_PANASONIC_OFFSET = 0x118
+_ELSEWHERE = 0xFFFFFFFF
+"""In the place of an offset, which Panasonic's tag holds then."""
+_FEW = 16
+_NARROW = 256
+_EMPTY_ROWS = 0.01
+"""Share of rows; some cameras count one or two that are never read."""
+
 WhiteBalance = tuple[float, float, float]
 """Factors of red, green and blue, the smallest of them 1."""
 
@@ -91,13 +99,15 @@ def develop(path: Path, balance: WhiteBalance | None = None) -> Developed:
         The picture, turned upright.
 
     Raises:
-        InputError: the file is damaged, no raw file that LibRaw reads, or does not have three
-            colours.
+        InputError: the file is damaged, cut off, without its picture, no raw file that LibRaw
+            reads, or does not have three colours.
     """
     import rawpy
 
+    _check_length(path)
     red, green, blue = balance or read_white_balance(path)
     with _opened(path) as raw:
+        _check_picture(path, raw)
         matrix = _to_rec709(raw)
         pixels = raw.postprocess(
             output_bps=16,
@@ -128,6 +138,59 @@ def _to_rec709(raw: Any) -> NDArray[np.float64] | None:
         matrix = np.asarray(raw.color_matrix, np.float64)[:, :3]
     usable = np.isfinite(matrix).all() and np.allclose(matrix.sum(axis=1), 1, atol=0.01)
     return matrix if usable and np.linalg.matrix_rank(matrix) == 3 else None
+
+
+def _check_length(path: Path) -> None:
+    """Refuse a file of the TIFF kind that ends before its largest picture does.
+
+    Most of LibRaw's decoders notice that; where one does not, it fills the rest with anything.
+    """
+    import tifffile
+
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    try:
+        with tifffile.TiffFile(path) as file:
+            pages = [page for page in file.pages if isinstance(page, tifffile.TiffPage)]
+            pages += [sub for page in pages for sub in page.pages or ()]
+            largest = max(pages, key=lambda page: sum(page.databytecounts), default=None)
+            if largest is None:
+                return
+            offsets = largest.dataoffsets
+            if set(offsets) == {_ELSEWHERE}:
+                offsets = (largest.tags.valueof(_PANASONIC_OFFSET, 0),)
+            end = max(map(sum, zip(offsets, largest.databytecounts, strict=True)), default=0)
+    except Exception:  # no TIFF, or one that LibRaw may understand all the same
+        return
+    if end > path.stat().st_size:
+        raise InputError(
+            f"{path} ends {end - path.stat().st_size} bytes before its picture does; copy it again."
+        )
+
+
+def _check_picture(path: Path, raw: Any) -> None:
+    """Refuse what no sensor gives: one value everywhere, or whole rows of its mosaic at 0.
+
+    Read noise is some tenths of a step at least (0.3 leaves 0 alone in one sample of 20), so that
+    even where black is 0, not one row of a thousand samples stays at it.
+    """
+    import rawpy
+
+    samples = raw.raw_image_visible
+    if not samples.size:
+        return
+    first = samples.flat[0]
+    if first < raw.white_level and samples[:_FEW].min() == first and (samples == first).all():
+        raise InputError(
+            f"{path} holds no picture: all its values are {first}; copy it again from the card."
+        )
+    if raw.raw_type is not rawpy.RawType.Flat:
+        return
+    empty = float((samples.max(axis=1) == 0).mean())
+    if samples.shape[1] >= _NARROW and empty > _EMPTY_ROWS:
+        raise InputError(
+            f"{path} lacks {empty:.0%} of its picture, where all values are 0; "
+            "copy it again from the card."
+        )
 
 
 @contextmanager

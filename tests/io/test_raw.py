@@ -1,6 +1,9 @@
+import struct
+
 import cv2
 import numpy as np
 import pytest
+import tifffile
 
 from dfghdr_cli.core.colour import REC709, to_xyz
 from dfghdr_cli.core.types import Exposure
@@ -112,9 +115,56 @@ def test_raw_and_developed_files_do_not_mix(tmp_path, dng):
 
 def test_bad_raw_files(tmp_path, dng):
     whole = dng(tmp_path / "a.dng", SCENE * NEUTRAL).read_bytes()
-    for content in (b"words", whole[:1000], whole[: len(whole) // 2]):
+    for content in (b"words", whole[:1000], whole[: len(whole) // 2], whole[:-1]):
         path = tmp_path / "bad.nef"
         path.write_bytes(content)
         assert image_format(path) == "raw"
-        with pytest.raises(InputError, match=r"bad\.nef is damaged or no raw file"):
+        words = r"bad\.nef (is damaged or no raw file|ends \d+ bytes before its picture does)"
+        with pytest.raises(InputError, match=words):
             read_frame(path)
+
+
+WIDE = np.broadcast_to([0.2, 0.4, 0.3], (64, 512, 3))
+
+
+def without_rows(path, share):
+    """Put zeros in the place of the last rows, as a card or a cable may."""
+    with tifffile.TiffFile(path) as file:
+        (start,), (length,) = file.pages.first.dataoffsets, file.pages.first.databytecounts
+    data = bytearray(path.read_bytes())
+    lost = round(length * share)
+    data[start + length - lost : start + length] = bytes(lost)
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("black", [0, 512])
+def test_a_picture_that_was_lost_is_not_black(tmp_path, dng, black):
+    path = without_rows(dng(tmp_path / "a.dng", WIDE, black=black, noise=3), 1)
+    with pytest.raises(InputError, match=r"a\.dng holds no picture: all its values are 0"):
+        read_frame(path)
+
+
+@pytest.mark.parametrize("black", [0, 512])
+def test_a_part_that_was_lost_is_noticed(tmp_path, dng, black):
+    path = without_rows(dng(tmp_path / "a.dng", WIDE, black=black, noise=3), 0.25)
+    with pytest.raises(InputError, match=r"a\.dng lacks 25% of its picture"):
+        read_frame(path)
+
+
+@pytest.mark.parametrize(("light", "noise", "black"), [(0, 0.35, 0), (0, 2, 512), (2, 0, 0)])
+def test_black_and_white_frames_are_pictures(tmp_path, dng, light, noise, black):
+    """A cap on the lens, of a camera that takes black off by itself, too; nothing but the sun."""
+    path = dng(tmp_path / "a.dng", np.full((64, 1024, 3), float(light)), noise=noise, black=black)
+    pixels = read_frame(path).pixels
+    assert pixels.min() == 65535 if light else pixels.max() < 100
+
+
+def test_a_cut_is_noticed_where_libraw_does_not(tmp_path):
+    """Panasonic's raw files name the place of their picture by a tag of their own."""
+    entries = [(273, 4, 1, 0xFFFFFFFF), (279, 4, 1, 5000), (280, 4, 1, 512)]
+    folder = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *e) for e in entries)
+    path = tmp_path / "a.rw2"
+    path.write_bytes((b"IIU\0" + struct.pack("<I", 8) + folder + bytes(4)).ljust(2512, b"\x55"))
+    with pytest.raises(InputError, match=r"a\.rw2 ends 3000 bytes before its picture does"):
+        develop(path, (2.0, 1.0, 1.5))
