@@ -44,7 +44,8 @@ _BRADFORD = np.array(
 def to_xyz(space: Chromaticities) -> NDArray[np.float64]:
     """The matrix from linear RGB to CIE XYZ, Y of RGB white being 1.
 
-    Source: SMPTE RP 177.
+    Source: SMPTE RP 177, from x, y and z instead of ratios to y, so that primaries may lie on the
+    line y = 0, as those of XYZ itself do.
 
     Args:
         space: the primaries and white of RGB.
@@ -53,15 +54,15 @@ def to_xyz(space: Chromaticities) -> NDArray[np.float64]:
         (3, 3) float64, to be multiplied from the left.
 
     Raises:
-        ValueError: the primaries span no triangle, or a y is 0.
+        ValueError: the primaries span no triangle, or the y of white is not positive.
     """
     x, y = np.array(space, float).reshape(4, 2).T
-    if not np.isfinite(x).all() or (np.abs(y) < 1e-9).any():
+    if not (np.isfinite(x) & np.isfinite(y)).all() or y[3] < 1e-6:
         raise ValueError(f"{space} are no primaries")
-    columns = np.stack([x / y, np.ones(4), (1 - x - y) / y])
+    columns = np.stack([x, y, 1 - x - y])
     if abs(np.linalg.det(columns[:, :3])) < 1e-6:
         raise ValueError(f"{space} are no primaries")
-    return columns[:, :3] * np.linalg.solve(columns[:, :3], columns[:, 3])
+    return columns[:, :3] * np.linalg.solve(columns[:, :3], columns[:, 3] / y[3])
 
 
 def conversion(source: Chromaticities, target: Chromaticities) -> NDArray[np.float64]:

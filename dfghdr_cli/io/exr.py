@@ -14,11 +14,14 @@ from numpy.typing import NDArray
 from dfghdr_cli.core.colour import REC709, to_xyz
 from dfghdr_cli.core.types import FloatImage
 from dfghdr_cli.errors import InputError
+from dfghdr_cli.io.source import read_head
 
 _KINDS = (("R", "G", "B"), ("RED", "GREEN", "BLUE"), ("Y", "RY", "BY"), ("Y",))
 _POSITIONS = {"X", "Z"}
 """Beside these a Y is a coordinate and no luminance."""
 _MAIN_LAYERS = ("", "combined", "beauty", "rgba")
+_HAS_DEEP_DATA = 0x800
+"""Bit of the version field ("OpenEXR File Layout", "Version Field")."""
 _LARGEST_DISPLAY = 1 << 29
 """Pixels of a display window beyond which it is taken for a mistake."""
 
@@ -43,6 +46,7 @@ def decode_exr(path: Path) -> tuple[FloatImage, dict[str, Any], list[str]]:
     """
     import OpenEXR
 
+    deep = (OpenEXR.deepscanline, OpenEXR.deeptile)
     try:
         # Separate channels: the package cannot join R, G and B of different types.
         # At a damaged file it prints a warning to stdout, which belongs to results.
@@ -65,11 +69,15 @@ def decode_exr(path: Path) -> tuple[FloatImage, dict[str, Any], list[str]]:
                     break
                 found += sorted(channels)
             else:
+                if all(part.type() in deep for part in file.parts):
+                    raise _deep(path)
                 raise InputError(
                     f"{path} has no R, G, B or plain Y channels "
                     f"(found: {', '.join(found) or 'none'}); export it as RGB."
                 )
     except (RuntimeError, ValueError, TypeError, MemoryError) as error:
+        if int.from_bytes(read_head(path)[4:8], "little") & _HAS_DEEP_DATA:
+            raise _deep(path) from error
         raise InputError(
             f"{path} is damaged or of an unknown kind of OpenEXR; copy or export it again."
         ) from error
@@ -79,6 +87,13 @@ def decode_exr(path: Path) -> tuple[FloatImage, dict[str, Any], list[str]]:
         if (alpha != 1).any():
             notes.append("its alpha channel is not opaque and was left out")
     return _in_display_window(path, pixels, header, notes), header, notes
+
+
+def _deep(path: Path) -> InputError:
+    return InputError(
+        f"{path} holds deep data, many samples a pixel, and no flat picture; "
+        "flatten it first, for example by `oiiotool --flatten`."
+    )
 
 
 def _picture_channels(names: Iterable[str]) -> tuple[str, ...]:
@@ -143,7 +158,7 @@ def _join(
     if kind == ("Y", "RY", "BY"):
         # OpenEXR's technical introduction, "Luminance/Chroma Images".
         luminance, red, blue = (plane.astype(np.float32, copy=False) for plane in whole)
-        weights = to_xyz(tuple(header.get("chromaticities", REC709)))[1].astype(np.float32)
+        weights = _luminance_weights(path, header)
         pixels[..., 0] = (red + 1) * luminance
         pixels[..., 2] = (blue + 1) * luminance
         rest = luminance - weights[0] * pixels[..., 0] - weights[2] * pixels[..., 2]
@@ -152,6 +167,16 @@ def _join(
     for index in range(3):
         pixels[..., index] = whole[index if len(whole) == 3 else 0]
     return pixels
+
+
+def _luminance_weights(path: Path, header: Mapping[str, Any]) -> NDArray[np.float32]:
+    try:
+        weights = to_xyz(tuple(header.get("chromaticities", REC709)))[1].astype(np.float32)
+    except (TypeError, ValueError):
+        weights = np.zeros(3, np.float32)
+    if not np.isfinite(weights).all() or abs(weights[1]) < 1e-6:
+        raise InputError(f"{path} names primaries that are no colours; export it again as RGB.")
+    return weights
 
 
 def _enlarge(

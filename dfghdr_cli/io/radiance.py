@@ -20,6 +20,7 @@ from dfghdr_cli.core.types import Exposure, FloatImage, Mask, RadianceImage
 from dfghdr_cli.errors import InputError, OutputError
 from dfghdr_cli.io.atomic import atomic_write
 from dfghdr_cli.io.exr import decode_exr
+from dfghdr_cli.io.rgbe import decode_hdr
 from dfghdr_cli.io.source import read_head
 
 logger = logging.getLogger(__name__)
@@ -74,6 +75,10 @@ _STANDARD_ATTRIBUTES = frozenset(
 _DWAA_SURE = 16384.0
 # Radiance readers fill a buffer of 128 bytes a header line.
 _HDR_LINE_LIMIT = 120
+_LARGEST_ASPECT = 8.0
+"""Of pixels; anamorphic lenses make 2 at most, and what lies beyond is a mistake."""
+_SQUARE = 0.005
+"""Programs write 0.9996 for 1."""
 _EXR_MAGIC = b"\x76\x2f\x31\x01"
 RADIANCE_SUFFIXES = (".exr", ".hdr")
 
@@ -186,9 +191,9 @@ def read_radiance(
 ) -> tuple[FloatImage, dict[str, Any]]:
     """Read a linear picture from .exr or .hdr; the content decides which, not the name.
 
-    EXR: see `dfghdr_cli.io.exr.decode_exr`; what is not taken as it stands is logged as a
-    warning. HDR: as stored, that is, an EXPOSURE line is reported and not applied. Values are
-    neither scaled nor clipped nor converted; files of other programs may hold negative ones.
+    See `dfghdr_cli.io.exr.decode_exr` and `dfghdr_cli.io.rgbe.decode_hdr`; what is not taken as it
+    stands is logged as a warning. Values are neither scaled nor clipped nor converted; files of
+    other programs may hold negative ones.
 
     Args:
         path: the file.
@@ -208,6 +213,8 @@ def read_radiance(
     primaries = _primaries(header)
     if primaries is not None and not np.allclose(primaries, REC709, atol=2e-3):
         logger.warning("%s: its primaries are not those of Rec. 709; read as they are.", path)
+    if _aspect(header) != 1.0:
+        logger.warning("%s: its pixels are not square; read as they are.", path)
     if not allow_nonfinite and not np.isfinite(pixels).all():
         raise InputError(
             f"{path} holds NaN or infinite values; write it again without them "
@@ -237,7 +244,8 @@ def read_linear(path: Path) -> LinearPicture:
     """Read an .exr or .hdr file of any program and mend what can be mended.
 
     Beyond `read_radiance`: the primaries that the header names are converted to Rec. 709; NaN
-    takes the mean of its neighbours and infinity the largest finite value.
+    takes the mean of its neighbours and infinity the largest finite value; pixels that are not
+    square are made so, by more columns or more rows.
 
     Args:
         path: the file.
@@ -260,6 +268,12 @@ def read_linear(path: Path) -> LinearPicture:
                 f"{path} names primaries that are no colours; export it again as Rec. 709."
             ) from error
         notes.append("its primaries were converted to those of Rec. 709")
+    if (aspect := _aspect(header)) != 1.0:
+        pixels = _square(pixels, aspect)
+        notes.append(
+            f"its pixels are not square, so that it was made {max(aspect, 1 / aspect):.4g} times "
+            f"{'wider' if aspect > 1 else 'higher'}"
+        )
     return LinearPicture(pixels, header, tuple(notes))
 
 
@@ -268,7 +282,7 @@ def _decode(path: Path) -> tuple[FloatImage, dict[str, Any], list[str]]:
     if head.startswith(_EXR_MAGIC):
         return decode_exr(path)
     if head.startswith(b"#?"):
-        return *_decode_hdr(path), []
+        return *decode_hdr(path), []
     raise InputError(
         f"{path} is neither an OpenEXR nor a Radiance .hdr file; give the linear original."
     )
@@ -283,6 +297,30 @@ def _primaries(header: Mapping[str, Any]) -> Chromaticities | None:
     except (TypeError, ValueError):
         return None
     return cast("Chromaticities", numbers) if len(numbers) == 8 else None
+
+
+def _aspect(header: Mapping[str, Any]) -> float:
+    """Width of a pixel over its height: `pixelAspectRatio` (.exr), or 1 / PIXASPECT (.hdr).
+
+    1 where nothing is said, or nothing that makes sense.
+    """
+    try:
+        if "PIXASPECT" in header:
+            aspect = 1.0 / float(header["PIXASPECT"])
+        else:
+            aspect = float(header.get("pixelAspectRatio", 1.0))
+    except (TypeError, ValueError, ZeroDivisionError):
+        return 1.0
+    if not 1 / _LARGEST_ASPECT <= aspect <= _LARGEST_ASPECT:
+        return 1.0
+    return 1.0 if abs(aspect - 1.0) < _SQUARE else aspect
+
+
+def _square(pixels: FloatImage, aspect: float) -> FloatImage:
+    height, width = pixels.shape[:2]
+    size = (round(width * max(1.0, aspect)), round(height * max(1.0, 1.0 / aspect)))
+    # Linear, as what overshoots is negative light.
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def _mend(path: Path, pixels: FloatImage) -> list[str]:
@@ -422,33 +460,3 @@ def _encode_hdr(
             lines.append(line)
     magic, rest = encoded.tobytes().split(b"\n", 1)
     return b"\n".join([magic, *(line.encode() for line in lines), rest])
-
-
-def _decode_hdr(path: Path) -> tuple[FloatImage, dict[str, Any]]:
-    # IMREAD_UNCHANGED: without it OpenCV cuts the picture down to clipped 8 bits.
-    before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    try:
-        pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        pixels = None
-    finally:
-        cv2.utils.logging.setLogLevel(before)
-    if pixels is None or pixels.dtype != np.float32 or pixels.ndim != 3:
-        raise InputError(
-            f"{path} is damaged or an unusual kind of Radiance file "
-            "(only RGBE, top line first, is read); copy or export it again."
-        )
-    return np.ascontiguousarray(pixels[..., ::-1], dtype=np.float32), _hdr_header(path)
-
-
-def _hdr_header(path: Path) -> dict[str, Any]:
-    header: dict[str, Any] = {}
-    with path.open("rb") as file:
-        for raw in file:
-            line = raw.decode("utf-8", "replace").strip()
-            if not line:
-                break
-            name, equals, value = line.partition("=")
-            if equals and not line.startswith("#"):
-                header[name.strip()] = value.strip()
-    return header

@@ -151,7 +151,8 @@ def _check_length(path: Path) -> None:
     try:
         with tifffile.TiffFile(path) as file:
             pages = [page for page in file.pages if isinstance(page, tifffile.TiffPage)]
-            pages += [sub for page in pages for sub in page.pages or ()]
+            subs = [sub for page in pages for sub in page.pages or ()]
+            pages += [sub for sub in subs if isinstance(sub, tifffile.TiffPage)]
             largest = max(pages, key=lambda page: sum(page.databytecounts), default=None)
             if largest is None:
                 return

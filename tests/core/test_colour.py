@@ -45,6 +45,13 @@ def test_the_matrix_from_aces_adapts_the_white():
     np.testing.assert_allclose(conversion(AP0, REC709), published, atol=2e-3)
 
 
+def test_xyz_is_a_set_of_primaries():
+    """They lie on the line y = 0 or at x = 0; equal parts of XYZ are white."""
+    xyz = (1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1 / 3, 1 / 3)
+    np.testing.assert_allclose(to_xyz(xyz), np.eye(3), atol=1e-12)
+    np.testing.assert_allclose(conversion(xyz, REC709) @ np.ones(3), np.ones(3), atol=1e-12)
+
+
 @pytest.mark.parametrize("source", [P3, REC2020, AP0])
 def test_white_stays_white_and_there_and_back_is_nothing(source):
     there = conversion(source, REC709)
@@ -53,7 +60,7 @@ def test_white_stays_white_and_there_and_back_is_nothing(source):
 
 
 @pytest.mark.parametrize(
-    "bad", [(0.3,) * 8, (0.64, 0.33, 0.3, 0.6, 0.15, 0.0, 0.3, 0.3), (float("nan"),) * 8]
+    "bad", [(0.3,) * 8, (0.64, 0.33, 0.3, 0.6, 0.15, 0.06, 0.3, 0.0), (float("nan"),) * 8]
 )
 def test_what_spans_no_triangle_is_refused(bad):
     with pytest.raises(ValueError, match="no primaries"):

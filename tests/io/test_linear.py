@@ -176,10 +176,116 @@ def test_primaries_of_a_radiance_file(tmp_path):
     assert read_linear(tmp_path / "b.hdr").notes == ()
 
 
-def test_impossible_primaries_are_refused(tmp_path):
-    path = exr(tmp_path / "a.exr", {"RGB": colours()}, chromaticities=(0.3,) * 8)
+@pytest.mark.parametrize("names", ["RGB", ("Y", "RY", "BY")])
+@pytest.mark.parametrize("wrong", [(0.3,) * 8, (0.64, 0.33, 0.3, 0.6, 0.15, 0.06, 0.3, 0.0)])
+def test_impossible_primaries_are_refused(tmp_path, names, wrong):
+    path = exr(tmp_path / "a.exr", planes(colours(), names), chromaticities=wrong)
     with pytest.raises(InputError, match=r"a\.exr names primaries"):
         read_linear(path)
+
+
+XYZ = (1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1 / 3, 1 / 3)
+
+
+def test_xyz_becomes_rec709(tmp_path):
+    xyz = (colours() @ conversion(REC709, XYZ).T).astype(np.float32)
+    picture = read_linear(exr(tmp_path / "a.exr", {"RGB": xyz}, chromaticities=XYZ))
+    np.testing.assert_allclose(picture.pixels, colours(), atol=1e-5)
+    luminance = xyz[..., 1]
+    chroma = {
+        "Y": luminance.copy(),
+        "RY": (xyz[..., 0] - luminance) / luminance,
+        "BY": (xyz[..., 2] - luminance) / luminance,
+    }
+    picture = read_linear(exr(tmp_path / "b.exr", chroma, chromaticities=XYZ))
+    np.testing.assert_allclose(picture.pixels, colours(), atol=1e-5)
+
+
+def test_deep_files_are_called_so(tmp_path):
+    data = exr(tmp_path / "a.exr", {"RGB": colours()}).read_bytes()
+    data = data[:4] + struct.pack("<I", 2 | 0x800) + data[8:]
+    kinds = [struct.pack("<I", len(kind)) + kind for kind in (b"scanlineimage", b"deepscanline")]
+    assert data.count(kinds[0]) == 1
+    (tmp_path / "a.exr").write_bytes(data.replace(*kinds))
+    with pytest.raises(InputError, match=r"a\.exr holds deep data.*flatten"):
+        read_linear(tmp_path / "a.exr")
+
+
+@pytest.mark.parametrize(("aspect", "size"), [(2.0, (8, 24)), (0.5, (16, 12)), (1.5, (8, 18))])
+def test_pixels_that_are_not_square(tmp_path, caplog, aspect, size):
+    """A ramp across stays one, and as wide as it is meant to be."""
+    ramp = np.ones((8, 12, 3), np.float32) * np.arange(12, dtype=np.float32)[None, :, None]
+    path = exr(tmp_path / "a.exr", {"RGB": ramp}, pixelAspectRatio=aspect)
+    picture = read_linear(path)
+    assert picture.pixels.shape[:2] == size
+    np.testing.assert_allclose(picture.pixels[4, [0, -1], 0], (0, 11), atol=0.01)
+    assert (np.diff(picture.pixels[4, :, 0]) >= 0).all()
+    assert "not square" in picture.notes[0]
+    with caplog.at_level(logging.WARNING):
+        np.testing.assert_array_equal(read_radiance(path)[0], ramp)
+    assert "a.exr: its pixels are not square; read as they are." in caplog.text
+
+
+@pytest.mark.parametrize("aspect", [1.0004, 1e5, 1e-5])
+def test_aspects_that_mean_nothing(tmp_path, aspect):
+    picture = read_linear(exr(tmp_path / "a.exr", {"RGB": colours()}, pixelAspectRatio=aspect))
+    np.testing.assert_array_equal(picture.pixels, colours())
+    assert picture.notes == ()
+
+
+def rgbe(pixels):
+    """Flat RGBE, a mantissa a channel and one exponent ("Radiance File Formats")."""
+    mantissa, exponent = np.frexp(pixels.max(axis=-1))
+    scale = np.where(mantissa > 0, np.ldexp(256.0, -exponent), 0)
+    codes = np.dstack([pixels * scale[..., None], exponent + 128])
+    return codes.astype(np.uint8).tobytes()
+
+
+def hdr(path, pixels, size, *header):
+    lines = b"".join(line.encode() + b"\n" for line in ("#?RADIANCE", *header, "", size))
+    path.write_bytes(lines + rgbe(pixels))
+    return path
+
+
+@pytest.mark.parametrize("length", [126, 127, 128, 254, 255, 20_000])
+def test_lines_of_a_radiance_header_may_be_long(tmp_path, length):
+    path = hdr(tmp_path / "a.hdr", colours(), "-Y 8 +X 12", "c" * length, "EXPOSURE=2")
+    pixels, header = read_radiance(path)
+    np.testing.assert_allclose(pixels, colours(), rtol=0.01, atol=0.02)
+    assert header["EXPOSURE"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("size", "stored"),
+    [
+        ("-Y 8 +X 12", lambda a: a),
+        ("+Y 8 +X 12", lambda a: a[::-1]),
+        ("-Y 8 -X 12", lambda a: a[:, ::-1]),
+        ("+Y 8 -X 12", lambda a: a[::-1, ::-1]),
+        ("+X 12 -Y 8", lambda a: a.transpose(1, 0, 2)),
+        ("+X 12 +Y 8", lambda a: a[::-1].transpose(1, 0, 2)),
+        ("-X 12 -Y 8", lambda a: a[:, ::-1].transpose(1, 0, 2)),
+        ("-X 12 +Y 8", lambda a: a[::-1, ::-1].transpose(1, 0, 2)),
+    ],
+)
+def test_radiance_pictures_of_any_orientation(tmp_path, size, stored):
+    pixels, _ = read_radiance(hdr(tmp_path / "a.hdr", stored(colours()), size))
+    np.testing.assert_allclose(pixels, colours(), rtol=0.01, atol=0.02)
+    assert pixels.flags.c_contiguous
+
+
+def test_xyze(tmp_path):
+    xyz = colours() @ conversion(REC709, XYZ).T
+    path = hdr(tmp_path / "a.hdr", xyz, "-Y 8 +X 12", "FORMAT=32-bit_rle_xyze")
+    picture = read_linear(path)
+    np.testing.assert_allclose(picture.pixels, colours(), atol=0.15)
+    assert np.abs(read_radiance(path)[0] - colours()).max() > 0.4
+    assert "primaries" in picture.notes[0]
+
+
+def test_pixels_of_a_radiance_picture_that_are_not_square(tmp_path):
+    path = hdr(tmp_path / "a.hdr", colours(), "-Y 8 +X 12", "PIXASPECT=0.5")
+    assert read_linear(path).pixels.shape == (8, 24, 3)
 
 
 def test_what_is_not_finite_is_mended_and_counted(tmp_path):

@@ -270,7 +270,10 @@ def bad_files(folder):
         "last_byte.exr": whole_exr[:-1],
         "header.hdr": whole_hdr[:40],
         "half.hdr": whole_hdr[: len(whole_hdr) // 2],
-        "xyz.hdr": whole_hdr.replace(b"rle_rgbe", b"rle_xyze"),
+        "format.hdr": whole_hdr.replace(b"rle_rgbe", b"rle_cmyk"),
+        "axes.hdr": whole_hdr.replace(b"+X", b"+Y"),
+        "large.hdr": b"#?RADIANCE\n\n-Y 99999999 +X 99999999\n" + bytes(100),
+        "nothing.hdr": b"#?RADIANCE\n\n-Y 0 +X 4\n" + bytes(100),
         "tiff_inside.exr": b"II*\0" + bytes(100),
     }.items():
         (folder / name).write_bytes(content)
@@ -282,7 +285,7 @@ def bad_files(folder):
 
 def test_each_bad_file_is_named(tmp_path):
     bad = bad_files(tmp_path)
-    assert len(bad) == 14
+    assert len(bad) == 17
     for path in bad:
         with pytest.raises(InputError) as caught:
             read_radiance(path)
