@@ -85,7 +85,7 @@ def _decode_lines(data: bytes, start: int, lines: int, length: int) -> FloatImag
         return None
     pixels = np.empty((lines, length, 3), np.float32)
     try:
-        imagecodecs.rgbe_decode(memoryview(data)[start:], header=False, rle=True, out=pixels)
+        imagecodecs.rgbe_decode(data[start:], header=False, rle=True, out=pixels)
     except (RuntimeError, ValueError):
         return None
     return pixels
