@@ -34,16 +34,12 @@ from dfghdr_cli.core.align import (
     warp_with_trust,
 )
 from dfghdr_cli.core.burst import fuse
+from dfghdr_cli.core.classic import classic_merge
 from dfghdr_cli.core.coded import EVERYTHING, CodedFrame
 from dfghdr_cli.core.costs import Stopwatch
 from dfghdr_cli.core.flow import dense_flow
 from dfghdr_cli.core.noise import NO_NOISE, SMOOTHING_REACH, NoiseCurve, noise_curve, smooth
-from dfghdr_cli.core.radiance import (
-    CLIPPED_CODE,
-    classic_merge,
-    decode,
-    largest_channel,
-)
+from dfghdr_cli.core.radiance import GAMMA, decode
 from dfghdr_cli.core.tiles import Tile, tiles
 from dfghdr_cli.core.types import (
     SAME_EXPOSURE,
@@ -54,6 +50,7 @@ from dfghdr_cli.core.types import (
     RadianceImage,
 )
 from dfghdr_cli.core.undershoot import REACH, has_undershoot, repair_undershoot
+from dfghdr_cli.core.worth import WHITE, is_white, tolerance, white_tolerance
 from dfghdr_cli.errors import DeviceError
 from dfghdr_cli.nets.candidates import Candidates, Hypothesis, candidate_layout
 from dfghdr_cli.nets.carry import carry_out
@@ -100,8 +97,6 @@ class MergeConfig:
         tile: side of the network's tiles [pixels].
         weights: whether the result tells how much of each frame is in each pixel, which takes a
             third of a picture's memory for each frame.
-        slack: how much darker than the white of a clipped reference other frames may show the
-            scene without contradicting it [stops], see `core.response.ResponseReport.slack`.
     """
 
     align: Method = "auto"
@@ -109,7 +104,6 @@ class MergeConfig:
     proxy_pixels: int = 2_500_000
     tile: int = NETWORK_TILE
     weights: bool = True
-    slack: float = 0.0
 
     def reduction(self, size: tuple[int, int]) -> float:
         """By how much the sides of a picture of (height, width) shrink for the network; <= 1."""
@@ -368,7 +362,8 @@ class AlignedBracket:
         reference: index of the reference.
         alignments: one a frame; the identity for the reference.
         flows: one a frame, (h, w, 2) at the size of the proxy [its pixels]; None without.
-        slack: see `MergeConfig`.
+        slack: how much darker than the white of a clipped reference other frames may show the
+            scene without contradicting it [stops], see `measured_slack`.
         noise: of the reference, see `core.noise.noise_curve`.
         supposed: the hypotheses under which frames are candidates; if `SETTLED`, flows count for
             nothing where they lead out of a frame, and without MOVED none is estimated.
@@ -412,16 +407,52 @@ class AlignedBracket:
         """Dense flow of each frame but the reference at the present size."""
         if Hypothesis.MOVED not in self.supposed:
             return (None,) * len(self.frames)
-        reference = decode(self.frames[self.reference].code())
+        code = self.frames[self.reference].code()
+        reference = decode(code)
 
         def flow(index: int) -> NDArray[np.float32] | None:
             if index == self.reference:
                 return None
             aligned, _ = self.warped(index)
-            return dense_flow(reference, decode(aligned), self.stops[index], slack=self.slack)
+            allowed = self._allowed(index, code, aligned)
+            return dense_flow(reference, decode(aligned), self.stops[index], allowed=allowed)
 
         with _cores(few=True) as pool:
             return tuple(pool.map(flow, range(len(self.stops))))
+
+    def _allowed(self, index: int, reference: FloatImage, aligned: FloatImage) -> FloatImage | None:
+        """How far the greys of a frame and the reference may be apart: see `flow.dense_flow`."""
+        worths = self.frames[self.reference].worth, self.frames[index].worth
+        stops = self.stops[index]
+        if self.slack == 0.0 and not any(worth.tolerance.any() for worth in worths):
+            return None
+        gains = (2.0 ** (max(own, 0.0) / GAMMA) for own in (stops, -stops))
+        parts = [
+            tolerance(code, worth) * np.float32(gain)
+            for code, worth, gain in zip((reference, aligned), worths, gains, strict=True)
+        ]
+        apart = parts[0] + parts[1]
+        if stops < 0:
+            white = is_white(reference, worths[0])
+            apart += white * np.float32(1.0 - 2.0 ** (-self.slack / GAMMA))
+        return np.asarray(cv2.cvtColor(apart, cv2.COLOR_RGB2GRAY), np.float32)
+
+    def measured_slack(self) -> float:
+        """How much darker than the reference's white darker frames show what only just clips.
+
+        Zero where exposures and response are right; see `core.worth.white_tolerance` [stops].
+        """
+        small = self.reduced((SLACK_PIXELS / (self.size[0] * self.size[1])) ** 0.5)
+        reference = small.frames[self.reference]
+        darker = [k for k in range(len(self.stops)) if self.stops[k] < -SAME_EXPOSURE]
+        if not darker:
+            return 0.0
+        nearest = darker[-1]
+        code, trust = small.warped(nearest)
+        worth = small.frames[nearest].worth
+        return white_tolerance(
+            reference.code(), reference.worth, code, trust, self.stops[nearest], worth
+        )
 
     def measured_noise(self) -> NoiseCurve:
         """The noise of the reference at the present size, by patches all over it."""
@@ -468,10 +499,11 @@ class AlignedBracket:
         around, inside = _with_border(rows, columns, self.size)
         if reference is None:
             reference = self.frames[self.reference].code(*around)
-        if not has_undershoot(code, reference[inside], stops):
+        worth = self.frames[self.reference].worth
+        if not has_undershoot(code, reference[inside], stops, worth):
             return code, trust
         wide, there = self._resampled(frame, *around, flow=flow)
-        return repair_undershoot(wide, there, reference, stops)[inside], trust
+        return repair_undershoot(wide, there, reference, stops, worth)[inside], trust
 
     def _resampled(
         self, frame: int, rows: slice, columns: slice, *, flow: bool
@@ -548,6 +580,10 @@ class AlignedBracket:
             roles,
             hypotheses,
             self.slack,
+            *(
+                torch.from_numpy(np.stack([getattr(self.frames[f].worth, part) for f in frames]))
+                for part in ("limits", "tolerance")
+            ),
         )
 
     def _fill(self, blank: Candidates, rows: slice, columns: slice) -> None:
@@ -566,6 +602,8 @@ class AlignedBracket:
             cv2.split(code, list(codes[k]))
 
 
+SLACK_PIXELS = 500_000
+"""Largest picture on which `measured_slack` measures."""
 NOISE_PATCHES = 5
 """Patches along each axis on which noise is measured."""
 NOISE_PATCH = 96
@@ -679,9 +717,10 @@ def align_bracket(
 def merge_classic(aligned: AlignedBracket, *, weights: bool = True) -> MergeResult:
     """The classic merge of the frames under their alignments and flows, if there are any.
 
-    See `core.radiance.classic_merge`; `weights` as in `MergeConfig`.
+    See `core.classic.classic_merge`; `weights` as in `MergeConfig`.
     """
     height, width = aligned.size
+    worths = [frame.worth for frame in aligned.frames]
     radiance = np.empty((height, width, 3), np.float32)
     kept = np.empty((len(aligned.frames), height, width), np.float32) if weights else None
     clipped = np.empty((height, width), np.bool_)
@@ -689,12 +728,14 @@ def merge_classic(aligned: AlignedBracket, *, weights: bool = True) -> MergeResu
     def one(tile: Tile) -> None:
         here = tile.rows, tile.columns
         pairs = [aligned.warped(frame, *here, flow=True) for frame in range(len(aligned.frames))]
-        trusts = [trust for _, trust in pairs]
-        linears = [decode(code) for code, _ in pairs]
-        radiance[here], shares = classic_merge(linears, trusts, aligned.stops, aligned.slack)
+        codes, trusts = zip(*pairs, strict=True)
+        radiance[here], shares = classic_merge(codes, trusts, aligned.stops, worths, aligned.slack)
         if kept is not None:
             kept[:, *here] = shares
-        clipped[here] = _clipped((largest_channel(code), trust) for code, trust in pairs)
+        clipped[here] = _clipped(
+            (_any_channel(is_white(code, worth)), trust)
+            for code, trust, worth in zip(codes, trusts, worths, strict=True)
+        )
 
     _everywhere(one, aligned.size)
     return MergeResult(RadianceImage(radiance, aligned.peak), kept, clipped, "classic")
@@ -744,7 +785,7 @@ def merge_with_network(
         height, width = aligned.size
         radiance = run.output[0, :, :height, :width].clamp(0.0, 1.0) * aligned.peak
         pixels = radiance.permute(1, 2, 0).numpy()
-        clipped = _clipped(_whitest(stack.crop(slice(height), slice(width))))
+        clipped = _clipped(_whites(stack.crop(slice(height), slice(width))))
     picture = RadianceImage(pixels, aligned.peak)
     return MergeResult(picture, None, clipped, name, str(run.device), run.warnings)
 
@@ -785,7 +826,7 @@ def _merge_by_decision(
         if weights is not None:
             for frame, share in zip(part.frames, merge.weights[0, :, 0].numpy(), strict=True):
                 weights[frame, *here] += share
-        clipped[here] = _clipped(_whitest(part))
+        clipped[here] = _clipped(_whites(part))
         return tile.rows.stop
 
     with watch.stage("merge"), _cores() as pool:
@@ -823,23 +864,30 @@ def _decided_parts(
     )
 
 
-def _whitest(candidates: Candidates) -> Iterator[tuple[FloatImage, FloatImage]]:
+def _whites(candidates: Candidates) -> Iterator[tuple[Mask, FloatImage]]:
     """What `_clipped` asks of candidates."""
     codes, trusts = candidates.code[0].numpy(), candidates.trust[0, :, 0].numpy()
+    limits = candidates.limits[0, :, :, WHITE, None, None].numpy()
     for k in candidates.stops[0].argsort().tolist():
-        yield codes[k].max(axis=0), trusts[k]
+        white = codes[k] >= limits[k]
+        yield white[0] | white[1] | white[2], trusts[k]
 
 
-def _clipped(pictures: Iterable[tuple[FloatImage, FloatImage]]) -> Mask:
+def _any_channel(white: Mask) -> Mask:
+    """(H, W) of (H, W, 3)."""
+    return white[..., 0] | white[..., 1] | white[..., 2]
+
+
+def _clipped(pictures: Iterable[tuple[Mask, FloatImage]]) -> Mask:
     """Where no picture is there and not white.
 
     Args:
-        pictures: the largest channel (H, W) and the trust (H, W) of each. The darkest come first:
-            as few pixels are white there, the others are often not looked at.
+        pictures: where a channel is clipped (H, W), and the trust (H, W), of each. The darkest come
+            first: as few pixels are white there, the others are often not looked at.
     """
     clipped: Mask = np.ones((), np.bool_)
-    for largest, trust in pictures:
-        clipped = clipped & ((largest >= CLIPPED_CODE) | (trust == 0))
+    for white, trust in pictures:
+        clipped = clipped & (white | (trust == 0))
         if not clipped.any():
             break
     return clipped
@@ -933,7 +981,7 @@ def merge_bracket(
         aligned = align_bracket(
             frames, bracket.stops, bracket.reference, align=config.align, on_progress=on_progress
         )
-        aligned = replace(aligned, slack=config.slack)
+        aligned = replace(aligned, slack=aligned.measured_slack())
     if network is None:
         if config.align == "flow":
             with watch.stage("flow"):
@@ -999,7 +1047,7 @@ def fuse_equal_exposures(
             moved = aligned.alignments[leader].transform
             share = np.stack([warp(part, moved, aligned.size)[0] for part in share])
             share /= np.maximum(share.sum(axis=0), np.finfo(np.float32).tiny)
-        frames.append(CodedFrame.of_code(code))
+        frames.append(CodedFrame.of_code(code, aligned.frames[leader].worth))
         alignments.append(aligned.alignments[leader])
         stops.append(aligned.stops[leader])
         shares.append(([leader, *rest], share))
@@ -1019,5 +1067,5 @@ def _as_it_is(aligned: AlignedBracket, name: str) -> MergeResult:
     """The merge of a single frame."""
     code = aligned.frames[0].code()
     weights = np.ones((1, *aligned.size), np.float32)
-    clipped = largest_channel(code) >= CLIPPED_CODE
+    clipped = _any_channel(is_white(code, aligned.frames[0].worth))
     return MergeResult(RadianceImage(decode(code), aligned.peak), weights, clipped, name)

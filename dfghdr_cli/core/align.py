@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfghdr_cli.core.coded import CodedFrame
-from dfghdr_cli.core.radiance import CLIPPED_CODE, GAMMA, largest_channel
+from dfghdr_cli.core.radiance import GAMMA, largest_channel
 from dfghdr_cli.core.types import FloatImage, Mask
+from dfghdr_cli.core.worth import is_white
 
 Model = Literal["none", "shift", "euclidean", "affine", "homography"]
 Method = Literal["auto", "none", "shift", "affine", "homography", "flow"]
@@ -723,7 +724,7 @@ def resample(
     doubt = largest_channel(relative)
     doubt *= np.float32(1.0 / KERNEL_DOUBT)
     trust = np.asarray(covered(u, v, frame.size) / (1.0 + doubt * doubt), np.float32)
-    if not is_darkest and (white := code >= CLIPPED_CODE).any():
+    if not is_darkest and (white := is_white(code, frame.worth)).any():
         # One pixel further, since the cubic kernel reaches one further than the linear one below.
         clipped = cv2.dilate(white.astype(np.uint8) * 255, np.ones((3, 3)))
         touched = cv2.remap(clipped, x, y, cv2.INTER_LINEAR, borderMode=border)

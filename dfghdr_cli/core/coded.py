@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfghdr_cli.core.radiance import encode
-from dfghdr_cli.core.types import FloatImage
+from dfghdr_cli.core.response import Response
+from dfghdr_cli.core.types import FloatImage, Frame
+from dfghdr_cli.core.worth import CLEAN, Worth, code_error, code_worth
 
 Samples = NDArray[Any]
 """(H, W, 3) uint8, uint16 or float32, as `Frame` has them."""
@@ -31,10 +33,12 @@ class CodedFrame:
         samples: (H, W, 3) uint8, uint16 or float32.
         convert: makes gamma codes, float32 in [0, 1], 1 = the frame's white, of any part of the
             samples, each pixel on its own; also of 16-bit samples where the frame has 8.
+        worth: what its gamma codes are worth.
     """
 
     samples: Samples
     convert: Callable[[Samples], FloatImage]
+    worth: Worth = CLEAN
 
     @classmethod
     def of_linear(cls, linear: FloatImage) -> CodedFrame:
@@ -42,9 +46,15 @@ class CodedFrame:
         return cls.of_code(encode(linear))
 
     @classmethod
-    def of_code(cls, code: FloatImage) -> CodedFrame:
-        """A frame (H, W, 3) of gamma codes, float32 in [0, 1]."""
-        return cls(code, _as_they_are)
+    def of_code(cls, code: FloatImage, worth: Worth = CLEAN) -> CodedFrame:
+        """A frame (H, W, 3) of gamma codes, float32 in [0, 1], and what they are worth."""
+        return cls(code, _as_they_are, worth)
+
+    @classmethod
+    def of_frame(cls, frame: Frame, response: Response) -> CodedFrame:
+        """A photograph under its camera's response."""
+        worth = code_worth(response.evaluate, code_error(frame.pixels), response.white)
+        return replace(cls.of_samples(frame.pixels, response.linearise), worth=worth)
 
     @classmethod
     def of_samples(cls, samples: Samples, linearise: Callable[[Samples], FloatImage]) -> CodedFrame:

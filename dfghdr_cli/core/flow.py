@@ -17,7 +17,6 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from dfghdr_cli.core.align import SMALLEST, equalise
-from dfghdr_cli.core.radiance import GAMMA
 from dfghdr_cli.core.types import FloatImage
 
 Flow = NDArray[np.float32]
@@ -40,8 +39,6 @@ EDGE = 0.06
 """Difference of neighbouring blocks' greys that halves the jump penalty."""
 MOVED_PENALTY = 0.02
 """For any displacement at all: frames are globally aligned."""
-ALMOST_WHITE = 0.05
-"""What the reference's grey lacks to white where it tells only that it is at least as bright."""
 BETTER = 0.3
 """Levels of 255 by which DIS must match better than the coarse motion to replace it."""
 
@@ -51,7 +48,7 @@ def dense_flow(
     aligned_linear: FloatImage,
     stops: float,
     *,
-    slack: float = 0.0,
+    allowed: FloatImage | None = None,
     least_reduction: float = LEAST_REDUCTION,
 ) -> NDArray[np.float32]:
     """Dense motion left between the reference and a globally aligned frame.
@@ -60,8 +57,9 @@ def dense_flow(
         reference_linear: (H, W, 3) float32 linear, 1 = its own white.
         aligned_linear: (H, W, 3) float32 linear, 1 = its own white.
         stops: exposure of the aligned frame relative to the reference [stops].
-        slack: how much darker than the white of a clipped reference the other frame may be
-            [stops], see `core.response.ResponseReport.slack`.
+        allowed: (H, W) float32, how far the greys of both frames may be apart at the exposure of
+            the brighter one, in [0, 1], without anything having moved: what the codes near either
+            end of their curves are off by. None where they are not.
         least_reduction: the coarse match works on a picture at least this many times smaller;
             training looks at small cut-outs as coarsely as a merge at a large picture.
 
@@ -72,42 +70,37 @@ def dense_flow(
     reference, aligned = equalise(reference_linear, aligned_linear, stops)
     if min(reference.shape) < SMALLEST:
         return np.zeros((*reference.shape, 2), np.float32)
-    tolerance = 1.0 - 2.0 ** (-slack / GAMMA)
-    coarse = _coarse_flow(reference, aligned, least_reduction, tolerance)
+    coarse = _coarse_flow(reference, aligned, least_reduction, allowed)
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     fine = np.asarray(dis.calc(reference, aligned, coarse.copy()), np.float32)
-    by_coarse, by_fine = (_mismatch(reference, aligned, f, tolerance) for f in (coarse, fine))
+    by_coarse, by_fine = (_mismatch(reference, aligned, f, allowed) for f in (coarse, fine))
     better = by_fine < by_coarse - BETTER
     share = cv2.GaussianBlur(better.astype(np.float32), (0, 0), 1.5)[..., None]
     return np.asarray(coarse + share * (fine - coarse), np.float32)
 
 
-def _allowed(reference: FloatImage, tolerance: float) -> FloatImage:
-    """How far greys may be from a reference's, all in [0, 1]: by `tolerance` where it is white."""
-    white = reference >= np.float32(1.0 - max(tolerance, ALMOST_WHITE))
-    return np.where(white, np.float32(tolerance), np.float32(0.0))
-
-
-def _beyond(difference: FloatImage, allowed: FloatImage) -> FloatImage:
-    """What absolute differences have beyond that, in their place."""
-    if allowed.any():
+def _beyond(difference: FloatImage, allowed: FloatImage | None) -> FloatImage:
+    """What absolute differences have beyond what is allowed, in their place."""
+    if allowed is not None:
         difference -= allowed
         np.maximum(difference, 0.0, out=difference)
     return difference
 
 
 def _mismatch(
-    reference: NDArray[np.uint8], aligned: NDArray[np.uint8], flow: Flow, tolerance: float
+    reference: NDArray[np.uint8],
+    aligned: NDArray[np.uint8],
+    flow: Flow,
+    allowed: FloatImage | None,
 ) -> FloatImage:
-    """Difference of the greys under a flow, less `_allowed`, blurred (H, W) [0, 255]."""
+    """Difference of the greys under a flow beyond what is allowed, blurred (H, W) [0, 255]."""
     height, width = reference.shape
     x = flow[..., 0] + np.arange(width, dtype=np.float32)
     y = flow[..., 1] + np.arange(height, dtype=np.float32)[:, None]
     moved = cv2.remap(aligned, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     difference = cv2.absdiff(reference, moved).astype(np.float32)
-    if tolerance > 0.0:
-        grey = reference.astype(np.float32) / np.float32(255)
-        difference = _beyond(difference, _allowed(grey, tolerance) * np.float32(255))
+    if allowed is not None:
+        difference = _beyond(difference, allowed * np.float32(255))
     return np.asarray(cv2.GaussianBlur(difference, (0, 0), 2.0), np.float32)
 
 
@@ -115,7 +108,7 @@ def _coarse_flow(
     reference: NDArray[np.uint8],
     aligned: NDArray[np.uint8],
     least_reduction: float,
-    tolerance: float,
+    allowed: FloatImage | None,
 ) -> Flow:
     """(H, W, 2) [pixels], bilinear between blocks of 2 x 2 pixels of a reduced picture."""
     height, width = reference.shape
@@ -126,7 +119,9 @@ def _coarse_flow(
         cv2.resize(grey, size, interpolation=cv2.INTER_AREA).astype(np.float32) / np.float32(255)
         for grey in (reference, aligned)
     )
-    total = _aggregate(_matching_cost(small, other, tolerance), *_jump_penalties(small))
+    if allowed is not None:
+        allowed = np.asarray(cv2.resize(allowed, size, interpolation=cv2.INTER_AREA), np.float32)
+    total = _aggregate(_matching_cost(small, other, allowed), *_jump_penalties(small))
     best = total.reshape(rows, columns, -1).argmin(2)
     dy, dx = np.divmod(best, 2 * REACH + 1)
     blocks = np.dstack([(dx - REACH) * (width / size[0]), (dy - REACH) * (height / size[1])])
@@ -141,7 +136,9 @@ def _gradients(image: FloatImage) -> tuple[FloatImage, FloatImage]:
     )
 
 
-def _matching_cost(reference: FloatImage, other: FloatImage, tolerance: float) -> FloatImage:
+def _matching_cost(
+    reference: FloatImage, other: FloatImage, allowed: FloatImage | None
+) -> FloatImage:
     """What every displacement of every block costs: (rows, columns, D, D), D = 2 * REACH + 1.
 
     The mean over the block's 2 x 2 pixels and one more around them.
@@ -156,13 +153,13 @@ def _matching_cost(reference: FloatImage, other: FloatImage, tolerance: float) -
         return np.asarray(border, np.float32)
 
     here = [reference, *_gradients(reference)]
-    allowed = _allowed(reference[..., None], tolerance)
+    spare = None if allowed is None else allowed[..., None]
     there = [padded(other, -1.0), *(padded(image, 0.0) for image in _gradients(other))]
     cost = np.empty((height // 2, width // 2, count, count), np.float32)
     for row in range(count):
         windows = [sliding_window_view(t[row : row + height], count, axis=1) for t in there]
         parts = [
-            _beyond(np.abs(w - h[..., None]), allowed) for w, h in zip(windows, here, strict=True)
+            _beyond(np.abs(w - h[..., None]), spare) for w, h in zip(windows, here, strict=True)
         ]
         pixel = np.minimum(parts[0], CAP) + np.minimum(parts[1] + parts[2], CAP)
         pixel[windows[0] < 0] = UNSEEN

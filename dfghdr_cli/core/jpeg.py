@@ -39,8 +39,11 @@ _ROWS = 512
 _MARGIN = 8
 _ESTIMATE_BANDS = 4
 _WHITE = 254
-_NEARLY_WHITE = 252
-"""Codes from here on count as white beside one that is at least `_WHITE`."""
+_NEARLY_WHITE = 244
+"""Codes from here on count as white near one that is at least `_WHITE`: beside a white lamp or
+window, what is left out of a block's frequencies takes up to a dozen levels from white."""
+_BLOCK = 8
+"""Side of the blocks in which JPEG compresses, and in which it rings [pixels]."""
 
 
 def restore_bracket(bracket: Bracket) -> Bracket:
@@ -111,8 +114,8 @@ def _bands(height: int) -> Iterator[tuple[slice, slice, slice]]:
 
 
 def _ringing_white(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """(H, W, 3): nearly white samples beside white ones."""
-    near = cv2.dilate(codes, np.ones((3, 3), np.uint8))
+    """(H, W, 3): nearly white samples no further from white ones than a block is wide."""
+    near = cv2.dilate(codes, np.ones((2 * _BLOCK + 1, 2 * _BLOCK + 1), np.uint8))
     return (codes >= _NEARLY_WHITE) & (near >= _WHITE)
 
 

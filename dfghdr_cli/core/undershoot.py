@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from dfghdr_cli.core.radiance import CLIPPED_CODE, GAMMA, largest_channel
-from dfghdr_cli.core.types import FloatImage
+from dfghdr_cli.core.radiance import GAMMA, largest_channel
+from dfghdr_cli.core.types import FloatImage, Mask
+from dfghdr_cli.core.worth import CLEAN, Worth, is_white
 
 TOO_DARK = 0.3
 """Radiance below which a frame contradicts the reference's white, which is 1."""
@@ -24,16 +24,22 @@ REACH = 2
 """How far a fringe reaches from there, and a repair from its pixel, at most [pixels]."""
 
 
-def has_undershoot(code: FloatImage, reference: FloatImage, stops: float) -> bool:
+def has_undershoot(
+    code: FloatImage, reference: FloatImage, stops: float, worth: Worth = CLEAN
+) -> bool:
     """Whether `repair_undershoot` might change anything: much faster.
 
     Args: as for `repair_undershoot`, of a darker frame.
     """
-    return bool(_contradiction(code, reference, stops).any())
+    return bool(_contradiction(code, is_white(reference, worth), stops).any())
 
 
 def repair_undershoot(
-    code: FloatImage, trust: FloatImage, reference: FloatImage, stops: float
+    code: FloatImage,
+    trust: FloatImage,
+    reference: FloatImage,
+    stops: float,
+    worth: Worth = CLEAN,
 ) -> FloatImage:
     """A darker frame without its fringes where the reference is clipped.
 
@@ -45,6 +51,7 @@ def repair_undershoot(
         trust: (H, W) float32 in [0, 1]; pixels with 0 are not there.
         reference: (H, W, 3) likewise, of the reference.
         stops: exposure of the frame relative to the reference [stops].
+        worth: of the reference's codes.
 
     Returns:
         (H, W, 3) float32 in [0, 1]; `code` itself where nothing is to be done.
@@ -52,12 +59,13 @@ def repair_undershoot(
     if stops >= 0:
         return code
     there = trust > 0
-    wrong = _contradiction(code, reference, stops) & there
+    white = is_white(reference, worth)
+    wrong = _contradiction(code, white, stops) & there
     if not wrong.any():
         return code
     square = np.ones((2 * REACH + 1, 2 * REACH + 1), np.uint8)
     fringe = wrong & (cv2.dilate(largest_channel(code), square) >= BRIGHT)
-    agrees = (largest_channel(reference) >= CLIPPED_CODE) & ~wrong & there
+    agrees = white.any(axis=2) & ~wrong & there
     weight = agrees.astype(np.float32)
     share = cv2.blur(weight, (3, 3))
     fringe &= share > 0.05  # one of nine
@@ -67,8 +75,8 @@ def repair_undershoot(
     return repaired
 
 
-def _contradiction(code: FloatImage, reference: FloatImage, stops: float) -> NDArray[np.bool_]:
+def _contradiction(code: FloatImage, white: Mask, stops: float) -> Mask:
     """Where a darker frame is too dark in a channel in which the reference is clipped: (H, W)."""
     least = np.float32((TOO_DARK * 2.0**stops) ** (1.0 / GAMMA))
-    wrong = (code < least) & (reference >= CLIPPED_CODE)
+    wrong = (code < least) & white
     return wrong[..., 0] | wrong[..., 1] | wrong[..., 2]

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dfghdr_cli.core.classic import CONTRADICTS
 from dfghdr_cli.core.radiance import (
     CLIPPED_CODE,
     CLIPPED_WEIGHT,
@@ -24,6 +25,7 @@ from dfghdr_cli.core.radiance import (
     LEAST_WEIGHT,
 )
 from dfghdr_cli.core.tonemap import mu_law
+from dfghdr_cli.core.worth import AT_BLACK, AT_WHITE, BLACK, CLEAN, DARK, SHOULDER, WHITE
 from dfghdr_cli.nets.dfg import Role
 
 LOG_UNUSABLE = math.log(CLIPPED_WEIGHT)
@@ -35,6 +37,10 @@ LOG_INVALID = -40.0
 LOG_SMOOTHED = -8.0
 """Log of the smoothed reference's weight against that of the reference itself: noise-free brackets
 must merge to the truth, too."""
+
+LEAST_LOGIT = -40.0
+"""The lowest logit beside the highest of a pixel. Where that candidate is left out, others count,
+so their weights must be numbers in single precision."""
 
 
 class Hypothesis(IntEnum):
@@ -57,6 +63,7 @@ def linear_from_code(code: Tensor) -> Tensor:
     return code.clamp_min(0.0).pow(GAMMA)
 
 
+_TINY = torch.finfo(torch.float32).tiny
 _LEAST_LINEAR = 1e-8
 _LEAST_CODE = _LEAST_LINEAR ** (1.0 / GAMMA)
 """Black: below it the power has no gradient."""
@@ -71,12 +78,13 @@ UNKNOWN_STARTS = 0.15
 """Share of clipped candidates in a merge up to which it is taken for what the others saw."""
 UNKNOWN_STAYS = 0.3
 """Share from which on they count in full; between the two ever more, and below not at all."""
-UNKNOWN_CODE = 0.988
-"""From here on a code begins to say nothing. It weighs less long before that (`usable`), for where
-another frame sees the same; but up to here it is a measurement, which nothing may be added to."""
+UNKNOWN_PART = 0.875
+"""Part of the way from shoulder to white from which on a code begins to say nothing (0.988 where
+trust falls from 0.96 to 0.992). It weighs less from the shoulder on, for where another frame sees
+the same; but up to here it is a measurement, which nothing may be added to."""
 
 
-def smoothstep(x: Tensor, low: float, high: float) -> Tensor:
+def smoothstep(x: Tensor, low: float | Tensor, high: float | Tensor) -> Tensor:
     """0 up to `low`, 1 from `high` on, a straight ramp between."""
     return (x - low).div_(high - low).clamp_(0.0, 1.0)
 
@@ -125,6 +133,8 @@ class Candidates:
         hypotheses: for each candidate, what it supposes.
         slack: how much darker than the white of a clipped reference other frames may show the
             scene without contradicting it [stops]: exposures are not always quite right.
+        limits: (B, K, 3, 4) float32, `core.worth.Worth.limits` of each candidate's frame.
+        tolerance: (B, K, 3, 2) float32, `core.worth.Worth.tolerance` likewise.
     """
 
     code: Tensor
@@ -135,6 +145,15 @@ class Candidates:
     roles: tuple[Role, ...]
     hypotheses: tuple[Hypothesis, ...]
     slack: float = 0.0
+    limits: Tensor = field(default_factory=lambda: torch.from_numpy(CLEAN.limits))
+    tolerance: Tensor = field(default_factory=lambda: torch.from_numpy(CLEAN.tolerance))
+
+    def __post_init__(self) -> None:
+        """What is said of one frame goes for all, on the device of the codes."""
+        for name in ("limits", "tolerance"):
+            values: Tensor = getattr(self, name)
+            whole = values.to(self.code.device).expand(*self.stops.shape, *values.shape[-2:])
+            object.__setattr__(self, name, whole)
 
     @classmethod
     def of_images(cls, code: Tensor) -> Candidates:
@@ -202,6 +221,8 @@ class Candidates:
             code=self.code[:, keep],
             trust=self.trust[:, keep],
             stops=self.stops[:, keep],
+            limits=self.limits[:, keep],
+            tolerance=self.tolerance[:, keep],
             frames=tuple(self.frames[k] for k in keep),
             roles=tuple(self.roles[k] for k in keep),
             hypotheses=tuple(self.hypotheses[k] for k in keep),
@@ -222,49 +243,97 @@ class Candidates:
         brightest = max(self.frames)
         return tuple(frame == brightest for frame in self.frames[which])
 
+    def _limit(self, number: int, which: slice = ALL) -> Tensor:
+        """One column of `limits`, (B, K, 3, 1, 1)."""
+        return self.limits[:, which, :, number, None, None]
+
+    def whiteness(self, which: slice = ALL, *, unknown: bool = False) -> Tensor:
+        """How far each channel is clipped, (B, K, 3, H, W): 0 up to the shoulder, 1 from white on.
+
+        Args:
+            which: of the candidates.
+            unknown: whether it stays 0 as long as a code says anything, see `UNKNOWN_PART`.
+        """
+        shoulder, white = self._limit(SHOULDER, which), self._limit(WHITE, which)
+        if unknown:
+            shoulder = torch.lerp(shoulder, white, UNKNOWN_PART)
+        return smoothstep(self.code[:, which], shoulder, white)
+
     def contradiction(self, which: slice = ALL, radiance: Tensor | None = None) -> Tensor:
         """How surely a candidate shows something else than a clipped reference: (B, K, 1, H, W).
 
-        Where the reference is clipped the scene is at least as bright as its white; a candidate
-        that is plainly darker there (below 0.75 of that white in a clipped channel, less `slack`)
-        saw another object. 0 = agrees or cannot be told, 1 = contradicts.
+        Where the reference is clipped the scene is at least as bright as its white, and in its
+        shoulder as where that starts; a candidate that is plainly darker there (`CONTRADICTS`, less
+        `slack`) saw another object. 0 = agrees or cannot be told, 1 = contradicts.
 
         Args:
             which: of the candidates.
             radiance: theirs, if it is there already.
         """
-        reference = self.code[:, :1]
-        clipped = smoothstep(reference, CLIPPING_STARTS, CLIPPED_CODE)
+        clipped = self.whiteness(slice(0, 1))
+        return (clipped * (1.0 - self._reaches_white(which, radiance))).amax(2, keepdim=True)
+
+    def _reaches_white(self, which: slice = ALL, radiance: Tensor | None = None) -> Tensor:
+        """How far each channel shows as much light as a clipped reference's: (B, K, 3, H, W)."""
         if radiance is None:
             radiance = self.radiance(which)
-        white = 2.0**-self.slack / self.peak[:, None, None, None, None]
-        darker = 1.0 - smoothstep(radiance / white, 0.6, 0.9)
-        return (clipped * darker).amax(2, keepdim=True)
+        return smoothstep(radiance / self._least_white(), *CONTRADICTS)
 
-    def usable(self, starts: float = CLIPPING_STARTS, which: slice = ALL) -> Tensor:
+    def _least_white(self) -> Tensor:
+        """What a clipped channel of the reference shows at least, (B, 1, 3, 1, 1) as radiance."""
+        shoulder = self._limit(SHOULDER, slice(0, 1)) / CLIPPING_STARTS
+        white = 2.0**-self.slack / self.peak[:, None, None, None, None]
+        return linear_from_code(shoulder) * white
+
+    def overrules(self) -> Tensor:
+        """How far a darker frame decides because the reference is clipped: (B, 1, H, W) in [0, 1].
+
+        A pixel with a clipped channel has no colour of its own, so a darker, well exposed frame
+        that shows as much light in every channel, or more, is right. If its other channels
+        disagree, that is an error of the curves and not motion.
+        """
+        reference = self.whiteness(slice(0, 1)).amax(2, keepdim=True)
+        first = self.frames[0]
+        darker = [k for k, frame in enumerate(self.frames) if frame < first]
+        here = self.code.device.type != "cpu" or bool((reference > 0).any())
+        if not (darker and here):
+            return torch.zeros_like(reference[:, 0])
+        others = self.only([0, *darker])
+        radiance = others.radiance()
+        own = radiance[:, 1:] / radiance[:, :1].clamp_min(1e-9)
+        as_much = torch.maximum(smoothstep(own, *CONTRADICTS), others.whiteness(slice(0, 1)))
+        as_much = torch.minimum(
+            as_much, 1.0 - others.contradiction(slice(1, None), radiance[:, 1:])
+        )
+        exposed = others.usable(slice(1, None), unknown=True) * (others.trust[:, 1:] > 0)
+        return (reference * as_much.amin(2, keepdim=True) * exposed).amax(1)
+
+    def usable(self, which: slice = ALL, *, unknown: bool = False) -> Tensor:
         """How far a candidate's pixel is exposed: (B, K, 1, H, W), 0 = clipped, 1 = not.
 
-        White of the darkest frame is usable, for want of anything better.
-
-        Args:
-            starts: code from which on it is less than 1.
-            which: of the candidates.
+        White of the darkest frame is usable, for want of anything better. Arguments as of
+        `whiteness`.
         """
-        brightest = self.code[:, which].amax(2, keepdim=True)
-        usable = 1.0 - smoothstep(brightest, starts, CLIPPED_CODE)
+        usable = 1.0 - self.whiteness(which, unknown=unknown).amax(2, keepdim=True)
         darkest = torch.tensor(self.is_darkest(which), device=self.code.device)
         return torch.where(darkest[None, :, None, None, None], torch.ones_like(usable), usable)
+
+    def measured(self, which: slice = ALL) -> Tensor:
+        """How far the darkest channel is above what codes can tell: (B, K, 1, H, W) in [0, 1]."""
+        black, dark = self._limit(BLACK, which), self._limit(DARK, which)
+        return smoothstep(self.code[:, which], black, dark).amin(2, keepdim=True)
 
     def log_prior(self, which: slice = ALL, radiance: Tensor | None = None) -> Tensor:
         """Log of the classic weights, (B, K, 1, H, W): where the networks start from.
 
         A triangle over the code (its worst channel counts; the darkest frame stays at 1 above the
-        middle and the brightest below it) times the resampling's trust, next to nothing where a
-        frame is clipped or contradicts a clipped reference, and nothing outside a warped frame.
-        The smoothed reference has little of it. Arguments as of `contradiction`.
+        middle and the brightest below it), less where dark codes measure little, times the
+        resampling's trust, next to nothing where a frame is clipped or contradicts a clipped
+        reference, and nothing outside a warped frame. The smoothed reference has little of it.
+        Arguments as of `contradiction`.
         """
         code, trust = self.code[:, which], self.trust[:, which]
-        up = 2.0 * code.amin(2, keepdim=True)
+        up = 2.0 * code.amin(2, keepdim=True) * self.measured(which)
         down = 2.0 * (1.0 - code.amax(2, keepdim=True))
         shape = (1, -1, 1, 1, 1)
         darkest = torch.tensor(self.is_darkest(which), device=code.device).view(shape)
@@ -273,7 +342,7 @@ class Candidates:
         down = torch.where(darkest, torch.ones_like(down), down)
         triangle = torch.minimum(up, down).clamp(max=1.0)
         log_weight = triangle.clamp_min(1e-9).log().clamp_min(LOG_FLOOR)
-        counts = self.usable(which=which) * (1.0 - self.contradiction(which, radiance)) * trust
+        counts = self.usable(which) * (1.0 - self.contradiction(which, radiance)) * trust
         log_weight = (log_weight + counts.clamp_min(1e-9).log()).clamp_min(LOG_UNUSABLE)
         smoothed = [h is Hypothesis.SMOOTHED for h in self.hypotheses[which]]
         log_weight = log_weight + LOG_SMOOTHED * log_weight.new_tensor(smoothed).view(shape)
@@ -281,22 +350,30 @@ class Candidates:
 
     def seen(self) -> Tensor:
         """How far a candidate shows what the reference shows, not clipped: (B, K, 1, H, W)."""
-        return self.usable(UNKNOWN_CODE) * (1.0 - self.contradiction()) * (self.trust > 0)
+        seen = self.usable(unknown=True) * (1.0 - self.contradiction()) * (self.trust > 0)
+        same = torch.tensor([f == self.frames[0] for f in self.frames], device=seen.device)
+        overruled = same.view(1, -1, 1, 1, 1) * self.overrules()[:, None]
+        return seen * (1.0 - overruled)
 
-    def without_clipped(self, weights: Tensor) -> Tensor:
+    def without_clipped(self, weights: Tensor, seen: Tensor) -> Tensor:
         """Weights (B, K, 1, H, W) of a merge without clipped candidates that count for little.
 
         A network never gives them exactly nothing, and a thousandth of a clipped white beside a
         lamp is a visible error of the lamp. Where they make up more than a little, the network
-        means it: frames seem usable there but show another thing.
+        means it: frames seem usable there but show another thing. Where a darker frame `overrules`
+        the reference they do not count at all.
+
+        Args:
+            weights: of the merge.
+            seen: `seen`, of the same shape.
         """
-        seen = self.seen()
         share = (weights * (1.0 - seen)).sum(1, keepdim=True)
         stay = smoothstep(share, UNKNOWN_STARTS, UNKNOWN_STAYS)
+        stay = stay * (1.0 - self.overrules()[:, None])
         weights = weights * (seen + (1.0 - seen) * stay)
-        return weights / weights.sum(1, keepdim=True)
+        return weights / weights.sum(1, keepdim=True).clamp_min(_TINY)
 
-    def unknown(self, weights: Tensor) -> Tensor:
+    def unknown(self, weights: Tensor, seen: Tensor) -> Tensor:
         """How far a merge shows nothing that a frame saw: (B, 1, H, W) in [0, 1].
 
         The share of clipped and contradicting candidates in the merge, where the reference is
@@ -304,37 +381,61 @@ class Candidates:
         the network gives them no weight: they show another thing. Only there may a network add
         something of its own; where usable frames make up the merge, their radiance stays.
 
+        Arguments as of `without_clipped`.
+        """
+        clipped = self.whiteness(slice(0, 1), unknown=True).amax(2)
+        return clipped * smoothstep((weights * (1.0 - seen)).sum(1), UNKNOWN_STARTS, 1.0)
+
+    def raised(self, merged: Tensor, weights: Tensor, seen: Tensor) -> Tensor:
+        """A merge that is nowhere darker than the white of a clipped reference, less `slack`.
+
+        A pixel is raised as a whole, so that its hue stays, and not where well exposed frames that
+        agree with the reference make it up.
+
         Args:
-            weights: (B, K, 1, H, W) of the merge.
+            merged: (B, 3, H, W) in network space.
+            weights: its weights (B, K, 1, H, W).
+            seen: `seen`, of the same shape.
         """
-        brightest = self.code[:, 0].amax(1, keepdim=True)
-        clipped = smoothstep(brightest, UNKNOWN_CODE, CLIPPED_CODE)
-        share = (weights * (1.0 - self.seen())).sum(1)
-        return clipped * smoothstep(share, UNKNOWN_STARTS, 1.0)
+        white = self._limit(WHITE, slice(0, 1))
+        floor = linear_from_code(white) * 2.0**-self.slack / self.peak[:, None, None, None, None]
+        least = torch.where(self.code[:, :1] >= white, floor, torch.zeros_like(floor))[:, 0]
+        lacks = (least / merged.clamp_min(_LEAST_LINEAR)).amax(1, keepdim=True).clamp_min(1.0)
+        blind = (weights * (1.0 - seen)).sum(1)
+        there = smoothstep(blind, UNKNOWN_STARTS, UNKNOWN_STAYS)
+        return merged * torch.lerp(torch.ones_like(lacks), lacks, there)
 
-    def floor(self) -> Tensor:
-        """The least the scene can be, (B, 3, H, W) in network space.
-
-        Where a channel of the reference is clipped, its white less `slack`; elsewhere 0.
-        """
-        white = CLIPPED_CODE**GAMMA * 2.0**-self.slack / self.peak[:, None, None, None]
-        return torch.where(self.code[:, 0] >= CLIPPED_CODE, white, torch.zeros_like(white))
+    def _tolerance(self, which: slice = ALL) -> Tensor:
+        """How far off each code may be, (B, K, 3, H, W)."""
+        at_black, at_white = (
+            self.tolerance[:, which, :, column, None, None] for column in (AT_BLACK, AT_WHITE)
+        )
+        dark = smoothstep(self.code[:, which], self._limit(BLACK, which), self._limit(DARK, which))
+        return (1.0 - dark) * at_black + self.whiteness(which) * at_white
 
     def equal_exposure_difference(self, which: slice = ALL) -> Tensor:
         """(B, K, 3, H, W) in [-1, 1]: candidate minus reference as gamma codes at one exposure.
 
         Both are brought to the exposure of the brighter one, whose white clips them alike. Beside
-        a clipped reference a candidate is `slack` brighter: so much it may be darker.
+        a clipped reference a candidate is `slack` brighter: so much it may be darker. What both
+        codes may be off by is no difference.
         """
         # Codes of other exposures without going through radiance: (x**2.2 * g)**(1 / 2.2).
         stops = self.stops[:, which, None, None, None]
         ratio = stops.clamp_min(0.0)
-        reference = self.code[:, :1] * torch.exp2(ratio / GAMMA)
-        own = self.code[:, which] * torch.exp2((ratio - stops) / GAMMA)
+        of_reference, of_own = torch.exp2(ratio / GAMMA), torch.exp2((ratio - stops) / GAMMA)
+        reference, own = self.code[:, :1] * of_reference, self.code[:, which] * of_own
         if self.slack > 0.0:
-            clipped = self.code[:, :1] >= CLIPPED_CODE
+            clipped = self.code[:, :1] >= self._limit(WHITE, slice(0, 1))
             own = torch.where(clipped, own * 2.0 ** (self.slack / GAMMA), own)
-        return own.clamp(_LEAST_CODE, 1.0) - reference.clamp(_LEAST_CODE, 1.0)
+        whites = (self._limit(WHITE, which), self._limit(WHITE, slice(0, 1)))
+        top = torch.where(stops > 0, *whites).div(CLIPPED_CODE)
+        reference, own = (x.clamp_min(_LEAST_CODE).minimum(top) for x in (reference, own))
+        difference = own - reference
+        if self.code.device.type == "cpu" and not self.tolerance.any():
+            return difference
+        allowed = self._tolerance(slice(0, 1)) * of_reference + self._tolerance(which) * of_own
+        return difference - difference.maximum(-allowed).minimum(allowed)
 
     def phases(self) -> Candidates:
         """The same at half the size, one below the other: (..., H, W) to (..., 4 * H / 2, W / 2).

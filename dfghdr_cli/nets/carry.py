@@ -14,19 +14,16 @@ import cv2
 import numpy as np
 import torch
 
-from dfghdr_cli.core.radiance import (
-    CLIPPED_CODE,
-    CLIPPED_WEIGHT,
-    CLIPPING_STARTS,
-    GAMMA,
-    LEAST_WEIGHT,
-)
+from dfghdr_cli.core.classic import CONTRADICTS
+from dfghdr_cli.core.radiance import CLIPPED_WEIGHT, CLIPPING_STARTS, GAMMA, LEAST_WEIGHT
 from dfghdr_cli.core.tonemap import inverse_mu_law, mu_law
 from dfghdr_cli.core.types import FloatImage
+from dfghdr_cli.core.worth import BLACK, DARK, SHOULDER, WHITE, Limits, ramp
 from dfghdr_cli.nets.candidates import (
+    LEAST_LOGIT,
     LOG_INVALID,
     LOG_SMOOTHED,
-    UNKNOWN_CODE,
+    UNKNOWN_PART,
     UNKNOWN_STARTS,
     UNKNOWN_STAYS,
     Candidates,
@@ -39,17 +36,63 @@ _SMOOTHED = np.float32(math.exp(LOG_SMOOTHED))
 _NOTHING = np.float32(1e-9)
 
 
-def _ramp(x: FloatImage, low: float, high: float) -> FloatImage:
-    """`candidates.smoothstep`."""
-    return np.clip((x - np.float32(low)) * np.float32(1.0 / (high - low)), 0.0, 1.0)
-
-
 def _largest(planes: FloatImage) -> FloatImage:
     return np.maximum(np.maximum(planes[0], planes[1]), planes[2])
 
 
 def _smallest(planes: FloatImage) -> FloatImage:
     return np.minimum(np.minimum(planes[0], planes[1]), planes[2])
+
+
+def _ramps(code: FloatImage, limits: Limits, low: int, high: int) -> FloatImage:
+    """`core.worth.ramp` of each channel, (3, H, W), between two of its limits."""
+    return np.stack([ramp(code[c], limits[c, low], limits[c, high]) for c in range(3)])
+
+
+def _whiteness(code: FloatImage, high: FloatImage, limits: Limits) -> FloatImage:
+    """`Candidates.whiteness` of the whitest channel (H, W); `high` is the largest code."""
+    if (limits == limits[0]).all():
+        return ramp(high, limits[0, SHOULDER], limits[0, WHITE])
+    return _largest(_ramps(code, limits, SHOULDER, WHITE))
+
+
+def _measured(code: FloatImage, low: FloatImage, limits: Limits) -> FloatImage:
+    """`Candidates.measured` (H, W); `low` is the smallest code."""
+    if (limits == limits[0]).all():
+        return ramp(low, limits[0, BLACK], limits[0, DARK])
+    return _smallest(_ramps(code, limits, BLACK, DARK))
+
+
+class _White:
+    """Where the reference of a tile is clipped, and what other frames say about it.
+
+    Attributes:
+        most: (H, W), how far its whitest channel is clipped.
+        overruled: (H, W), `Candidates.overrules` as far as it has been gathered.
+    """
+
+    def __init__(self, candidates: Candidates, code: FloatImage, limits: Limits) -> None:
+        peak, slack = float(candidates.peak[0]), candidates.slack
+        self.channels = _ramps(code, limits, SHOULDER, WHITE)
+        self.most = _largest(self.channels)
+        self.is_white = code >= limits[:, WHITE, None, None]
+        self.floor = limits[:, WHITE] ** GAMMA * np.float32(2.0**-slack / peak)
+        least = (limits[:, SHOULDER] / CLIPPING_STARTS) ** GAMMA * 2.0**-slack
+        self.least = np.asarray(least, np.float32)
+        self.radiance = np.maximum(np.asarray(cv2.pow(code, GAMMA), np.float32), 1e-9 * peak)
+        self.overruled = np.zeros_like(self.most)
+
+    def agrees(self, radiance: FloatImage) -> FloatImage:
+        """One less `Candidates.contradiction`: (3, H, W) of radiance, the reference's white 1."""
+        reaches = np.stack([ramp(radiance[c] / self.least[c], *CONTRADICTS) for c in range(3)])
+        return np.asarray(1.0 - self.channels * (1.0 - reaches), np.float32)
+
+    def gather(self, radiance: FloatImage, agrees: FloatImage, exposed: FloatImage) -> None:
+        """What a darker frame adds to `overruled`; `exposed` (H, W) is how far it is seen."""
+        ratio = np.asarray(radiance / self.radiance, np.float32)
+        as_much = np.maximum(ramp(ratio, *CONTRADICTS), self.channels)
+        here = np.minimum(_smallest(as_much), agrees) * self.most * exposed
+        np.maximum(self.overruled, here, out=self.overruled)
 
 
 def carry_out(candidates: Candidates, decision: Decision) -> Merge:
@@ -65,40 +108,48 @@ def carry_out(candidates: Candidates, decision: Decision) -> Merge:
     codes = candidates.code[0].numpy()
     trusts = candidates.trust[0, :, 0].numpy()
     logits = decision.logits[0, :, 0].numpy()
+    limits = candidates.limits[0].numpy()
     gains = torch.exp2(-candidates.stops[0]).tolist()
-    peak, least = float(candidates.peak[0]), 2.0**-candidates.slack
-    roles = zip(candidates.is_darkest(), candidates.is_brightest(), strict=True)
+    peak = float(candidates.peak[0])
+    roles = list(zip(candidates.is_darkest(), candidates.is_brightest(), strict=True))
 
-    brightest = _largest(codes[0])
-    glare = float(brightest.max()) > CLIPPING_STARTS  # else nothing of the reference is clipped
-    white = _ramp(codes[0], CLIPPING_STARTS, CLIPPED_CODE) if glare else None
+    most = _whiteness(codes[0], _largest(codes[0]), limits[0])
+    # Else nothing of the reference is clipped.
+    white = _White(candidates, codes[0], limits[0]) if float(most.max()) > 0.0 else None
     highest = logits.max(0)
     weights = np.empty_like(logits)
     # What candidates see, and what they only seem to.
-    total, blind = np.zeros_like(brightest), np.zeros_like(brightest)
+    total, blind = np.zeros_like(most), np.zeros_like(most)
     merged, glow = np.zeros_like(codes[0]), np.zeros_like(codes[0])
     unseen: dict[int, FloatImage] = {}
-    for k, (is_darkest, is_brightest) in enumerate(roles):
-        code, weight = codes[k], weights[k]
+    first = candidates.frames[0]
+    # The reference comes last: others may overrule it.
+    for k in sorted(range(len(roles)), key=lambda k: candidates.frames[k] == first):
+        is_darkest, is_brightest = roles[k]
+        code, weight, frame = codes[k], weights[k], candidates.frames[k]
         low, high = _smallest(code), _largest(code)
         radiance = np.asarray(cv2.pow(code, GAMMA), np.float32)
         radiance *= np.float32(gains[k])
         trust, seen = np.ones_like(high), (trusts[k] > 0).astype(np.float32)
         if not is_darkest:
-            trust -= _ramp(high, CLIPPING_STARTS, CLIPPED_CODE)
-            seen *= 1.0 - _ramp(high, UNKNOWN_CODE, CLIPPED_CODE)
-        # A frame cannot contradict itself.
-        if white is not None and candidates.frames[k] != candidates.frames[0]:
-            darker = white * (1.0 - _ramp(radiance, 0.6 * least, 0.9 * least))
-            agrees = 1.0 - _largest(np.asarray(darker, np.float32))
-            trust *= agrees
-            seen *= agrees
+            clipped = most if frame == first and k == 0 else _whiteness(code, high, limits[k])
+            trust -= clipped
+            seen *= 1.0 - ramp(clipped, UNKNOWN_PART, 1.0)
+        if white is not None:
+            if frame == first:  # a frame cannot contradict itself
+                seen *= 1.0 - white.overruled
+            else:
+                agrees = _smallest(white.agrees(radiance))
+                if frame < first:
+                    white.gather(radiance, agrees, seen)
+                trust *= agrees
+                seen *= agrees
         trust *= trusts[k]
         np.subtract(1.0, high, out=weight)
         if is_darkest:
             weight.fill(0.5)
         if not is_brightest:
-            np.minimum(weight, low, out=weight)
+            np.minimum(weight, low * _measured(code, low, limits[k]), out=weight)
         weight *= 2.0
         np.clip(weight, LEAST_WEIGHT, 1.0, out=weight)
         weight *= np.maximum(trust, _NOTHING)
@@ -106,7 +157,7 @@ def carry_out(candidates: Candidates, decision: Decision) -> Merge:
         if candidates.hypotheses[k] is Hypothesis.SMOOTHED:
             weight *= _SMOOTHED
         np.copyto(weight, _INVALID, where=trusts[k] <= 0)
-        weight *= np.exp(logits[k] - highest)
+        weight *= np.exp(np.maximum(logits[k] - highest, LEAST_LOGIT))
         if float(seen.min()) < 1.0:
             unseen[k] = 1.0 - seen
             dim = unseen[k] * weight
@@ -120,7 +171,9 @@ def carry_out(candidates: Candidates, decision: Decision) -> Merge:
             merged += radiance
     if unseen:
         share = np.asarray(blind / np.maximum(total + blind, np.finfo(np.float32).tiny), np.float32)
-        stay = _ramp(share, UNKNOWN_STARTS, UNKNOWN_STAYS)
+        stay = ramp(share, UNKNOWN_STARTS, UNKNOWN_STAYS)
+        if white is not None:
+            stay *= 1.0 - white.overruled
         total += stay * blind
         merged += stay * glow
         for k, part in unseen.items():
@@ -130,14 +183,17 @@ def carry_out(candidates: Candidates, decision: Decision) -> Merge:
     weights *= total
     merged *= total * np.float32(1.0 / peak)
     radiance = merged
-    if glare:
-        floor = np.float32(CLIPPED_CODE**GAMMA * least / peak)
-        np.maximum(merged, floor, out=merged, where=codes[0] >= CLIPPED_CODE)
-        unknown = _ramp(brightest, UNKNOWN_CODE, CLIPPED_CODE)
+    if white is not None:
         share = np.zeros_like(total)
         for k, part in unseen.items():
             share += part * weights[k]
-        unknown *= _ramp(share, UNKNOWN_STARTS, 1.0)
+        raised = ramp(share, UNKNOWN_STARTS, UNKNOWN_STAYS)
+        here = white.is_white.any(0) & (raised > 0)
+        if here.any():
+            least = np.where(white.is_white[:, here], white.floor[:, None], np.float32(0))
+            lacks = np.maximum((least / np.maximum(merged[:, here], 1e-8)).max(0), 1.0)
+            merged[:, here] *= 1.0 + raised[here] * (lacks - 1.0)
+        unknown = ramp(most, UNKNOWN_PART, 1.0) * ramp(share, UNKNOWN_STARTS, 1.0)
         here = unknown > 0
         if here.any():
             toned = (

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dfghdr_cli.core.tonemap import inverse_mu_law, mu_law
-from dfghdr_cli.nets.candidates import FEATURES, Candidates, Hypothesis
+from dfghdr_cli.nets.candidates import FEATURES, LEAST_LOGIT, Candidates, Hypothesis
 from dfghdr_cli.nets.dfg import conv_of_both
 from dfghdr_cli.nets.dfgnet import DFGEncoder, Inputs, Stage, Upsample, encode
 from dfghdr_cli.nets.disentangle import DisentangleNetwork, ImageStatistics
@@ -82,9 +82,12 @@ class Merge:
 
 def compose(candidates: Candidates, decision: Decision) -> Merge:
     """Carry out a decision on candidates of the same size."""
-    weights = candidates.without_clipped((candidates.log_prior() + decision.logits).softmax(1))
-    merged = torch.maximum((weights * candidates.radiance()).sum(1), candidates.floor())
-    unknown = candidates.unknown(weights)
+    seen = candidates.seen()
+    logits = decision.logits - decision.logits.amax(1, keepdim=True)
+    weights = (candidates.log_prior() + logits.clamp_min(LEAST_LOGIT)).softmax(1)
+    weights = candidates.without_clipped(weights, seen)
+    merged = candidates.raised((weights * candidates.radiance()).sum(1), weights, seen)
+    unknown = candidates.unknown(weights, seen)
     toned = (mu_law(merged) + unknown * decision.correction).clamp(0.0, 1.0)
     # Known pixels bypass the curve and its inverse: there the result is the merge, exactly.
     radiance = torch.where(unknown == 0, merged, inverse_mu_law(toned))

@@ -332,11 +332,8 @@ def _merge_files(
         calibration = choose_response(asked, bracket.frames, bracket.stops)
         response_report = calibration.report
         log.info(response_report.text)
-        bracket = bracket.with_stops(calibration.stops)
-        response = calibration.responses[bracket.reference]
-        config = replace(config, slack=response_report.slack)
         frames = [
-            CodedFrame.of_samples(frame.pixels, its.linearise)
+            CodedFrame.of_frame(frame, its)
             for frame, its in zip(bracket.frames, calibration.responses, strict=True)
         ]
     network = merger.model.network if merger.model else None
@@ -344,7 +341,7 @@ def _merge_files(
         network, merger.name, bracket, frames, config, on_progress, watch
     )
     alignments = tuple(zip(aligned.alignments, aligned.flows, strict=True))
-    bracket = bracket.without_pixels()
+    bracket, slack = bracket.without_pixels(), aligned.slack
     del frames, aligned  # with their pixels; the memory serves for writing
     clipped = float(result.clipped.mean())
     warnings = [*result.warnings]
@@ -372,7 +369,7 @@ def _merge_files(
     values["response"] = {
         "kind": response.name,
         "misfit_stops": {k: round(v, 4) for k, v in response_report.misfit.items()},
-        "slack_stops": round(response_report.slack, 4),
+        "slack_stops": round(slack, 4),
         "text": response_report.text,
         "uncertainty_stops": {k: round(v, 4) for k, v in response_report.uncertainty.items()},
         "corrections_stops": {

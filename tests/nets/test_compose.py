@@ -49,14 +49,13 @@ def test_weights_sum_to_1(candidates, size):
 def test_the_result_lies_between_the_candidates(candidates, reference):
     bracket = candidates(3, 48, 64, reference)
     merge = compose(bracket, anything(bracket))
-    known = (bracket.unknown(merge.weights) == 0).expand_as(merge.radiance)
+    known = (bracket.unknown(merge.weights, bracket.seen()) == 0).expand_as(merge.radiance)
     assert known.float().mean() > 0.2
     assert torch.equal(merge.radiance[known], merge.merged[known])
-    radiance, floor = bracket.radiance(), bracket.floor()
-    lowest = torch.maximum(radiance.amin(1), floor)
-    highest = torch.maximum(radiance.amax(1), floor)
-    assert (merge.radiance - lowest)[known].min() > -1e-6
-    assert (highest - merge.radiance)[known].min() > -1e-6
+    radiance = bracket.radiance()
+    unclipped = bracket.whiteness(slice(0, 1), unknown=True)[:, 0].amax(1, keepdim=True) == 0
+    assert (merge.radiance - radiance.amin(1))[known].min() > -1e-6
+    assert (radiance.amax(1) - merge.radiance)[known & unclipped].min() > -1e-6
 
 
 def test_the_unusable_is_next_to_nothing(candidates):
@@ -107,29 +106,52 @@ def test_only_where_nothing_is_known_is_something_added(candidates):
     decision = replace(nothing(bracket), correction=torch.full((1, 3, 32, 40), 0.2))
     merge = compose(bracket, nothing(bracket))
     plain = merge.radiance
-    unknown = bracket.unknown(merge.weights).expand_as(plain) > 0
+    unknown = bracket.unknown(merge.weights, bracket.seen()).expand_as(plain) > 0
     assert not unknown.all()
     changed = compose(bracket, decision).radiance != plain
     assert not changed[~unknown].any()
     bracket.code[:, 0] = 1.0
     bracket.trust[:, 1:] = 0.0
-    assert (bracket.unknown(compose(bracket, nothing(bracket)).weights) == 1.0).all()
+    assert (bracket.unknown(compose(bracket, nothing(bracket)).weights, bracket.seen()) == 1.0).all()
     low = replace(decision, correction=-decision.correction)
     before, after = (compose(bracket, d).radiance for d in (nothing(bracket), low))
     assert (after < before).all()
 
 
-def test_what_the_network_rejects_is_unknown():
-    """A clipped reference, and a short frame with something as bright but other in its place."""
-    bracket = static_bracket(torch.full((3, 8, 8), 2.0), (-2.0, 0.0), 1)
-    kept = compose(bracket, nothing(bracket))
-    assert (bracket.unknown(kept.weights) == 0.0).all()
+def test_what_shows_as_much_light_as_a_clipped_reference_is_never_rejected():
+    """Blue is clipped in the reference; in the darker frame all is brighter, as phones have it."""
+    truth = torch.tensor([0.55, 0.85, 3.7])[:, None, None].expand(3, 8, 8)
+    bracket = static_bracket(truth, (-2.0, 0.0), 1)
+    bracket.code[:, 2:, :2] *= 2.0 ** (1 / 2.2)  # by a stop
     decision = replace(nothing(bracket), correction=torch.full((1, 3, 8, 8), 0.1))
-    assert torch.equal(compose(bracket, decision).radiance, kept.radiance)
+    decision.logits[:, :2] = 60.0
+    expected = truth * torch.tensor([2.0, 2.0, 1.0])[:, None, None]
+    torch.testing.assert_close(compose(bracket, decision).radiance[0] * bracket.peak, expected)
+
+
+@pytest.mark.parametrize("light", [0.3, 0.7])
+def test_what_is_plainly_darker_than_a_clipped_reference_may_be_rejected(light):
+    bracket = static_bracket(torch.full((3, 8, 8), light), (-2.0, 0.0), 1)
+    bracket.code[:, :2] = 1.0
+    decision = replace(nothing(bracket), correction=torch.full((1, 3, 8, 8), 0.1))
     decision.logits[:, 0] = 40.0
     rejected = compose(bracket, decision)
-    assert (bracket.unknown(rejected.weights) > 0.99).all()
+    unknown = bracket.unknown(rejected.weights, bracket.seen())
+    assert ((unknown > 0.99) if light < 0.6 else (unknown > 0.5)).all()
     assert (rejected.radiance > rejected.merged * 1.5).all()
+
+
+def test_a_pixel_is_raised_to_white_as_a_whole():
+    bracket = static_bracket(torch.full((3, 8, 8), 0.3), (-2.0, 0.0), 1)
+    bracket.code[:, :2, 0] = 1.0
+    merged = torch.tensor([0.4, 0.2, 0.1])[None, :, None, None].expand(1, 3, 8, 8) / bracket.peak
+    weights = torch.full((1, 4, 1, 8, 8), 0.25)
+    seen = torch.zeros_like(weights)
+    raised = bracket.raised(merged, weights, seen) * bracket.peak
+    white = CLIPPED_CODE**2.2
+    expected = torch.tensor([white, white / 2, white / 4])[None, :, None, None]
+    torch.testing.assert_close(raised, expected.expand_as(raised))
+    assert torch.equal(bracket.raised(merged, weights, torch.ones_like(seen)), merged)
 
 
 def test_nothing_outside_a_warped_frame(candidates):
@@ -154,7 +176,7 @@ def test_the_correction_can_start_to_learn():
         (Role.REFERENCE, Role.SHORT, Role.SHORT),
         (Hypothesis.STILL, Hypothesis.STILL, Hypothesis.MOVED),
     )
-    assert candidates.unknown(network(candidates).weights).mean() > 0.9
+    assert candidates.unknown(network(candidates).weights, candidates.seen()).mean() > 0.9
     network(candidates).radiance.mean().backward()
     assert network.correct2.weight.grad is not None
     assert network.correct2.weight.grad.abs().max() > 0

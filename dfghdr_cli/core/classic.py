@@ -1,0 +1,111 @@
+"""The classic merge: a weighted mean of the aligned frames.
+
+The weights are the triangle (hat) of Debevec & Malik 1997, "Recovering high dynamic range radiance
+maps from photographs", over the gamma code instead of the raw one, opened at the ends of the
+bracket: nothing else sees the highlights of the darkest frame or the shadows of the brightest. What
+codes near either end of a frame's curve are worth `core.worth` tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dfghdr_cli.core.radiance import (
+    CLIPPED_WEIGHT,
+    CLIPPING_STARTS,
+    GAMMA,
+    LEAST_WEIGHT,
+    decode,
+    largest_channel,
+)
+from dfghdr_cli.core.types import FloatImage, Mask
+from dfghdr_cli.core.worth import CLEAN, SHOULDER, WHITE, Worth, darkness, is_white, ramp, whiteness
+
+CONTRADICTS = (0.6, 0.9)
+"""Share of a clipped reference's white that is seen: up to the first it is something else, from the
+second on it agrees."""
+
+
+def classic_weights(
+    code: FloatImage, is_darkest: bool, is_brightest: bool, worth: Worth = CLEAN
+) -> FloatImage:
+    """How much each pixel of one frame counts in the classic merge.
+
+    The triangle 2 * min(x, 1 - x) of the code x, at least 0.001; the darkest frame keeps 1 above
+    0.5 and the brightest below 0.5; the smallest of the channels counts for all. Except in the
+    brightest frame a pixel with a channel between dark and black counts less and less, and, except
+    in the darkest, one with a channel between shoulder and white; a clipped one weighs exp(-12).
+
+    Args:
+        code: (H, W, 3) gamma codes in [0, 1], 1 = the frame's white.
+        is_darkest: whether no frame of the bracket is darker.
+        is_brightest: whether no frame of the bracket is brighter.
+        worth: of the frame's codes.
+
+    Returns:
+        (H, W) float32 in [exp(-12), 1].
+    """
+    lowest, highest = code.min(axis=2), largest_channel(code)
+    rising = np.ones_like(lowest)
+    if not is_brightest:
+        rising = 2.0 * lowest * (1.0 - darkness(code, worth))
+    falling = np.ones_like(highest) if is_darkest else 2.0 * (1.0 - highest)
+    weight = np.clip(np.minimum(rising, falling), LEAST_WEIGHT, 1.0)
+    if not is_darkest:
+        weight = np.maximum(weight * (1.0 - whiteness(code, worth)), CLIPPED_WEIGHT)
+    return weight.astype(np.float32, copy=False)
+
+
+def classic_merge(
+    codes: Sequence[FloatImage],
+    valid: Sequence[Mask | FloatImage],
+    stops: Sequence[float],
+    worths: Sequence[Worth] | None = None,
+    slack: float = 0.0,
+) -> tuple[FloatImage, FloatImage]:
+    """Mean of the frames' radiance under the classic weights, pixel by pixel.
+
+    Where the reference is clipped the scene is known to be at least as bright as its white, so a
+    pixel that is plainly darker (`CONTRADICTS`) is raised to it, as a whole so that its hue stays.
+
+    Args:
+        codes: N aligned frames (H, W, 3), gamma codes in [0, 1], 1 = the frame's own white.
+        valid: N arrays (H, W), bool or float32 in [0, 1]: 0 where a warped frame has no data, and
+            how far it can be trusted elsewhere (`align.warp_with_trust`).
+        stops: exposure of each frame relative to the reference [stops], + = brighter; the
+            reference is the frame nearest to 0.
+        worths: of each frame's codes; None counts them as clean.
+        slack: how much darker than the white of a clipped reference the scene may be all the same
+            [stops], because exposures are not quite right.
+
+    Returns:
+        radiance: (H, W, 3) float32 >= 0, 1 = the reference's white; 0 where no frame is valid.
+        weights: (N, H, W) float32, each frame's share, summing to 1 (or 0 where none is valid).
+    """
+    worths = [CLEAN] * len(codes) if worths is None else worths
+    darkest, brightest = min(stops), max(stops)
+    weights = np.stack(
+        [
+            classic_weights(code, stop <= darkest, stop >= brightest, worth) * trust
+            for code, trust, stop, worth in zip(codes, valid, stops, worths, strict=True)
+        ]
+    ).astype(np.float32, copy=False)
+    weights /= np.maximum(weights.sum(axis=0), np.finfo(np.float32).tiny)
+    radiance = np.zeros(codes[0].shape, np.float32)
+    for code, weight, stop in zip(codes, weights, stops, strict=True):
+        radiance += (weight * np.float32(2.0**-stop))[..., None] * decode(code)
+    k = min(range(len(stops)), key=lambda k: abs(stops[k]))
+    clipped = is_white(codes[k], worths[k]) & (np.asarray(valid[k]) > 0)[..., None]
+    here = clipped.any(axis=2)
+    if here.any():
+        limits, scale = worths[k].limits, 2.0 ** (-stops[k] - slack)
+        least = (limits[:, SHOULDER] / CLIPPING_STARTS) ** GAMMA * scale
+        white = np.where(clipped[here], limits[:, WHITE] ** GAMMA * scale, 0.0)
+        seen = np.maximum(radiance[here], np.finfo(np.float32).tiny)
+        lacks = np.maximum((white / seen).max(axis=1), 1.0)
+        agrees = np.where(clipped[here], ramp(seen / least, *CONTRADICTS), 1.0).min(axis=1)
+        raised = seen * (1.0 + (1.0 - agrees) * (lacks - 1.0))[:, None]
+        radiance[here] = raised.astype(np.float32)
+    return radiance, weights

@@ -1,0 +1,207 @@
+"""What the codes of a frame are worth: where they measure light, and how far off they may be.
+
+Near either end of its tone curve a photograph measures nothing any more. At the top the shoulder
+squeezes a wide range of light into a few codes, and JPEG rings there; at the bottom quantisation
+and compression are as large as the codes themselves. Frames then disagree without anything having
+moved, so the better exposed one must decide. This is the one place that tells how far a code is
+from either end; the motion's match, the features of networks, the rejection of moving things, the
+weights and training go by it.
+
+The error of a code, divided by the slope of the response, is an error of light. That error in
+stops bounds four ranges of codes: from *black* down nothing is measured, from *dark* on all is;
+from *shoulder* on trust falls, and from *white* on a channel is clipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dfghdr_cli.core.jpeg import has_eight_bits
+from dfghdr_cli.core.radiance import CLIPPED_CODE, CLIPPING_STARTS, GAMMA
+from dfghdr_cli.core.types import FloatImage
+
+Limits = NDArray[np.float32]
+
+BLACK, DARK, SHOULDER, WHITE = range(4)
+"""Columns of `Worth.limits`."""
+AT_BLACK, AT_WHITE = range(2)
+"""Columns of `Worth.tolerance`."""
+
+EIGHT_BIT_ERROR = 2.0 / 255.0
+"""Standard deviation of a code of an 8-bit photograph, nearly always a JPEG or made from one:
+compressed at qualities 85 to 95, channels of dark parts are off by 1.5 (quiet ones) to 5 levels
+(textured ones, the blue channel most)."""
+FINE_ERROR = 0.5 / 4095.0
+"""Likewise of files with more bits: of these, cameras fill twelve and more."""
+NOTHING = 1.0
+"""Error [stops] from which on a dark code measures nothing: it may be half the light, or twice."""
+GOOD = 0.25
+"""Error [stops] up to which a dark code is a measurement in full."""
+STEEP = 0.1
+"""Error [stops] from which on a bright code is worth less: more than sensor noise ever is there."""
+_BRIGHT = 0.75
+"""Share of white from which on a code may belong to the shoulder."""
+_BOUND = 3.0
+"""Standard deviations within which a code is taken to be."""
+_CODES = 1024
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Worth:
+    """What the gamma codes of one frame are worth, channel by channel.
+
+    Attributes:
+        limits: (3, 4) float32 gamma codes in [0, 1], rising: `BLACK`, `DARK`, `SHOULDER`, `WHITE`.
+        tolerance: (3, 2) float32: how far off a code may be at black and below, and at white
+            [gamma codes]; it falls to nothing towards dark and shoulder.
+    """
+
+    limits: Limits
+    tolerance: Limits
+
+
+CLEAN = Worth(
+    np.tile(np.array([0.0, 0.002, CLIPPING_STARTS, CLIPPED_CODE], np.float32), (3, 1)),
+    np.zeros((3, 2), np.float32),
+)
+"""Of frames that are known to be linear, up to noise: what nothing else is said about."""
+
+
+def code_error(samples: NDArray[Any]) -> float:
+    """Standard deviation of a file's codes, white being 1, as far as its kind tells it.
+
+    Args:
+        samples: (H, W, 3) uint8, uint16 or float32, as `Frame` has them.
+    """
+    return EIGHT_BIT_ERROR if has_eight_bits(samples) else FINE_ERROR
+
+
+def code_worth(
+    response: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    error: float,
+    white: NDArray[np.float64] | tuple[float, ...] = (1.0, 1.0, 1.0),
+) -> Worth:
+    """What codes are worth that a response makes light of.
+
+    Args:
+        response: linear light in [0, 1] of file codes (N, 3) in [0, 1].
+        error: standard deviation of a file code, see `code_error`.
+        white: (3,) file code of each channel's white.
+    """
+    codes = np.linspace(0.0, 1.0, _CODES)
+    codes_of_all = codes[:, None].repeat(3, axis=1)
+    linear = np.asarray(response(codes_of_all), np.float64)
+    beyond = np.asarray(response(np.minimum(codes_of_all + _BOUND * error, 1.0)), np.float64)
+    gamma, reach = (np.maximum(x, 0.0) ** (1.0 / GAMMA) for x in (linear, beyond))
+    limits, tolerance = np.empty((3, 4)), np.empty((3, 2))
+    for channel in range(3):
+        top = float(white[channel])
+        light = np.log2(np.maximum(linear[:, channel], 1e-9))
+        stops = np.abs(np.gradient(light, codes)) * error
+        half = codes < 0.5 * top
+        black, dark = (
+            float(codes[half & (stops > bound)].max(initial=0.0)) for bound in (NOTHING, GOOD)
+        )
+        steep = codes[(codes > _BRIGHT * top) & (codes < top) & (stops > STEEP)]
+        shoulder = min([CLIPPING_STARTS * top, *steep[:1]])
+
+        def coded(code: float, column: int = channel) -> float:
+            return float(np.interp(code, codes, gamma[:, column]))
+
+        upper = min(CLIPPED_CODE, coded(CLIPPED_CODE * top))
+        lower = min(CLIPPING_STARTS, coded(shoulder), upper - 0.001)
+        bottom = coded(black)
+        limits[channel] = bottom, max(coded(dark), bottom + 0.002), lower, upper
+        rise = reach[:, channel] - gamma[:, channel]
+        tolerance[channel] = rise[codes <= max(dark, codes[1])].max(), rise[codes >= shoulder].max()
+    if error < EIGHT_BIT_ERROR:
+        tolerance[:] = 0.0  # below what the noise of the sensor hides
+    return Worth(limits.astype(np.float32), tolerance.astype(np.float32))
+
+
+def ramp(x: FloatImage, low: float, high: float) -> FloatImage:
+    """0 up to `low`, 1 from `high` on, a straight line between; any shape."""
+    scaled = (x - np.float32(low)) * np.float32(1.0 / (high - low))
+    return np.asarray(np.clip(scaled, 0.0, 1.0), np.float32)
+
+
+def whiteness(code: FloatImage, worth: Worth) -> FloatImage:
+    """How far the whitest channel is clipped: (H, W) in [0, 1] of gamma codes (H, W, 3)."""
+    return _most(ramp(code[..., c], *worth.limits[c, SHOULDER:]) for c in range(3))
+
+
+def darkness(code: FloatImage, worth: Worth) -> FloatImage:
+    """How far the darkest channel measures nothing: (H, W) in [0, 1] of gamma codes (H, W, 3)."""
+    return _most(1.0 - ramp(code[..., c], *worth.limits[c, :SHOULDER]) for c in range(3))
+
+
+def is_white(code: FloatImage, worth: Worth) -> NDArray[np.bool_]:
+    """Which channels are clipped: (H, W, 3) of gamma codes (H, W, 3)."""
+    return np.asarray(code >= worth.limits[:, WHITE])
+
+
+def tolerance(code: FloatImage, worth: Worth) -> FloatImage:
+    """How far off gamma codes (H, W, 3) may be: (H, W, 3)."""
+    planes = [
+        at_black * (1.0 - ramp(code[..., c], *limits[:SHOULDER]))
+        + at_white * ramp(code[..., c], *limits[SHOULDER:])
+        for c, (limits, (at_black, at_white)) in enumerate(
+            zip(worth.limits, worth.tolerance, strict=True)
+        )
+    ]
+    return np.asarray(np.stack(planes, axis=-1), np.float32)
+
+
+_ENOUGH = 200
+"""Samples that a statement about white needs."""
+_USUAL = 0.15
+"""Stops below white that `classic.CONTRADICTS` allows in any case."""
+_MOST_TOLERANCE = 1.0
+"""At most [stops]: what is darker still moved."""
+
+
+def white_tolerance(
+    reference: FloatImage,
+    worth: Worth,
+    darker: FloatImage,
+    trust: FloatImage,
+    stops: float,
+    darker_worth: Worth,
+) -> float:
+    """How much darker than white a darker frame may show what only just clips [stops], >= 0.
+
+    White is where a response is known least, and an error of the exposures shows there. Where a
+    channel of the reference is between shoulder and white both frames measure the same light, so
+    what they differ by there, in the median and with its spread, is how far to be careful.
+
+    Args:
+        reference: (H, W, 3) gamma codes of the reference in [0, 1].
+        worth: of its codes.
+        darker: (H, W, 3) likewise of a darker frame, aligned.
+        trust: (H, W) of its pixels, in [0, 1].
+        stops: its exposure relative to the reference [stops], < 0.
+        darker_worth: of its codes.
+    """
+    found = 0.0
+    for channel in range(3):
+        own, other = reference[..., channel], darker[..., channel]
+        limits, others = worth.limits[channel], darker_worth.limits[channel]
+        here = (own >= limits[SHOULDER]) & (own < limits[WHITE]) & (trust > 0.5)
+        here &= (other > others[DARK]) & (other < others[SHOULDER])
+        if here.sum() < _ENOUGH:
+            continue
+        light = GAMMA * np.log2(other[here] / own[here]) - stops
+        middle = float(np.median(light))
+        spread = 1.4826 * float(np.median(np.abs(light - middle)))
+        found = max(found, spread - middle - _USUAL)
+    return min(found, _MOST_TOLERANCE)
+
+
+def _most(planes: Any) -> FloatImage:
+    first, second, third = planes
+    return np.asarray(np.maximum(np.maximum(first, second), third), np.float32)
