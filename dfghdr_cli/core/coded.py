@@ -53,7 +53,7 @@ class CodedFrame:
     @classmethod
     def of_frame(cls, frame: Frame, response: Response) -> CodedFrame:
         """A photograph under its camera's response."""
-        worth = code_worth(response.evaluate, code_error(frame.pixels), response.white)
+        worth = code_worth(response.evaluate, code_error(frame), response.white)
         return replace(cls.of_samples(frame.pixels, response.linearise), worth=worth)
 
     @classmethod

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfghdr_cli.core.types import SAME_EXPOSURE, Bracket, FloatImage
+from dfghdr_cli.core.types import SAME_EXPOSURE, Bracket, FloatImage, Frame
 
 Samples = NDArray[np.uint8] | NDArray[np.uint16] | FloatImage
 
@@ -49,11 +49,12 @@ _BLOCK = 8
 def restore_bracket(bracket: Bracket) -> Bracket:
     """A bracket whose frames have what JPEG compression took from them put back; see `restore`."""
     darkest = min(bracket.stops) + SAME_EXPOSURE
-    frames = tuple(
-        replace(frame, pixels=restore(frame.pixels, is_darkest=stops <= darkest))
-        for frame, stops in zip(bracket.frames, bracket.stops, strict=True)
-    )
-    return replace(bracket, frames=frames)
+
+    def restored(frame: Frame, stops: float) -> Frame:
+        pixels = restore(frame.pixels, is_darkest=stops <= darkest)
+        return frame if pixels is frame.pixels else replace(frame, pixels=pixels, restored=True)
+
+    return replace(bracket, frames=tuple(map(restored, bracket.frames, bracket.stops)))
 
 
 def has_eight_bits(pixels: Samples) -> bool:

@@ -68,6 +68,7 @@ class Frame:
         linear: whether the pixels are known to be proportional to light.
         to_rec709: (3, 3) float64, from its primaries to those of Rec. 709, in linear light and to
             be multiplied from the left; None where they are the same.
+        restored: whether the pixels are those of an 8-bit file whose lost detail was put back.
     """
 
     pixels: NDArray[np.uint8] | NDArray[np.uint16] | FloatImage
@@ -76,6 +77,7 @@ class Frame:
     color_space: str = "sRGB"
     linear: bool = False
     to_rec709: NDArray[np.float64] | None = None
+    restored: bool = False
 
     @property
     def name(self) -> str:

@@ -18,12 +18,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from dfghdr_cli.core.jpeg import has_eight_bits
 from dfghdr_cli.core.radiance import CLIPPED_CODE, CLIPPING_STARTS, GAMMA
-from dfghdr_cli.core.types import FloatImage
+from dfghdr_cli.core.types import FloatImage, Frame
 
 Limits = NDArray[np.float32]
 
@@ -72,13 +73,10 @@ CLEAN = Worth(
 """Of frames that are known to be linear, up to noise: what nothing else is said about."""
 
 
-def code_error(samples: NDArray[Any]) -> float:
-    """Standard deviation of a file's codes, white being 1, as far as its kind tells it.
-
-    Args:
-        samples: (H, W, 3) uint8, uint16 or float32, as `Frame` has them.
-    """
-    return EIGHT_BIT_ERROR if has_eight_bits(samples) else FINE_ERROR
+def code_error(frame: Frame) -> float:
+    """Standard deviation of a photograph's codes, white being 1, as far as its kind tells it."""
+    coarse = frame.restored or has_eight_bits(frame.pixels)
+    return EIGHT_BIT_ERROR if coarse else FINE_ERROR
 
 
 def code_worth(
@@ -157,12 +155,16 @@ def tolerance(code: FloatImage, worth: Worth) -> FloatImage:
     return np.asarray(np.stack(planes, axis=-1), np.float32)
 
 
-_ENOUGH = 200
+_ENOUGH = 100
 """Samples that a statement about white needs."""
 _USUAL = 0.15
 """Stops below white that `classic.CONTRADICTS` allows in any case."""
 _MOST_TOLERANCE = 1.0
 """At most [stops]: what is darker still moved."""
+_AROUND = 31
+"""Side of the surroundings in which frames must agree that nothing moved [pixels]."""
+_AGREES = 0.3
+"""Stops within which two well exposed pixels show the same."""
 
 
 def white_tolerance(
@@ -176,8 +178,9 @@ def white_tolerance(
     """How much darker than white a darker frame may show what only just clips [stops], >= 0.
 
     White is where a response is known least, and an error of the exposures shows there. Where a
-    channel of the reference is between shoulder and white both frames measure the same light, so
-    what they differ by there, in the median and with its spread, is how far to be careful.
+    channel of the reference is between shoulder and white both frames measure the same light, as
+    long as nothing moved, which well exposed pixels around it tell. What three quarters of such
+    samples differ by at most is how far to be careful.
 
     Args:
         reference: (H, W, 3) gamma codes of the reference in [0, 1].
@@ -191,14 +194,21 @@ def white_tolerance(
     for channel in range(3):
         own, other = reference[..., channel], darker[..., channel]
         limits, others = worth.limits[channel], darker_worth.limits[channel]
-        here = (own >= limits[SHOULDER]) & (own < limits[WHITE]) & (trust > 0.5)
-        here &= (other > others[DARK]) & (other < others[SHOULDER])
-        if here.sum() < _ENOUGH:
-            continue
-        light = GAMMA * np.log2(other[here] / own[here]) - stops
-        middle = float(np.median(light))
-        spread = 1.4826 * float(np.median(np.abs(light - middle)))
-        found = max(found, spread - middle - _USUAL)
+        measured = (other > others[DARK]) & (other < others[SHOULDER]) & (trust > 0.5)
+        light = np.full(own.shape, np.nan, np.float32)
+        light[measured] = GAMMA * np.log2(
+            other[measured] / np.maximum(own[measured], np.float32(1e-3))
+        )
+        light -= np.float32(stops)
+        exposed = measured & (own > limits[DARK]) & (own < limits[SHOULDER])
+        agrees = exposed & (np.abs(light) < _AGREES)
+        still, there = (
+            cv2.blur(mask.astype(np.float32), (_AROUND, _AROUND)) for mask in (agrees, exposed)
+        )
+        here = measured & (own >= limits[SHOULDER]) & (own < limits[WHITE])
+        here &= (still > 0.02) & (still > 0.75 * there)
+        if here.sum() >= _ENOUGH:
+            found = max(found, -float(np.quantile(light[here], 0.25)) - _USUAL)
     return min(found, _MOST_TOLERANCE)
 
 

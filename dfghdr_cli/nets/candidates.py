@@ -83,6 +83,10 @@ UNKNOWN_PART = 0.875
 trust falls from 0.96 to 0.992). It weighs less from the shoulder on, for where another frame sees
 the same; but up to here it is a measurement, which nothing may be added to."""
 
+MORE = 1.25
+"""How many times the light of an unclipped channel of the reference another frame shows at most for
+the two to agree: a third of a stop, as `CONTRADICTS` allows downwards."""
+
 
 def smoothstep(x: Tensor, low: float | Tensor, high: float | Tensor) -> Tensor:
     """0 up to `low`, 1 from `high` on, a straight ramp between."""
@@ -289,8 +293,8 @@ class Candidates:
         """How far a darker frame decides because the reference is clipped: (B, 1, H, W) in [0, 1].
 
         A pixel with a clipped channel has no colour of its own, so a darker, well exposed frame
-        that shows as much light in every channel, or more, is right. If its other channels
-        disagree, that is an error of the curves and not motion.
+        that shows as much light in every channel is right, or more as far as the frames' curves
+        disagree (`slack`): that is no motion.
         """
         reference = self.whiteness(slice(0, 1)).amax(2, keepdim=True)
         first = self.frames[0]
@@ -301,7 +305,9 @@ class Candidates:
         others = self.only([0, *darker])
         radiance = others.radiance()
         own = radiance[:, 1:] / radiance[:, :1].clamp_min(1e-9)
-        as_much = torch.maximum(smoothstep(own, *CONTRADICTS), others.whiteness(slice(0, 1)))
+        most = MORE * 2.0**self.slack
+        as_much = smoothstep(own, *CONTRADICTS) * (1.0 - smoothstep(own, most, 1.5 * most))
+        as_much = torch.maximum(as_much, others.whiteness(slice(0, 1)))
         as_much = torch.minimum(
             as_much, 1.0 - others.contradiction(slice(1, None), radiance[:, 1:])
         )

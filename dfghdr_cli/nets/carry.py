@@ -23,6 +23,7 @@ from dfghdr_cli.nets.candidates import (
     LEAST_LOGIT,
     LOG_INVALID,
     LOG_SMOOTHED,
+    MORE,
     UNKNOWN_PART,
     UNKNOWN_STARTS,
     UNKNOWN_STAYS,
@@ -80,6 +81,7 @@ class _White:
         least = (limits[:, SHOULDER] / CLIPPING_STARTS) ** GAMMA * 2.0**-slack
         self.least = np.asarray(least, np.float32)
         self.radiance = np.maximum(np.asarray(cv2.pow(code, GAMMA), np.float32), 1e-9 * peak)
+        self.most_light = MORE * 2.0**slack
         self.overruled = np.zeros_like(self.most)
 
     def agrees(self, radiance: FloatImage) -> FloatImage:
@@ -90,7 +92,10 @@ class _White:
     def gather(self, radiance: FloatImage, agrees: FloatImage, exposed: FloatImage) -> None:
         """What a darker frame adds to `overruled`; `exposed` (H, W) is how far it is seen."""
         ratio = np.asarray(radiance / self.radiance, np.float32)
-        as_much = np.maximum(ramp(ratio, *CONTRADICTS), self.channels)
+        as_much = ramp(ratio, *CONTRADICTS) * (
+            1.0 - ramp(ratio, self.most_light, 1.5 * self.most_light)
+        )
+        as_much = np.maximum(as_much, self.channels)
         here = np.minimum(_smallest(as_much), agrees) * self.most * exposed
         np.maximum(self.overruled, here, out=self.overruled)
 

@@ -332,6 +332,8 @@ def _merge_files(
         calibration = choose_response(asked, bracket.frames, bracket.stops)
         response_report = calibration.report
         log.info(response_report.text)
+        bracket = bracket.with_stops(calibration.stops)
+        response = calibration.responses[bracket.reference]
         frames = [
             CodedFrame.of_frame(frame, its)
             for frame, its in zip(bracket.frames, calibration.responses, strict=True)

@@ -112,7 +112,9 @@ def test_only_where_nothing_is_known_is_something_added(candidates):
     assert not changed[~unknown].any()
     bracket.code[:, 0] = 1.0
     bracket.trust[:, 1:] = 0.0
-    assert (bracket.unknown(compose(bracket, nothing(bracket)).weights, bracket.seen()) == 1.0).all()
+    assert (
+        bracket.unknown(compose(bracket, nothing(bracket)).weights, bracket.seen()) == 1.0
+    ).all()
     low = replace(decision, correction=-decision.correction)
     before, after = (compose(bracket, d).radiance for d in (nothing(bracket), low))
     assert (after < before).all()
@@ -121,7 +123,7 @@ def test_only_where_nothing_is_known_is_something_added(candidates):
 def test_what_shows_as_much_light_as_a_clipped_reference_is_never_rejected():
     """Blue is clipped in the reference; in the darker frame all is brighter, as phones have it."""
     truth = torch.tensor([0.55, 0.85, 3.7])[:, None, None].expand(3, 8, 8)
-    bracket = static_bracket(truth, (-2.0, 0.0), 1)
+    bracket = replace(static_bracket(truth, (-2.0, 0.0), 1), slack=0.8)
     bracket.code[:, 2:, :2] *= 2.0 ** (1 / 2.2)  # by a stop
     decision = replace(nothing(bracket), correction=torch.full((1, 3, 8, 8), 0.1))
     decision.logits[:, :2] = 60.0
