@@ -22,8 +22,9 @@ import tifffile
 from numpy.typing import NDArray
 
 from dfghdr_cli.core.align import align_frame, warp, warp_with_trust
+from dfghdr_cli.core.classic import classic_merge
 from dfghdr_cli.core.flow import dense_flow
-from dfghdr_cli.core.radiance import GAMMA, classic_merge, encode
+from dfghdr_cli.core.radiance import GAMMA, encode
 
 Matrix = NDArray[np.float64]
 Image = NDArray[np.float32]
@@ -164,7 +165,7 @@ def merge_scene(folder: Path, flow: bool) -> tuple[float, float, float]:
         warped, trust = warp_with_trust(
             code, transform, size, motion, is_darkest=relative[k] == min(relative)
         )
-        frames.append(warped ** np.float32(GAMMA))
+        frames.append(warped)
         trusts.append(trust)
     radiance, _ = classic_merge(frames, trusts, relative)
     scores = _scores(radiance * np.float32(2.0 ** min(relative)), truth, moving)

@@ -104,7 +104,8 @@ def classic_merge(
         least = (limits[:, SHOULDER] / CLIPPING_STARTS) ** GAMMA * scale
         white = np.where(clipped[here], limits[:, WHITE] ** GAMMA * scale, 0.0)
         seen = np.maximum(radiance[here], np.finfo(np.float32).tiny)
-        lacks = np.maximum((white / seen).max(axis=1), 1.0)
+        room = 2.0**-darkest / seen.max(axis=1)  # no channel beyond what the bracket can record
+        lacks = np.maximum(np.minimum((white / seen).max(axis=1), room), 1.0)
         agrees = np.where(clipped[here], ramp(seen / least, *CONTRADICTS), 1.0).min(axis=1)
         raised = seen * (1.0 + (1.0 - agrees) * (lacks - 1.0))[:, None]
         radiance[here] = raised.astype(np.float32)

@@ -164,7 +164,7 @@ _MOST_TOLERANCE = 1.0
 _AROUND = 31
 """Side of the surroundings in which frames must agree that nothing moved [pixels]."""
 _AGREES = 0.3
-"""Stops within which two well exposed pixels show the same."""
+"""Stops within which two well exposed pixels show the same, as most of the picture does."""
 
 
 def white_tolerance(
@@ -201,15 +201,17 @@ def white_tolerance(
         )
         light -= np.float32(stops)
         exposed = measured & (own > limits[DARK]) & (own < limits[SHOULDER])
-        agrees = exposed & (np.abs(light) < _AGREES)
+        if exposed.sum() < _ENOUGH:
+            continue
+        agrees = exposed & (np.abs(light - np.median(light[exposed])) < _AGREES)
         still, there = (
             cv2.blur(mask.astype(np.float32), (_AROUND, _AROUND)) for mask in (agrees, exposed)
         )
         here = measured & (own >= limits[SHOULDER]) & (own < limits[WHITE])
         here &= (still > 0.02) & (still > 0.75 * there)
         if here.sum() >= _ENOUGH:
-            found = max(found, -float(np.quantile(light[here], 0.25)) - _USUAL)
-    return min(found, _MOST_TOLERANCE)
+            found = max(found, -float(np.quantile(light[here], 0.25)))
+    return min(found, _MOST_TOLERANCE) if found > _USUAL else 0.0
 
 
 def _most(planes: Any) -> FloatImage:

@@ -406,7 +406,10 @@ class Candidates:
         white = self._limit(WHITE, slice(0, 1))
         floor = linear_from_code(white) * 2.0**-self.slack / self.peak[:, None, None, None, None]
         least = torch.where(self.code[:, :1] >= white, floor, torch.zeros_like(floor))[:, 0]
-        lacks = (least / merged.clamp_min(_LEAST_LINEAR)).amax(1, keepdim=True).clamp_min(1.0)
+        lacks = (least / merged.clamp_min(_LEAST_LINEAR)).amax(1, keepdim=True)
+        # No channel beyond what the bracket can record.
+        room = 1.0 / merged.amax(1, keepdim=True).clamp_min(_LEAST_LINEAR)
+        lacks = lacks.minimum(room).clamp_min(1.0)
         blind = (weights * (1.0 - seen)).sum(1)
         there = smoothstep(blind, UNKNOWN_STARTS, UNKNOWN_STAYS)
         return merged * torch.lerp(torch.ones_like(lacks), lacks, there)

@@ -196,7 +196,8 @@ def carry_out(candidates: Candidates, decision: Decision) -> Merge:
         here = white.is_white.any(0) & (raised > 0)
         if here.any():
             least = np.where(white.is_white[:, here], white.floor[:, None], np.float32(0))
-            lacks = np.maximum((least / np.maximum(merged[:, here], 1e-8)).max(0), 1.0)
+            seen = np.maximum(merged[:, here], np.float32(1e-8))
+            lacks = np.maximum(np.minimum((least / seen).max(0), 1.0 / seen.max(0)), 1.0)
             merged[:, here] *= 1.0 + raised[here] * (lacks - 1.0)
         unknown = ramp(most, UNKNOWN_PART, 1.0) * ramp(share, UNKNOWN_STARTS, 1.0)
         here = unknown > 0

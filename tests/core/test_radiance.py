@@ -1,9 +1,10 @@
-"""The classic merge, against closed forms."""
+"""Gamma codes, and the classic merge, against closed forms."""
 
 import numpy as np
 import pytest
 
-from dfghdr_cli.core.radiance import CLIPPED_WEIGHT, classic_merge, classic_weights, encode
+from dfghdr_cli.core.classic import classic_merge, classic_weights
+from dfghdr_cli.core.radiance import CLIPPED_WEIGHT, encode
 
 
 def picture(seed=0, size=(24, 32), low=0.001, high=3.9):
@@ -13,8 +14,8 @@ def picture(seed=0, size=(24, 32), low=0.001, high=3.9):
 
 
 def shoot(radiance, stops):
-    """Noise-free frames, linear, clipped at their own white."""
-    return [np.clip(radiance * np.float32(2.0**stop), 0, 1) for stop in stops]
+    """Noise-free frames as gamma codes, clipped at their own white."""
+    return [encode(radiance * np.float32(2.0**stop)) for stop in stops]
 
 
 def everywhere(radiance, stops):
@@ -86,7 +87,7 @@ def test_a_clipped_pixel_has_no_say_while_another_frame_sees():
 def test_pixels_outside_a_frame_do_not_count():
     truth = np.full((4, 4, 3), 0.2, np.float32)
     frames = shoot(truth, (-2, 0, 2))
-    frames[0][:2] = 0.9
+    frames[0][:2] = 0.95
     valid = everywhere(truth, (-2, 0, 2))
     valid[0] = np.repeat([[False], [False], [True], [True]], 4, axis=1)
     radiance, weights = classic_merge(frames, valid, (-2, 0, 2))
@@ -104,8 +105,8 @@ def test_trust_scales_a_frames_weight():
 
 
 def test_never_darker_than_a_clipped_reference():
-    frames = [np.full((2, 2, 3), value, np.float32) for value in (0.05, 1.0, 1.0)]
-    frames[0][0] = 0.75
+    frames = [encode(np.full((2, 2, 3), value)) for value in (0.05, 1.0, 1.0)]
+    frames[0][0] = encode(np.array(0.75))
     stops = (-2, 0, 2)
     radiance, _ = classic_merge(frames, [np.ones((2, 2), bool)] * 3, stops)
     np.testing.assert_allclose(radiance[0], 3.0, rtol=1e-3)
