@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
-import secrets
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from dfghdr_cli.atomic import atomic_write_all, hidden_folder, recover
 from dfghdr_cli.errors import ModelError, OutputError, OutputExistsError
 from dfghdr_cli.nets.dfgnet import Inputs
 from dfghdr_cli.nets.golden import golden_case, golden_error
 from dfghdr_cli.nets.registry import Network, build, describe
+
+log = logging.getLogger(__name__)
 
 DEFAULT_MODEL = "dfgmerge-v5"
 """The released model that `dfghdr merge` takes unless told otherwise."""
@@ -106,10 +108,29 @@ def find_models() -> dict[str, Path]:
     """Every model that can be named, by name; the first of a name wins."""
     found: dict[str, Path] = {}
     for place in search_path():
-        for folder in sorted(place.iterdir()):
-            if (folder / CONFIG).is_file():
+        recover(place)
+        for folder in _listed(place):
+            if is_model_folder(folder):
                 found.setdefault(folder.name, folder)
     return found
+
+
+def _listed(place: Path) -> list[Path]:
+    """What is in a folder, but for hidden things; nothing where it is closed to the user."""
+    try:
+        return sorted(path for path in place.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        log.warning("%s cannot be searched for models (%s).", place, error.strerror)
+        return []
+
+
+def is_model_folder(folder: Path) -> bool:
+    """Whether a folder holds a model, or was about to when the run was killed."""
+    recover(folder)
+    try:
+        return (folder / CONFIG).is_file()
+    except OSError:  # a folder closed to the user, or a name that cannot be
+        return False
 
 
 def find_model(name: str) -> Path:
@@ -121,13 +142,18 @@ def find_model(name: str) -> Path:
     models = find_models()
     if name in models:
         return models[name]
-    if (Path(name) / CONFIG).is_file():
+    if is_model_folder(Path(name)):
         return Path(name).resolve()
     known = ", ".join(models) or "none"
     raise ModelError(
         f"no model {name!r}: it is neither one of the models found ({known}) nor a folder "
         f"with a {CONFIG}; see `dfghdr models list`"
     )
+
+
+def model_files(folder: Path) -> list[Path]:
+    """The files of a model folder, whether or not they are there."""
+    return [folder / name for name in (CONFIG, WEIGHTS, GOLDEN, CARD)]
 
 
 def read_info(folder: Path) -> ModelInfo:
@@ -219,7 +245,9 @@ def save_model(
     golden: dict[str, Tensor] | None = None,
     training: dict[str, Any] | None = None,
 ) -> None:
-    """Write a model folder (without its card); files of that name are replaced one by one.
+    """Write a model folder (without its card), replacing files of that name, all or none of them.
+
+    What else is there, such as the card, stays.
 
     Args:
         folder: the model folder, made if missing; its name is the model's.
@@ -228,7 +256,7 @@ def save_model(
         training: how it was trained, stored in config.json.
 
     Raises:
-        OSError: if the folder cannot be written.
+        OutputError: if the folder cannot be written.
     """
     architecture, hyper_parameters = describe(network)
     config = {
@@ -240,15 +268,19 @@ def save_model(
         "inputs": network.inputs,
         "training": training or {},
     }
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
     files = {WEIGHTS: save(tensors), CONFIG: (json.dumps(config, indent=2) + "\n").encode()}
     if golden is not None:
         files[GOLDEN] = save({k: v.contiguous() for k, v in golden.items()})
-    for name, data in files.items():
-        partial = folder / f".{name}.part"
-        partial.write_bytes(data)
-        partial.replace(folder / name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"the model folder {folder} cannot be made ({error.strerror}); choose another place"
+        ) from error
+    with atomic_write_all([folder / name for name in files], overwrite=True) as opened:
+        for file, data in zip(opened, files.values(), strict=True):
+            file.write(data)
 
 
 def ensure_installable(name: str, models_dir: Path, overwrite: bool = False) -> Path:
@@ -272,7 +304,7 @@ def ensure_installable(name: str, models_dir: Path, overwrite: bool = False) -> 
         )
     folder = models_dir / name
     if os.path.lexists(folder):
-        if not (folder / CONFIG).is_file():
+        if not is_model_folder(folder):
             raise OutputError(f"{folder} exists and is no model folder; choose another name")
         if not overwrite:
             raise OutputExistsError(
@@ -291,6 +323,8 @@ def install_model(
 ) -> Path:
     """Write a new model folder with its golden case, whole or not at all.
 
+    Of a model that is replaced, files that are not the model's own stay in its folder.
+
     Args:
         network: what to save, in float32 on the CPU.
         name: of the model.
@@ -306,25 +340,18 @@ def install_model(
         OutputError: if the name cannot be used or the folder cannot be written.
     """
     folder = ensure_installable(name, models_dir, overwrite)
-    stem = f".{secrets.token_hex(8)}"
-    new, old = models_dir / f"{stem}.part", models_dir / f"{stem}.old"
+    golden = golden_case(network)
+    if folder.exists():
+        save_model(folder, network, golden=golden, training=training)
+        return folder
     try:
-        save_model(new, network, golden=golden_case(network), training=training)
-        if folder.exists():
-            folder.rename(old)
-        try:
+        models_dir.mkdir(parents=True, exist_ok=True)
+        with hidden_folder(models_dir) as new:
+            save_model(new, network, golden=golden, training=training)
             new.rename(folder)
-        except BaseException:
-            if old.exists():
-                old.rename(folder)
-            raise
     except OSError as error:
         raise OutputError(
             f"the model {name} cannot be written to {models_dir} ({error.strerror or error}); "
             "choose another --models-dir or free some space"
         ) from error
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
-        if folder.exists():
-            shutil.rmtree(old, ignore_errors=True)
     return folder

@@ -1,6 +1,8 @@
 """Model folders: found, read, written whole or not at all, and refused when damaged."""
 
+import gc
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -194,37 +196,79 @@ def test_a_damaged_golden_case_is_refused_by_verify_only(tmp_path, network, dama
 
 def test_a_model_is_replaced_only_when_asked(tmp_path, network):
     folder = modelstore.install_model(network, "mine", tmp_path)
-    (folder / "README.md").write_text("the old card")
+    (folder / "README.md").write_text("the card")
+    (folder / "notes.txt").write_text("mine")
     other = build("dfgmerge", SMALL["dfgmerge"])
     with pytest.raises(OutputExistsError):
         modelstore.install_model(other, "mine", tmp_path)
     assert modelstore.load_model(str(folder)).info.architecture == "dfgnet"
     modelstore.install_model(other, "mine", tmp_path, overwrite=True)
     assert same_weights(modelstore.load_model(str(folder)).network, other)
-    assert not (folder / "README.md").exists()
+    assert (folder / "README.md").read_text() == "the card"
+    assert (folder / "notes.txt").read_text() == "mine"
     assert [p.name for p in tmp_path.iterdir()] == ["mine"]
 
 
-@pytest.mark.parametrize("stage", ["save", "swap"])
-def test_a_failure_leaves_the_old_model_and_nothing_else(tmp_path, network, monkeypatch, stage):
+@pytest.mark.parametrize("call", ["replace", "rename"])
+def test_a_failure_leaves_the_old_model_and_nothing_else(tmp_path, network, monkeypatch, call):
     folder = modelstore.install_model(network, "mine", tmp_path)
-    rename = Path.rename
 
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    def fail_to_publish(path, target):
-        return fail() if path.suffix == ".part" else rename(path, target)
-
-    if stage == "save":
+    monkeypatch.setattr(Path, call, fail)
+    if call == "rename":
+        with pytest.raises(OutputError, match="No space left"):
+            modelstore.install_model(network, "new", tmp_path)
         monkeypatch.setattr(Path, "replace", fail)
-    else:
-        monkeypatch.setattr(Path, "rename", fail_to_publish)
     with pytest.raises(OutputError, match="No space left"):
         modelstore.install_model(network, "mine", tmp_path, overwrite=True)
     monkeypatch.undo()
     assert [p.name for p in tmp_path.iterdir()] == ["mine"]
     assert same_weights(modelstore.load_model(str(folder)).network, network)
+
+
+@pytest.mark.parametrize("files", [1, 2, 3])
+def test_a_kill_while_a_model_is_replaced_leaves_the_old_or_the_new_one(
+    tmp_path, network, monkeypatch, files
+):
+    folder = modelstore.install_model(network, "mine", tmp_path)
+    other = build("dfgmerge", SMALL["dfgmerge"])
+    left, replace, unlink = files, Path.replace, Path.unlink
+
+    class Killed(BaseException):
+        """Nothing is cleaned up behind a killed process."""
+
+    def killed(path, target):
+        nonlocal left
+        if target.suffix in (".json", ".safetensors"):
+            left -= 1
+        if left == 0:
+            monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)
+            raise Killed
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(Killed):
+        modelstore.install_model(other, "mine", tmp_path, overwrite=True)
+    monkeypatch.setattr(Path, "replace", replace)
+    monkeypatch.setattr(Path, "unlink", unlink)
+    gc.collect()  # and with it the locks
+    monkeypatch.setenv(modelstore.MODELS_DIR_VARIABLE, str(tmp_path))
+    assert set(modelstore.find_models()) >= {"mine"}
+    assert same_weights(modelstore.load_model("mine").network, other)
+    assert sorted(path.name for path in folder.iterdir()) == sorted((CONFIG, GOLDEN, WEIGHTS))
+
+
+def test_hidden_folders_are_no_models_and_stale_ones_are_swept(tmp_path, network, monkeypatch):
+    folder = modelstore.install_model(network, "mine", tmp_path)
+    shutil.copytree(folder, tmp_path / ".mine.old")
+    shutil.copytree(folder, tmp_path / ".dfghdr-0123456789abcdef-folder.part")
+    monkeypatch.setenv(modelstore.MODELS_DIR_VARIABLE, str(tmp_path))
+    names = set(modelstore.find_models())
+    assert "mine" in names
+    assert not any(name.startswith(".") for name in names)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".mine.old", "mine"]
 
 
 def test_what_is_no_model_is_never_replaced(tmp_path, network):

@@ -148,18 +148,15 @@ def evaluate(
     from dfghdr_cli.core.perceptual import Perceptual
     from dfghdr_cli.engine import MergeConfig, choose_device
     from dfghdr_cli.errors import DfghdrError
-    from dfghdr_cli.io.atomic import ensure_different, ensure_writable
     from dfghdr_cli.modelstore import DEFAULT_MODEL
-    from dfghdr_cli.pipeline.evaluate import PROTOCOLS, build_methods, write_texts
+    from dfghdr_cli.pipeline.evaluate import PROTOCOLS, build_methods, check_outputs, write_texts
     from dfghdr_cli.pipeline.evaluate import evaluate as run
     from dfghdr_cli.pipeline.evaluation_report import EvaluationReport
 
     outputs = [path for path in (json, csv, report) if path is not None]
-    ensure_different(outputs)
-    for path in outputs:
-        ensure_writable(path, overwrite)
     if not (model or method or predictions):
         model, method = [DEFAULT_MODEL], [Method.CLASSIC, Method.REFERENCE]
+    check_outputs(outputs, scenes, model or (), predictions or (), overwrite)
     names = [each.value for each in method or ()]
     methods = build_methods(
         model or (),

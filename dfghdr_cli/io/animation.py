@@ -11,7 +11,6 @@ from PIL import Image
 
 from dfghdr_cli.core.types import FloatImage
 from dfghdr_cli.errors import OutputError
-from dfghdr_cli.io.atomic import atomic_write
 
 _FORMATS = {".gif": "GIF", ".webp": "WEBP"}
 _QUALITY = 90
@@ -22,10 +21,8 @@ def is_animation(path: Path) -> bool:
     return path.suffix.lower() in _FORMATS
 
 
-def write_animation(
-    path: Path, pictures: Sequence[FloatImage], milliseconds: int, overwrite: bool = False
-) -> None:
-    """Write pictures that follow each other and start again, without end.
+def encode_animation(path: Path, pictures: Sequence[FloatImage], milliseconds: int) -> bytes:
+    """The bytes of pictures that follow each other and start again, without end, as `path`.
 
     GIF has 256 colours a picture, which it dithers; WebP is lossy (quality 90).
 
@@ -34,12 +31,9 @@ def write_animation(
         pictures: (H, W, 3) float32 RGB of one size, encoded for an sRGB display; what lies outside
             [0, 1] becomes 0 or 1.
         milliseconds: how long each is shown; GIF counts in hundredths of a second.
-        overwrite: whether an existing file may be replaced.
 
     Raises:
-        OutputExistsError: the file exists and `overwrite` is false.
-        OutputError: the ending is unknown, the pictures are too large for the format, or the file
-            cannot be written.
+        OutputError: the ending is unknown, or the pictures are too large for the format.
     """
     if not is_animation(path):
         raise OutputError(f"{path} names no moving picture; end it in .gif or .webp.")
@@ -63,5 +57,4 @@ def write_animation(
             f"{path} cannot be encoded ({error}); both formats have a largest size, so make the "
             "pictures smaller."
         ) from error
-    with atomic_write(path, overwrite) as file:
-        file.write(buffer.getbuffer())
+    return buffer.getvalue()

@@ -222,7 +222,7 @@ def _chosen(
         raise InputError(
             f"{folder} cannot be read ({error.strerror}); check its permissions."
         ) from error
-    photographs = [path for path in entries if _is_named_like_one(path)]
+    photographs = [path for path in entries if is_photograph_name(path)]
     photographs.sort(key=lambda path: (_SUFFIX_ORDER[path.suffix.lower()], path.name))
     photographs, results = without_own_results(photographs)
     best: dict[str, Path] = {}
@@ -238,7 +238,7 @@ def _chosen(
     return sorted(best.values(), key=_natural), results
 
 
-def _is_named_like_one(path: Path) -> bool:
+def is_photograph_name(path: Path) -> bool:
     """Whether a file in a folder may be a photograph; older previews tell by their names."""
     hidden = path.name.startswith(".") or path.name.lower().endswith(_PREVIEW)
     return path.suffix.lower() in _SUFFIX_ORDER and not hidden

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfghdr_cli import __version__
+from dfghdr_cli.atomic import atomic_write
 from dfghdr_cli.core.colour import (
     P3,
     PRIMARIES,
@@ -30,7 +31,6 @@ from dfghdr_cli.core.colour import (
 from dfghdr_cli.core.hdr import HIGHEST, PQ_PEAK, SDR_WHITE, gain_map, pq_encode
 from dfghdr_cli.core.types import FloatImage
 from dfghdr_cli.errors import OutputError
-from dfghdr_cli.io.atomic import atomic_write
 from dfghdr_cli.io.avif import with_exif
 from dfghdr_cli.io.jxl import DEFAULT_WHITE, as_pq, in_container
 from dfghdr_cli.io.metadata import EXIF_IFD, GPS_IFD, OWN_SOFTWARE, Metadata, exif_bytes

@@ -15,10 +15,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dfghdr_cli.atomic import atomic_write
 from dfghdr_cli.core.colour import REC709, Chromaticities, conversion, transform
 from dfghdr_cli.core.types import Exposure, FloatImage, Mask, RadianceImage
 from dfghdr_cli.errors import InputError, OutputError
-from dfghdr_cli.io.atomic import atomic_write
 from dfghdr_cli.io.exr import decode_exr
 from dfghdr_cli.io.rgbe import decode_hdr
 from dfghdr_cli.io.source import read_head

@@ -64,6 +64,16 @@ def find_scenes(root: Path) -> list[Path]:
     return scenes
 
 
+def scene_files(folder: Path) -> list[Path]:
+    """The files of a scene that `read_scene` reads, those that are there."""
+    named = {_EXPOSURES, _MOTION, *_TRUTHS}
+    return [
+        path
+        for path in folder.iterdir()
+        if path.name in named or path.suffix.lower() in _FRAME_SUFFIXES
+    ]
+
+
 def read_scene(folder: Path) -> Scene:
     """Read one scene: frames, exposures, truth and, where there is one, the motion mask.
 

@@ -18,6 +18,12 @@ import cv2
 import numpy as np
 
 from dfghdr_cli import __version__
+from dfghdr_cli.atomic import (
+    atomic_write_all,
+    ensure_different,
+    ensure_no_input,
+    ensure_writable,
+)
 from dfghdr_cli.core.align import warp
 from dfghdr_cli.core.baselines import OpencvMerge, opencv_merge
 from dfghdr_cli.core.costs import peak_memory
@@ -28,9 +34,9 @@ from dfghdr_cli.core.radiance import decode
 from dfghdr_cli.core.types import Bracket, FloatImage, Frame, Mask
 from dfghdr_cli.engine import MergeConfig, align_bracket, merge_bracket
 from dfghdr_cli.errors import InputError
-from dfghdr_cli.io.atomic import atomic_write_all
 from dfghdr_cli.io.radiance import read_radiance
-from dfghdr_cli.io.scenes import Scene, find_scenes, read_scene
+from dfghdr_cli.io.scenes import Scene, find_scenes, read_scene, scene_files
+from dfghdr_cli.modelstore import find_model, model_files
 from dfghdr_cli.pipeline.merge import Merger, load_merger
 
 log = logging.getLogger(__name__)
@@ -449,6 +455,41 @@ class Evaluation:
         return text.getvalue()
 
 
+def check_outputs(
+    outputs: Sequence[Path],
+    scenes: Sequence[Path],
+    models: Sequence[str] = (),
+    predictions: Sequence[Path] = (),
+    overwrite: bool = False,
+) -> None:
+    """Check, before any work, that files can be written and are none that are read.
+
+    Args:
+        outputs: the files to be written.
+        scenes: see `evaluate`.
+        models: see `build_methods`, as is the next one.
+        predictions: folders of pictures.
+        overwrite: whether existing files may be replaced.
+
+    Raises:
+        OutputExistsError: a file exists and `overwrite` is false.
+        OutputError: a file cannot be written, or is one of a scene, a model or the predictions.
+        InputError: a folder holds no scene.
+        ModelError: there is no such model.
+    """
+    ensure_different(outputs)
+    for path in outputs:
+        ensure_writable(path, overwrite)
+    if not any(path.exists() for path in outputs):
+        return
+    read = [file for root in scenes for scene in find_scenes(root) for file in scene_files(scene)]
+    read += [file for name in models for file in model_files(find_model(name))]
+    for folder in predictions:
+        if folder.is_dir():
+            read += [path for path in folder.iterdir() if path.suffix in PREDICTION_SUFFIXES]
+    ensure_no_input(outputs, read)
+
+
 def write_texts(texts: Sequence[tuple[Path, str]], overwrite: bool = False) -> None:
     """Write files of text, all of them or none.
 
@@ -458,7 +499,7 @@ def write_texts(texts: Sequence[tuple[Path, str]], overwrite: bool = False) -> N
     """
     with atomic_write_all([path for path, _ in texts], overwrite) as files:
         for file, (_, text) in zip(files, texts, strict=True):
-            file.write(text.encode())
+            file.write(text.encode(errors="backslashreplace"))
 
 
 @dataclass(frozen=True, slots=True)

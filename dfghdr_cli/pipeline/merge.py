@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,6 +16,12 @@ import numpy as np
 import torch
 
 from dfghdr_cli import __version__
+from dfghdr_cli.atomic import (
+    atomic_write_all,
+    ensure_different,
+    ensure_no_input,
+    ensure_writable,
+)
 from dfghdr_cli.core.align import Alignment
 from dfghdr_cli.core.coded import CodedFrame
 from dfghdr_cli.core.colour import (
@@ -48,8 +55,7 @@ from dfghdr_cli.engine import (
     paints,
 )
 from dfghdr_cli.errors import DeviceError, InputError, ModelError, OutputError
-from dfghdr_cli.io.atomic import atomic_write_all, ensure_different, ensure_writable
-from dfghdr_cli.io.bracket import FramesAhead, Reference, find_frames, read_bracket
+from dfghdr_cli.io.bracket import FramesAhead, Reference, is_photograph_name, read_bracket
 from dfghdr_cli.io.display import (
     DISPLAY_SUFFIXES,
     HDR_FORMATS,
@@ -69,7 +75,8 @@ from dfghdr_cli.io.radiance import (
     is_radiance_name,
 )
 from dfghdr_cli.io.response import encode_response, read_response
-from dfghdr_cli.modelstore import DEFAULT_MODEL, Model, load_model
+from dfghdr_cli.io.selection import without_own_results
+from dfghdr_cli.modelstore import DEFAULT_MODEL, Model, load_model, model_files
 from dfghdr_cli.pipeline.memory import MIB, Work, bound_gpu
 
 log = logging.getLogger(__name__)
@@ -232,18 +239,25 @@ def missing_results(request: MergeRequest) -> tuple[Path, ...]:
     if request.ghost_map is not None and request.ghost_map.suffix.lower() != ".png":
         raise OutputError(f"{request.ghost_map} must be a PNG file; end it in .png.")
     ensure_different(request.results)
-    photographs = set()
     if request.overwrite:
-        photographs = {path.resolve() for path in find_frames(request.paths)}
+        ensure_no_input(request.results, _inputs(request))
     missing = []
     for path in request.results:
-        if path.resolve() in photographs:
-            raise OutputError(f"{path} is one of the photographs; give the result another name.")
         if request.skip_existing and path.is_file():
             continue
         ensure_writable(path, request.overwrite)
         missing.append(path)
     return tuple(missing)
+
+
+def _inputs(request: MergeRequest) -> list[Path]:
+    """What the merge reads, and in a folder also the photographs that are not meant."""
+    found = [request.response] if isinstance(request.response, Path) else []
+    for path in request.paths:
+        found.append(path)
+        with suppress(OSError):  # which is said when the photographs are read
+            found += without_own_results(list(filter(is_photograph_name, path.iterdir())))[0]
+    return found
 
 
 def _check_name(path: Path, format: DisplayFormat | None) -> None:
@@ -279,6 +293,8 @@ def merge_files(
             f"With --resolution full {merger.name} paints the picture itself, so that no map can "
             "say which frame was used where; leave out one of the two."
         )
+    if merger.model is not None:
+        ensure_no_input(missing, model_files(merger.model.folder))
     if request.max_memory is not None:
         bound_gpu(merger.device, request.max_memory)
     with peak_memory() as peak:

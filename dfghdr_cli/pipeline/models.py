@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from dfghdr_cli.atomic import ensure_no_input
 from dfghdr_cli.errors import InputError, ModelError
 from dfghdr_cli.modelstore import (
     CARD,
@@ -214,7 +215,8 @@ def import_published(
         OutputError: if the model cannot be written.
     """
     models_dir = models_dir or own_models_dir()
-    ensure_installable(name, models_dir, overwrite)
+    target = ensure_installable(name, models_dir, overwrite)
+    ensure_no_input([target], [folder])
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give the folder of the published weights")
     files = _published_files(folder)

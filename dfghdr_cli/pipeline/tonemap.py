@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dfghdr_cli.atomic import atomic_write_all, ensure_no_input, ensure_writable
 from dfghdr_cli.core.colour import Space
 from dfghdr_cli.core.tonemap import (
     OPERATORS,
@@ -23,7 +24,6 @@ from dfghdr_cli.core.tonemap import (
 )
 from dfghdr_cli.core.types import FloatImage
 from dfghdr_cli.errors import DfghdrError, InputError, OutputError
-from dfghdr_cli.io.atomic import atomic_write_all, ensure_writable
 from dfghdr_cli.io.display import (
     HDR_FORMATS,
     RADIANCE_ALONE,
@@ -124,8 +124,10 @@ def tonemap_files(request: TonemapRequest, on_progress: OnProgress | None = None
     results = _results(request)
     if request.sheet is not None and display_format(request.sheet) in HDR_FORMATS:
         raise OutputError(f"{request.sheet} is for HDR screens; end a sheet in .jpg or .png.")
-    for result in [*results, request.sheet]:
-        if result is not None and not (request.skip_existing and result.is_file()):
+    wanted = [result for result in [*results, request.sheet] if result is not None]
+    ensure_no_input(wanted, request.paths)
+    for result in wanted:
+        if not (request.skip_existing and result.is_file()):
             display_format(result, request.format if result is not request.sheet else None)
             ensure_writable(result, request.overwrite)
     outputs: list[Path] = []

@@ -25,11 +25,11 @@ from safetensors.numpy import save
 from torch.utils.data import Dataset
 
 from dfghdr_cli import __version__
+from dfghdr_cli.atomic import atomic_write
 from dfghdr_cli.core.radiance import decode, encode
 from dfghdr_cli.core.types import FloatImage
 from dfghdr_cli.engine import MergeConfig, align_bracket
 from dfghdr_cli.errors import InputError, OutputError
-from dfghdr_cli.io.atomic import atomic_write
 from dfghdr_cli.io.radiance import read_radiance
 from dfghdr_cli.io.scenes import read_scene
 from dfghdr_cli.training.synth import Sample, SynthConfig, TripletSynthesiser

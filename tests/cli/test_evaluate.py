@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import shutil
 from io import BytesIO
 from pathlib import Path
 
@@ -164,3 +165,19 @@ def test_the_report_and_the_slow_figures(tmp_path, make_scene, monkeypatch):
 @pytest.mark.parametrize("option", ["--vdp-scale", "--vdp-ppd"])
 def test_the_view_must_be_possible(scenes, option):
     assert "above 0" in run(scenes, *BOTH, option, "0", code=2).stderr
+
+
+def test_what_is_read_is_never_replaced(scenes, tmp_path):
+    scene = scenes / "EXTRA" / "001"
+    predictions = tmp_path / "predictions"
+    predictions.mkdir()
+    shutil.copyfile(next(scene.glob("HDRImg.*")), predictions / "001.hdr")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for path in before:
+        options = ("--predictions", predictions, *BOTH, "--csv", path, "--overwrite")
+        assert "a file that this command reads" in run(scenes, *options, code=7).stderr
+    assert before == {path: path.read_bytes() for path in before}
+    old = scene / "figures.csv"
+    old.write_text("old")
+    run(scene, *BOTH, "--csv", old, "--overwrite")
+    assert old.read_text().startswith("method,scene")

@@ -107,3 +107,28 @@ def test_what_cannot_be_read_or_written_has_its_code(frames, tmp_path):
     dfghdr(*frames, "-o", tmp_path / "a.mp4", code=7)
     dfghdr(*frames, "-o", tmp_path / "a.png", "--model", "none", code=5)
     assert not list(tmp_path.glob("a.*"))
+
+
+def test_what_is_read_is_never_replaced(frames, tmp_path, home):
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for result in (frames[0], tmp_path / "link.tif"):
+        if result not in before:
+            result.symlink_to(frames[1])
+        done = dfghdr(*frames, "-o", result, "--overwrite", code=7)
+        assert "a file that this command reads" in done.stderr
+    truth = next(tmp_path.rglob("HDRImg.*"))
+    exposures, config = tmp_path / "scene" / "exposure.txt", home / "able" / "config.json"
+    for result in (truth, frames[0], exposures, config):
+        options = ("--metrics", tmp_path / "scene", "--json", result, "--overwrite")
+        assert "a file that this command reads" in dfghdr(*options, code=7).stderr
+    assert before == {path: path.read_bytes() for path in before}
+
+
+def test_results_are_written_together(frames, tmp_path, monkeypatch):
+    grid, page = tmp_path / "grid.png", tmp_path / "page.html"
+    page.mkdir()
+    dfghdr(*frames, "-o", grid, "--html", page / "missing" / "page.html", code=7)
+    assert not grid.exists()
+    monkeypatch.setattr("dfghdr_cli.pipeline.explore.run.encode_report", lambda *_, **__: 1 / 0)
+    dfghdr(*frames, "-o", grid, "--html", tmp_path / "other.html", code=1)
+    assert not grid.exists()

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -639,7 +640,7 @@ def test_the_photographs_are_never_replaced(place):
     (place / "link.exr").symlink_to("dark.exr")
     before = (place / "dark.tif").read_bytes()
     result = merge("dark.exr", "bright.tif", "-o", "dark.exr", "--ev", "0,1", "--overwrite", code=7)
-    assert "one of the photographs" in result.stderr
+    assert "a file that this command reads" in result.stderr
     merge("dark.exr", "bright.tif", "-o", "link.exr", "--ev", "0,1", "--overwrite", code=7)
     assert (place / "dark.tif").read_bytes() == before
 
@@ -807,3 +808,20 @@ def test_nothing_moves_where_a_picture_of_aligned_frames_guides(published, reduc
     merge(*frames, "-o", "out.exr", "--model", "pub", "--ev", stops, "--align", "none")
     pixels, _ = read_radiance(Path("out.exr"))
     assert np.isfinite(pixels).all()
+
+
+def test_the_rest_of_what_is_read_is_never_replaced(place, tmp_path):
+    options = ("dark.tif", "bright.tif", "-o", "out.exr", "--ev", "0,1", "--overwrite")
+    merge(*options, "--save-response", "r.csv")
+    before = {path: path.read_bytes() for path in place.iterdir() if path.is_file()}
+    done = merge(*options, "--response", "r.csv", "--save-response", "r.csv", code=7)
+    assert "a file that this command reads" in done.stderr
+    folder = place / "bracket"
+    folder.mkdir()
+    for name in ("dark.tif", "bright.tif"):
+        shutil.copyfile(place / name, folder / name)
+    (folder / "dark.jpg").write_bytes(b"the camera's own")
+    done = merge("bracket", "-o", "bracket/dark.jpg", "--ev", "0,1", "--overwrite", code=7)
+    assert "a file that this command reads" in done.stderr
+    assert (folder / "dark.jpg").read_bytes() == b"the camera's own"
+    assert before == {path: path.read_bytes() for path in before}

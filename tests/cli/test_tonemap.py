@@ -276,3 +276,13 @@ def test_what_the_header_knows_of_the_photograph_goes_along(place, pixels, suffi
         assert exif.get_ifd(0x8769)[0x9003] == "2024:05:01 10:11:12"
         assert exif.get_ifd(0x8769)[0x829A] == pytest.approx(1 / 250)
         assert not other.getexif()
+
+
+def test_what_is_read_is_never_replaced(place):
+    (place / "d.jpg").write_bytes((place / "a.exr").read_bytes())
+    (place / "d.png").symlink_to("a.exr")
+    before = {path: path.read_bytes() for path in place.iterdir()}
+    for arguments in (("d.jpg", "-o", "d.jpg"), ("a.exr", "-o", "d.png"), ("d.jpg", "-o", place)):
+        assert "a file that this command reads" in tonemap(*arguments, "--overwrite", code=7).stderr
+    assert "a file that" in tonemap("d.jpg", "--sheet", "d.jpg", "--overwrite", code=7).stderr
+    assert before == {path: path.read_bytes() for path in place.iterdir()}

@@ -39,11 +39,10 @@ from dfghdr_cli.core.tonemap import MIDDLE_GREY, log_average, luminance_of
 from dfghdr_cli.core.types import Bracket, FloatImage
 from dfghdr_cli.engine import OnProgress, align_bracket
 from dfghdr_cli.errors import InputError
-from dfghdr_cli.io.atomic import atomic_write
 from dfghdr_cli.io.bracket import read_bracket
 from dfghdr_cli.io.formats import SUFFIXES
 from dfghdr_cli.io.radiance import read_radiance
-from dfghdr_cli.io.scenes import read_scene
+from dfghdr_cli.io.scenes import read_scene, scene_files
 from dfghdr_cli.pipeline.explore.explorer import Explorer
 
 log = logging.getLogger(__name__)
@@ -129,6 +128,22 @@ def find_pictures(folder: Path) -> list[Path]:
             f"{folder} holds no bracket of 2 to 9 photographs, no scene and no .exr or .hdr image."
         )
     return sorted(found)
+
+
+def picture_files(folder: Path) -> list[Path]:
+    """The files at or below a folder that are read for its pictures, see `find_pictures`.
+
+    Raises:
+        InputError: see `find_pictures`.
+    """
+    files: list[Path] = []
+    for found in find_pictures(folder):
+        if found.is_dir():
+            photographs = [path for path in found.iterdir() if path.suffix.lower() in SUFFIXES]
+            files += {*photographs, *scene_files(found)}
+        else:
+            files.append(found)
+    return files
 
 
 def read_series(
@@ -597,12 +612,6 @@ def _psnr(picture: Tensor, target: Tensor, valid: NDArray[np.bool_]) -> float:
     return -10.0 * math.log10(max(float(error.mean()), 1e-10)) if len(error) else 100.0
 
 
-def write_metrics(path: Path, metrics: Metrics, overwrite: bool = False) -> None:
-    """Write the figures as JSON.
-
-    Raises:
-        OutputExistsError: the file exists and `overwrite` is false.
-        OutputError: it cannot be written.
-    """
-    with atomic_write(path, overwrite) as file:
-        file.write(json.dumps(metrics.values(), indent=1).encode() + b"\n")
+def encode_metrics(metrics: Metrics) -> bytes:
+    """The figures as a JSON file."""
+    return json.dumps(metrics.values(), indent=1).encode() + b"\n"

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from html import escape
-from pathlib import Path
 
 import numpy as np
 
 from dfghdr_cli import __version__
 from dfghdr_cli.core.types import FloatImage
-from dfghdr_cli.io.atomic import atomic_write
 from dfghdr_cli.io.charts import colours
 from dfghdr_cli.pipeline.explore.attention import Attention
 from dfghdr_cli.pipeline.explore.explorer import Explorer
@@ -22,30 +20,22 @@ from dfghdr_cli.pipeline.page import image, page
 _PLOT = 420  # [units of the drawing], side of a scatter plot
 
 
-def write_report(
-    path: Path,
+def encode_report(
     explorer: Explorer,
     *,
     grid: Grid | None = None,
     walk: Walk | None = None,
     attention: Attention | None = None,
     metrics: Metrics | None = None,
-    overwrite: bool = False,
-) -> None:
-    """Write the page.
+) -> bytes:
+    """The page as an HTML file.
 
     Args:
-        path: the .html file.
         explorer: the model.
         grid: shows the pair under the pointer in full size.
         walk: has a slider.
         attention: heat maps and bars.
         metrics: tables and a plot.
-        overwrite: whether an existing file may be replaced.
-
-    Raises:
-        OutputExistsError: the file exists and `overwrite` is false.
-        OutputError: it cannot be written.
     """
     title = f"What {explorer.name} learned"
     info = explorer.model.info
@@ -63,8 +53,7 @@ def write_report(
     if metrics is not None:
         body += _metrics_section(metrics)
     text = page("dfghdr_cli.pipeline.explore", "report.html", title, body)
-    with atomic_write(path, overwrite) as file:
-        file.write(text.encode())
+    return text.encode(errors="backslashreplace")
 
 
 def _image(picture: FloatImage, says: str) -> str:

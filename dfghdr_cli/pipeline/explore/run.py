@@ -7,12 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dfghdr_cli.atomic import (
+    atomic_write_all,
+    ensure_different,
+    ensure_no_input,
+    ensure_writable,
+)
 from dfghdr_cli.core.types import FloatImage
 from dfghdr_cli.engine import OnProgress
 from dfghdr_cli.errors import InputError, OutputError
-from dfghdr_cli.io.animation import is_animation, write_animation
-from dfghdr_cli.io.atomic import ensure_writable
-from dfghdr_cli.io.display import HDR_FORMATS, DisplayFormat, display_format, write_display
+from dfghdr_cli.io.animation import encode_animation, is_animation
+from dfghdr_cli.io.display import HDR_FORMATS, DisplayFormat, display_format, encode_display
+from dfghdr_cli.modelstore import model_files
 from dfghdr_cli.pipeline.explore.attention import Attention, explore_attention
 from dfghdr_cli.pipeline.explore.explorer import Explorer
 from dfghdr_cli.pipeline.explore.figures import (
@@ -29,8 +35,8 @@ from dfghdr_cli.pipeline.explore.grid import (
     explore_walk,
     read_photographs,
 )
-from dfghdr_cli.pipeline.explore.metrics import Metrics, measure, write_metrics
-from dfghdr_cli.pipeline.explore.report import write_report
+from dfghdr_cli.pipeline.explore.metrics import Metrics, encode_metrics, measure, picture_files
+from dfghdr_cli.pipeline.explore.report import encode_report
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +117,7 @@ def explore(
         InputError: if a photograph or a folder cannot be used.
         ModelError: if all but the attention is asked of a model that has no decoder.
     """
-    _check_outputs(request)
+    _check_outputs(request, explorer.model.folder)
     page = request.html is not None
     has_decoder = explorer.model.network.disentangle.decoder is not None
     if request.needs_decoder:
@@ -131,31 +137,31 @@ def explore(
         metrics = measure(
             explorer, request.metrics, fit=request.probe_folder, on_progress=on_progress
         )
-    outputs: list[Path] = []
+    outputs: dict[Path, bytes] = {}
     if request.output is not None:
-        _write_picture(request, grid, walk, attention, metrics)
-        outputs.append(request.output)
+        outputs[request.output] = _picture(request, grid, walk, attention, metrics)
     if metrics is not None and request.json is not None:
-        write_metrics(request.json, metrics, request.overwrite)
-        outputs.append(request.json)
+        outputs[request.json] = encode_metrics(metrics)
     if request.html is not None:
-        write_report(
-            request.html,
-            explorer,
-            grid=grid,
-            walk=walk,
-            attention=attention,
-            metrics=metrics,
-            overwrite=request.overwrite,
+        outputs[request.html] = encode_report(
+            explorer, grid=grid, walk=walk, attention=attention, metrics=metrics
         )
-        outputs.append(request.html)
+    with atomic_write_all(list(outputs), request.overwrite) as files:
+        for file, content in zip(files, outputs.values(), strict=True):
+            file.write(content)
     return ExploreReport(tuple(outputs), grid, metrics)
 
 
-def _check_outputs(request: ExploreRequest) -> None:
-    for path in (request.output, request.json, request.html):
-        if path is not None:
-            ensure_writable(path, request.overwrite)
+def _check_outputs(request: ExploreRequest, model: Path) -> None:
+    outputs = [p for p in (request.output, request.json, request.html) if p is not None]
+    ensure_different(outputs)
+    for path in outputs:
+        ensure_writable(path, request.overwrite)
+    if any(path.exists() for path in outputs):
+        folders = [f for f in (request.metrics, request.probe_folder) if f is not None]
+        read = [*request.paths, *model_files(model)]
+        read += [file for folder in folders for file in picture_files(folder)]
+        ensure_no_input(outputs, read)
     if request.output is not None and not (
         request.interpolate is not None and is_animation(request.output)
     ):
@@ -181,14 +187,14 @@ def _attention(explorer: Explorer, request: ExploreRequest) -> Attention | None:
         return None
 
 
-def _write_picture(
+def _picture(
     request: ExploreRequest,
     grid: Grid | None,
     walk: Walk | None,
     attention: Attention | None,
     metrics: Metrics | None,
-) -> None:
-    """Write the one picture that was asked for."""
+) -> bytes:
+    """The one picture that was asked for, as a file."""
     assert request.output is not None
     picture: FloatImage
     if request.attention:
@@ -198,8 +204,7 @@ def _write_picture(
         assert walk is not None
         if is_animation(request.output):
             pause = round(1000 * _WALK_SECONDS / (request.interpolate - 1))
-            write_animation(request.output, walk_frames(walk), pause, request.overwrite)
-            return
+            return encode_animation(request.output, walk_frames(walk), pause)
         picture = walk_figure(walk)
     elif grid is not None:
         picture = grid_figure(grid)
@@ -207,4 +212,4 @@ def _write_picture(
         assert metrics is not None
         picture = plane_figure(metrics)
     bits = None if _plain_format(request.output) == "jpg" else 8
-    write_display(request.output, picture, bits=bits, overwrite=request.overwrite)
+    return encode_display(request.output, picture, bits=bits)

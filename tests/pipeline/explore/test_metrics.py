@@ -15,10 +15,10 @@ from dfghdr_cli.pipeline.explore.metrics import (
     CODES,
     PSNRS,
     MetricsConfig,
+    encode_metrics,
     find_pictures,
     measure,
     read_series,
-    write_metrics,
 )
 
 SMALL = MetricsConfig(side=64, views=2, stops=(-1.0, 0.0, 1.0))
@@ -102,8 +102,7 @@ def test_every_architecture_is_measured(hdr, install, tmp_path):
         assert set(found.codes) == set(CODES)
         assert set(found.psnr) == set(PSNRS)
         assert found.points.shape == (24, 2)
-        write_metrics(tmp_path / f"{kind}.json", found)
-        values = json.loads((tmp_path / f"{kind}.json").read_text())
+        values = json.loads(encode_metrics(found))
         assert values["codes"]["exposure"]["r2"] == pytest.approx(
             found.codes["exposure"].r2, abs=1e-3
         )

@@ -1,12 +1,23 @@
+import json
 import os
 import resource
+import signal
 import stat
+import subprocess
+import sys
 import threading
 
 import pytest
 
+from dfghdr_cli.atomic import (
+    PREFIX,
+    atomic_write,
+    atomic_write_all,
+    ensure_no_input,
+    ensure_writable,
+    recover,
+)
 from dfghdr_cli.errors import OutputError, OutputExistsError
-from dfghdr_cli.io.atomic import atomic_write, atomic_write_all, ensure_writable
 
 
 def write(path, data=b"new", overwrite=False):
@@ -256,3 +267,155 @@ def test_a_place_that_cannot_be_written_stops_all(tmp_path):
     with pytest.raises(OutputError, match=r"a\.bin is named for two"):
         write_all([tmp_path / "a.bin", tmp_path / "." / "a.bin"])
     assert names(tmp_path) == []
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from dfghdr_cli import atomic
+
+left, overwrite, folder = int(sys.argv[1]), sys.argv[2] == "overwrite", Path(sys.argv[3])
+
+def counted(call):
+    def killed_at(*arguments, **options):
+        global left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), 9)
+        done = call(*arguments, **options)
+        if left == 0.5:
+            os.kill(os.getpid(), 9)
+        return done
+    return killed_at
+
+os.link, os.replace, os.unlink = map(counted, (os.link, os.replace, os.unlink))
+Path.replace = lambda self, target: os.replace(self, target)
+Path.unlink = lambda self, missing_ok=False: os.unlink(self) if self.exists() else None
+paths = [folder / name for name in ("a.bin", "b.bin", "c.bin")] + [folder / "other" / "d.bin"]
+with atomic.atomic_write_all(paths, overwrite) as files:
+    for file in files:
+        file.write(b"new")
+"""
+FOUR = ("a.bin", "b.bin", "c.bin", "other/d.bin")
+
+
+@pytest.mark.parametrize("mode", ["new", "overwrite"])
+def test_a_kill_at_any_step_loses_and_mixes_nothing(tmp_path, mode):
+    """The process is killed before its n-th change of a name, for every n there is."""
+    finished = 0
+    for step in range(1, 40):
+        folder = tmp_path / str(step)
+        (folder / "other").mkdir(parents=True)
+        old = None
+        if mode == "overwrite":
+            old = b"old"
+            for name in FOUR:
+                (folder / name).write_bytes(old)
+        done = subprocess.run(
+            [sys.executable, "-c", KILLED, str(step), mode, str(folder)], check=False
+        )
+        recover(folder / "other" if step % 2 else folder)
+        recover(folder if step % 2 else folder / "other")
+        found = {
+            (folder / name).read_bytes() if (folder / name).exists() else None for name in FOUR
+        }
+        assert found in ({old}, {b"new"}), (step, found)
+        hidden = [path.name for path in folder.rglob(".*")]
+        assert hidden == [], step
+        if done.returncode == 0:
+            break
+        assert done.returncode == -signal.SIGKILL
+        finished += found == {b"new"}
+    else:
+        pytest.fail("it never came to its end")
+    assert finished >= 4  # some kills came after the journal, or this tests nothing
+
+
+def test_what_a_killed_run_left_is_taken_away_and_a_running_ones_is_not(tmp_path):
+    stale = tmp_path / f"{PREFIX}0123456789abcdef-0.part"
+    stale.write_bytes(b"half")
+    folder = tmp_path / f"{PREFIX}0123456789abcdef-folder.part"
+    folder.mkdir()
+    (folder / "config.json").write_bytes(b"half")
+    other = tmp_path / ".dfghdr-notes"
+    other.write_bytes(b"mine")
+    with atomic_write(tmp_path / "a.bin") as file:
+        file.write(b"x")
+        file.flush()
+        running = {name for name in names(tmp_path) if name.endswith(".part")}
+        assert len(running) == 1
+        ensure_writable(tmp_path / "b.bin")
+        assert {name for name in names(tmp_path) if name.endswith(".part")} == running
+    assert names(tmp_path) == [".dfghdr-notes", "a.bin"]
+
+
+def test_a_journal_from_elsewhere_moves_nothing(tmp_path):
+    """Nobody can make this program replace a file by sending a folder with a journal in it."""
+    target = tmp_path / "home" / "secret"
+    target.parent.mkdir()
+    target.write_bytes(b"mine")
+    sent = tmp_path / "sent"
+    sent.mkdir()
+    token = f"{PREFIX}0123456789abcdef"
+    part = sent / f"{token}-0.part"
+    for folder, name, number in (
+        ("../home", "secret", 0),
+        (".", "../home/secret", None),
+        (".", "kept.bin", 0),
+    ):
+        part.write_bytes(b"theirs")
+        (sent / "kept.bin").write_bytes(b"mine")
+        status = part.stat()
+        file = [status.st_dev, status.st_ino if number is None else number]
+        entry = {"folder": folder, "part": part.name, "name": name, "file": file}
+        content = json.dumps({"overwrite": True, "files": [entry]})
+        (sent / f"{token}.journal").write_text(content)
+        recover(sent)
+        assert target.read_bytes() == b"mine"
+        assert names(sent) == ["kept.bin"]
+        assert (sent / "kept.bin").read_bytes() == b"mine"
+
+
+def test_a_replaced_file_keeps_its_permissions(tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"private")
+    path.chmod(0o600)
+    with atomic_write(path, overwrite=True) as file:
+        file.write(b"new")
+        hidden = next(tmp_path.glob(".*"))
+        assert stat.S_IMODE(hidden.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_link_that_is_overwritten_stays_and_its_target_is_written(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    target, link = tmp_path / "elsewhere" / "t.bin", tmp_path / "a.bin"
+    target.write_bytes(b"old")
+    link.symlink_to("elsewhere/t.bin")
+    with pytest.raises(OutputExistsError):
+        write(link)
+    write(link, overwrite=True)
+    assert link.is_symlink()
+    assert target.read_bytes() == b"new"
+    assert names(tmp_path) == ["a.bin", "elsewhere"]
+    assert names(tmp_path / "elsewhere") == ["t.bin"]
+
+
+def test_no_result_is_an_input(tmp_path):
+    path, link, hard = tmp_path / "a.tif", tmp_path / "link.tif", tmp_path / "hard.tif"
+    path.write_bytes(b"photograph")
+    link.symlink_to(path)
+    os.link(path, hard)
+    for result in (path, tmp_path / "." / "a.tif", link, hard):
+        with pytest.raises(OutputError, match="another name"):
+            ensure_no_input([tmp_path / "new.exr", result], [tmp_path / "none", path])
+    ensure_no_input([tmp_path / "b.tif"], [path])
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "loop/a.bin"], ids=["long", "loop"])
+def test_a_place_that_cannot_be_looked_at_is_one_sentence(tmp_path, name):
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(OutputError, match="cannot be written"):
+        ensure_writable(tmp_path / name)
+    with pytest.raises(OutputError, match="cannot be written"):
+        write(tmp_path / name)
