@@ -161,6 +161,23 @@ def train(
             show_default=False,
         ),
     ] = None,
+    samples_per_scene: Annotated[
+        int,
+        typer.Option(
+            "--samples-per-scene",
+            min=1,
+            help="Of each synthesised scene, in as many batches: the more, the faster.",
+        ),
+    ] = 8,
+    tone_curves: Annotated[
+        float,
+        typer.Option(
+            "--tone-curves",
+            min=0.0,
+            max=1.0,
+            help="Share of synthesised scenes whose camera has a tone curve of its own.",
+        ),
+    ] = 0.4,
     learning_rate: Annotated[
         float | None,
         typer.Option(
@@ -234,7 +251,13 @@ def train(
             seed=seed,
             workers=workers,
         ),
-        synth=replace(recipe.synth, crop=crop or recipe.synth.crop, batch=batch),
+        synth=replace(
+            recipe.synth,
+            crop=crop or recipe.synth.crop,
+            batch=batch,
+            variants=samples_per_scene,
+            curved=tone_curves,
+        ),
         crops=recipe.crops,
         inputs=inputs,
         start=start,

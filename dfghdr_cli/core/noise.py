@@ -32,7 +32,8 @@ SHRINKAGE = 3.0
 SMOOTHING_REACH = 3
 """Pixels around it that a smoothed pixel depends on."""
 
-_CENTRES = np.convolve(LEVELS, (0.5, 0.5), "valid")
+CENTRES = np.convolve(LEVELS, (0.5, 0.5), "valid")
+"""Middles of these ranges."""
 
 NoiseCurve = tuple[float, ...]
 """Standard deviation of the noise in each range of `LEVELS` [gamma codes]."""
@@ -89,7 +90,7 @@ def _extrapolated(deviations: NDArray[np.float64]) -> NDArray[np.float64]:
     From dark to bright noise does not grow [gamma codes]; from bright to dark it grows no faster
     than that of the sensor's electronics, which in linear values is the same everywhere.
     """
-    steepest = _CENTRES ** (1.0 - GAMMA)
+    steepest = CENTRES ** (1.0 - GAMMA)
     found = np.full(len(deviations), np.nan)
     for number in np.flatnonzero(~np.isnan(deviations)):
         bound = deviations[number] * np.maximum(steepest / steepest[number], 1.0)
@@ -132,8 +133,8 @@ def _coefficients(patch: FloatImage) -> FloatImage:
     return np.stack(found)
 
 
-_COLOURS = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]], np.float32)
-_COLOURS /= np.linalg.norm(_COLOURS, axis=1, keepdims=True)
+COLOURS = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]], np.float32)
+COLOURS /= np.linalg.norm(COLOURS, axis=1, keepdims=True)
 """Luminance and two differences of colours, orthonormal."""
 
 
@@ -160,7 +161,7 @@ def smooth(code: FloatImage, noise: NoiseCurve) -> FloatImage:
     scale = min(_LARGEST / (16.0 * 3.0**0.5), _LARGEST / 256.0 / (4.0 * SHRINKAGE * max(noise)))
     border = SMOOTHING_REACH
     wide = cv2.copyMakeBorder(code, border, border, border, border, cv2.BORDER_REFLECT_101)
-    coloured = cv2.transform(wide, _COLOURS)
+    coloured = cv2.transform(wide, COLOURS)
     threshold: NDArray[np.int16] | None = None
     removed = []
     for plane in cv2.split(cv2.multiply(coloured, scale, dtype=cv2.CV_16S)):  # pyright: ignore
@@ -176,7 +177,7 @@ def smooth(code: FloatImage, noise: NoiseCurve) -> FloatImage:
 
         removed.append(_there_and_back(np.asarray(plane, np.int16), cut))
     joint = np.asarray(cv2.merge(removed), np.float32)
-    back = code - cv2.transform(joint, _COLOURS.T / np.float32(256.0 * scale))
+    back = code - cv2.transform(joint, COLOURS.T / np.float32(256.0 * scale))
     np.clip(back, 0.0, 1.0, out=back)
     clipping = largest_channel(code) >= CLIPPING_STARTS
     if clipping.any():
@@ -193,7 +194,7 @@ def _thresholds(luminance: NDArray[np.int16], noise: NoiseCurve, scale: float) -
 
     The transform without its factor of 1/4 multiplies the noise's deviation by 4.
     """
-    table = np.interp(np.linspace(0.0, 1.0, 256), _CENTRES, noise) * (4.0 * SHRINKAGE * scale)
+    table = np.interp(np.linspace(0.0, 1.0, 256), CENTRES, noise) * (4.0 * SHRINKAGE * scale)
     level = cv2.convertScaleAbs(luminance, alpha=255.0 / (16.0 * 3.0**0.5 * scale))
     return np.asarray(cv2.LUT(level, np.rint(table).astype(np.int16)[None]), np.int16)
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset
 
 from dfghdr_cli import __version__
 from dfghdr_cli.engine import choose_device
@@ -46,7 +46,8 @@ from dfghdr_cli.training.narrow import is_narrower, narrowed
 from dfghdr_cli.training.objectives import MergeObjective, encoders_frozen
 from dfghdr_cli.training.perceptual import PerceptualDistance, cached_vgg, read_vgg
 from dfghdr_cli.training.processes import join_processes
-from dfghdr_cli.training.synth import Sample, SynthConfig
+from dfghdr_cli.training.samples import Sample, batches_of
+from dfghdr_cli.training.synth import SynthConfig
 
 log = logging.getLogger(__name__)
 
@@ -183,9 +184,8 @@ def _narrowed(
     network.requires_grad_(True)
 
     def losses() -> Iterator[Tensor]:
-        for first in range(0, NARROWING_BATCHES * batch, batch):
-            samples = [data[index] for index in range(first, first + batch)]
-            yield objective(default_collate(samples))[0]
+        for each in batches_of(data, batch, NARROWING_BATCHES, torch.device("cpu")):
+            yield objective(each)[0]
 
     return narrowed(network, narrow, losses())
 
@@ -322,8 +322,9 @@ def train_model(
     _ensure_same(request.run, before, counts)
     aligned = request.run / ALIGNED
 
-    def samples(seed: int, length: int) -> Dataset[Sample]:
-        return found.samples(request.synth, request.crops, seed, length, aligned)
+    def samples(seed: int, length: int, variants: int = 1) -> Dataset[Sample]:
+        synth = replace(request.synth, variants=variants)
+        return found.samples(synth, request.crops, seed, length, aligned)
 
     processes.share(config.batch)
     try:
@@ -335,7 +336,7 @@ def train_model(
     if processes.first:  # only now: a run is there once its input is sound
         _write_settings(request.run, settings)
     length = max(config.steps_of(stage) for stage in config.stages) * config.batch
-    data = samples(config.seed, length)
+    data = samples(config.seed, length, request.synth.variants)
     if narrow is not None:
         assert isinstance(network, DFGMerge)
         if before:  # its weights are in the checkpoint

@@ -12,13 +12,14 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save
@@ -32,7 +33,8 @@ from dfghdr_cli.engine import MergeConfig, align_bracket
 from dfghdr_cli.errors import InputError, OutputError
 from dfghdr_cli.io.radiance import read_radiance
 from dfghdr_cli.io.scenes import read_scene
-from dfghdr_cli.training.synth import Sample, SynthConfig, TripletSynthesiser
+from dfghdr_cli.training.samples import Arrays, Batch, Sample, Samples, as_samples
+from dfghdr_cli.training.synth import SceneSynthesiser, SynthConfig
 
 log = logging.getLogger(__name__)
 
@@ -91,12 +93,12 @@ class TrainingData:
         """
         sources: list[tuple[int, Dataset[Sample]]] = []
         if self.images:
-            sources.append((len(self.images), TripletSynthesiser(self.images, synth, seed, length)))
+            sources.append((len(self.images), SceneSynthesiser(self.images, synth, seed, length)))
         for composition in sorted(self.scenes):
             folders = self.scenes[composition]
             cut = SceneCrops(folders, synth.crop, crops, seed, cache)
             sources.append((len(folders), cut))
-        return MixedSamples(sources, synth.batch, length)
+        return MixedSamples(sources, synth.batch, length, synth.variants)
 
 
 def load_training_data(folders: Sequence[Path], smallest: int) -> TrainingData:
@@ -299,10 +301,10 @@ def aligned_scene(folder: Path, cache: Path) -> Path:
     return path
 
 
-class SceneCrops(Dataset[Sample]):
+class SceneCrops(Samples):
     """Random crops of scenes of one composition, turned, mirrored and recoloured.
 
-    A sample is what `TripletSynthesiser` gives; sample i is a pure function of scenes, settings,
+    A sample is what `SceneSynthesiser` gives; sample i is a pure function of scenes, settings,
     seed and i. Scenes are drawn evenly, with replacement.
     """
 
@@ -353,23 +355,32 @@ class SceneCrops(Dataset[Sample]):
         }
 
 
-class MixedSamples(Dataset[Sample]):
+class MixedSamples(Samples):
     """Batches of several sources in turn, each in proportion to its weight.
 
-    All samples of batch b come from one source, so that they have the same frames. Sources take
-    as long a part of [0, 1) as their weight, and the fractional part of b times the golden ratio
-    tells whose turn it is: any stretch of batches has the sources in nearly their proportions.
+    All samples of a group of batches come from one source: they have the same frames, and may share
+    scenes. Sources take as long a part of [0, 1) as their weight, and the fractional part of the
+    group's number times the golden ratio tells whose turn it is: any stretch of groups has the
+    sources in nearly their proportions.
     """
 
     def __init__(
-        self, sources: Sequence[tuple[int, Dataset[Sample]]], batch: int, length: int
+        self,
+        sources: Sequence[tuple[int, Dataset[Sample]]],
+        batch: int,
+        length: int,
+        group: int = 1,
     ) -> None:
-        """Sources are (weight, samples), where sample i exists for each i below `length`."""
+        """Sources are (weight, samples), where sample i exists for each i below `length`.
+
+        A group has `group` batches of `batch` samples.
+        """
         weights = np.array([weight for weight, _ in sources], np.float64)
         self.ends = np.cumsum(weights) / weights.sum()
-        self.sources = [samples for _, samples in sources]
+        self.sources = [as_samples(samples) for _, samples in sources]
         self.batch = batch
         self.length = length
+        self.group = group
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -377,6 +388,34 @@ class MixedSamples(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         """Sample number `index`."""
-        turn = (index // self.batch) * GOLDEN_RATIO % 1.0
-        source = int(np.searchsorted(self.ends[:-1], turn, side="right"))
-        return self.sources[source][index]
+        return self._source(index // self.batch)[index]
+
+    def _source(self, batch: int) -> Samples:
+        """Of a batch."""
+        turn = (batch // self.group) * GOLDEN_RATIO % 1.0
+        return self.sources[int(np.searchsorted(self.ends[:-1], turn, side="right"))]
+
+    def begins(self, batch: int) -> bool:
+        """See `Samples`."""
+        return batch % self.group == 0 or self._source(batch).begins(batch)
+
+    def raw(self, index: int) -> Arrays:
+        """See `Samples`."""
+        return self._source(index // self.batch).raw(index)
+
+    def prepared(
+        self, parts: Sequence[Batch], batch: int, device: torch.device
+    ) -> tuple[Samples, Any]:
+        """See `Samples`."""
+        source = self._source(batch)
+        return source, source.prepared(parts, batch, device)
+
+    def finished(self, prepared: tuple[Samples, Any], indices: Sequence[int]) -> Batch:
+        """See `Samples`."""
+        source, own = prepared
+        return source.finished(own, indices)
+
+    def apart(self, count: int) -> Iterable[int]:
+        """See `Samples`."""
+        size, group = self.batch, self.group
+        return (k // size * size * group + k % size for k in range(count))

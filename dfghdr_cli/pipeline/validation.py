@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset
 
 from dfghdr_cli.core.metrics import psnr, psnr_mu
 from dfghdr_cli.core.radiance import decode
@@ -23,7 +23,8 @@ from dfghdr_cli.nets.dfgmerge import Decision, compose
 from dfghdr_cli.nets.registry import Network
 from dfghdr_cli.training.loop import Validation
 from dfghdr_cli.training.objectives import decode_frames, disentangle_cases, restore
-from dfghdr_cli.training.synth import Sample, to_candidates
+from dfghdr_cli.training.samples import Sample, batches_of
+from dfghdr_cli.training.synth import to_candidates
 
 ROWS = 6
 """Cases that a picture shows."""
@@ -35,11 +36,7 @@ def fixed_batches(
     data: Dataset[Sample], batches: int, batch: int, device: torch.device
 ) -> list[dict[str, Tensor]]:
     """The first batches of a training's samples, on a device."""
-    found = []
-    for first in range(0, batches * batch, batch):
-        collated = default_collate([data[index] for index in range(first, first + batch)])
-        found.append({key: value.to(device) for key, value in collated.items()})
-    return found
+    return [dict(each) for each in batches_of(data, batch, batches, device)]
 
 
 def validate_decoding(batches: Sequence[dict[str, Tensor]], pictures: Path) -> Validation:

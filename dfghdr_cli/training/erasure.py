@@ -18,7 +18,8 @@ from dfghdr_cli.nets.candidates import Candidates
 from dfghdr_cli.nets.dfgnet import Inputs, frames_seen
 from dfghdr_cli.nets.disentangle import to_signed
 from dfghdr_cli.nets.registry import Network
-from dfghdr_cli.training.synth import Sample, to_candidates
+from dfghdr_cli.training.samples import Sample, as_samples
+from dfghdr_cli.training.synth import to_candidates
 
 Codes = NDArray[np.floating]
 
@@ -75,8 +76,11 @@ def erase_exposure(network: Network, data: Dataset[Sample], device: torch.device
     assert disentangle.tail is not None  # stage disentangle has it
     codes: tuple[list[Codes], list[Codes]] = [], []
     stops: tuple[list[Codes], list[Codes]] = [], []
-    for index in range(min(SAMPLES, len(data))):  # pyright: ignore
-        for kind, (stack, own) in enumerate(exposures_of(data[index], network.inputs)):
+    samples = as_samples(data)
+    for index in samples.apart(SAMPLES):
+        if index >= len(samples):  # pyright: ignore
+            break
+        for kind, (stack, own) in enumerate(exposures_of(samples[index], network.inputs)):
             images = network.images(stack.to(device))[0]
             spatial = disentangle.spatial_code(to_signed(images))
             codes[kind].append(spatial.mean((2, 3)).cpu().numpy())

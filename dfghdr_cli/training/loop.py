@@ -37,7 +37,7 @@ from dfghdr_cli.training.objectives import (
 from dfghdr_cli.training.perceptual import PerceptualDistance
 from dfghdr_cli.training.processes import Processes
 from dfghdr_cli.training.record import Record
-from dfghdr_cli.training.synth import Sample
+from dfghdr_cli.training.samples import Batch, RawParts, Sample, Samples, as_samples
 
 log = logging.getLogger(__name__)
 
@@ -76,28 +76,47 @@ Validation = Callable[[Network, int], float]
 """Mean PSNR [dB] of a network, after some step, on whatever it is validated on."""
 
 
-class _Indices(Sampler[int]):
-    """The numbers of a process's samples from one step to another, in order."""
+LARGEST_PART = 8
+"""Scenes or samples that a worker process makes in one go."""
 
-    def __init__(self, first: int, last: int, batch: int, processes: Processes) -> None:
+
+class _Indices(Sampler[int]):
+    """The numbers of a process's samples from one step to another, in order.
+
+    Steps are left out that are made of the same raw parts as the one before.
+    """
+
+    def __init__(
+        self, first: int, last: int, batch: int, processes: Processes, samples: Samples
+    ) -> None:
         self.steps = range(first, last)
         self.batch = batch
         self.share = processes.share(batch)
         self.rank = processes.rank
+        self.samples = samples
+
+    def of(self, step: int) -> range:
+        """Those of one step."""
+        start = step * self.batch + self.rank * self.share
+        return range(start, start + self.share)
+
+    def begins(self, step: int) -> bool:
+        """Whether a step needs raw parts that are not there."""
+        return step == self.steps.start or self.samples.begins(step)
 
     def __iter__(self) -> Iterator[int]:
         for step in self.steps:
-            start = step * self.batch + self.rank * self.share
-            yield from range(start, start + self.share)
+            if self.begins(step):
+                yield from self.of(step)
 
     def __len__(self) -> int:
-        return len(self.steps) * self.share
+        return sum(map(self.begins, self.steps)) * self.share
 
 
-def _next(batches: Iterator[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The next batch. An error of a worker comes without the worker's traceback in its message."""
+def _next(parts: Iterator[Batch]) -> Batch:
+    """The next part. An error of a worker comes without the worker's traceback in its message."""
     try:
-        return next(batches)
+        return next(parts)
     except DfghdrError as error:
         kind = type(error)
         raise kind(str(error).strip().rpartition(f"{kind.__name__}: ")[2]) from error
@@ -292,22 +311,35 @@ class _StageRun:
             log.warning("skipped %s: gradient norm %.3g, usually %.3g", name, norm, usual)
         return value, terms
 
-    def batches(self, data: Dataset[Sample]) -> Iterator[dict[str, Tensor]]:
+    def batches(self, data: Dataset[Sample]) -> Iterator[Batch]:
         """This process's shares of the batches from the next one to the stage's last."""
         config, share = self.config, self.processes.share(self.config.batch)
-        steps = config.steps_of(self.stage)
-        return iter(
-            DataLoader(
-                data,
-                batch_size=share,
-                sampler=_Indices(self.step, steps, config.batch, self.processes),
-                num_workers=config.workers,
-                pin_memory=self.device.type == "cuda",
-                prefetch_factor=4 if config.workers else None,
-                # A forked worker would inherit OpenCV's thread pool without its threads, and hang.
-                multiprocessing_context="spawn" if config.workers else None,
-            )
+        samples, steps = as_samples(data), config.steps_of(self.stage)
+        indices = _Indices(self.step, steps, config.batch, self.processes, samples)
+        # Small parts, so that all workers take part in a large batch.
+        size = max(n for n in range(1, min(share, LARGEST_PART) + 1) if share % n == 0)
+        loader = DataLoader(
+            RawParts(samples),
+            batch_size=size,
+            sampler=indices,
+            num_workers=config.workers,
+            pin_memory=self.device.type == "cuda",
+            prefetch_factor=4 if config.workers else None,
+            # A forked worker would inherit OpenCV's thread pool without its threads, and hang.
+            multiprocessing_context="spawn" if config.workers else None,
         )
+        return self._finished(iter(loader), share // size, samples, indices)
+
+    def _finished(
+        self, parts: Iterator[Batch], count: int, samples: Samples, indices: _Indices
+    ) -> Iterator[Batch]:
+        """Batches on the device, of raw parts that come `count` a step."""
+        prepared: Any = None
+        for step in indices.steps:
+            if indices.begins(step):
+                raw = [_next(parts) for _ in range(count)]
+                prepared = samples.prepared(raw, step, self.device)
+            yield samples.finished(prepared, indices.of(step))
 
     def go(
         self,
@@ -334,7 +366,7 @@ class _StageRun:
                 numbers = f"{self.step * config.batch} to {(self.step + 1) * config.batch - 1}"
                 name = f"step {self.step} of stage {stage} (samples {numbers})"
                 begun = time.monotonic()
-                batch = {k: v.to(self.device, non_blocking=True) for k, v in _next(batches).items()}
+                batch = next(batches)
                 arrived = time.monotonic()
                 loss, terms = self.update(batch, rate, name)
                 pace.add(arrived - begun, time.monotonic() - arrived, loss)

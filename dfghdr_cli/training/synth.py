@@ -5,14 +5,15 @@ it, or when, so a resumed training sees exactly the samples it would have seen.
 
 A scene is a background and up to four foreground layers cut from other HDR images with soft random
 outlines. For every frame the camera shakes (a homography) and each layer moves rigidly and deforms.
-The frames are exposed, given shot and read noise, clipped, encoded and quantised as a camera would,
-then aligned and flow-warped by the very functions that the merge uses; only the homography is not
-estimated but the true one with a residual error. The truth is the reference frame's clean radiance.
+The frames are exposed by a random camera (`dfghdr_cli.training.camera`) and matched by the very
+functions that the merge uses; only the homography is not estimated but the true one with a residual
+error. That takes a CPU long, and is done once. What a sample is beyond that, `training.develop`
+makes on any device, and several of one scene. The truth is the reference frame's clean radiance.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -20,18 +21,20 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import default_collate
 
 from dfghdr_cli.core.align import warp_with_trust
 from dfghdr_cli.core.flow import LEAST_REDUCTION, dense_flow
-from dfghdr_cli.core.noise import noise_curve, smooth
-from dfghdr_cli.core.radiance import decode, encode
+from dfghdr_cli.core.noise import noise_curve
+from dfghdr_cli.core.radiance import decode
 from dfghdr_cli.core.types import FloatImage
 from dfghdr_cli.core.undershoot import repair_undershoot
 from dfghdr_cli.errors import InputError
 from dfghdr_cli.nets.candidates import Candidates, candidate_layout
+from dfghdr_cli.training.camera import draw_camera, expose
+from dfghdr_cli.training.develop import Draw, Scenes, develop, draw
+from dfghdr_cli.training.samples import Arrays, Batch, Sample, Samples
 
-Sample = dict[str, NDArray[np.float32]]
 Matrix = NDArray[np.float64]
 
 
@@ -44,12 +47,17 @@ class SynthConfig:
         margin: border rendered around it, for what motion brings in [pixels].
         batch: samples a batch; all of a batch share how many frames they have.
         max_motion: longest path of a foreground layer between two other frames [pixels].
+        variants: samples of each scene; those of one scene are in as many batches, one after the
+            other.
+        curved: share of scenes that a camera with a tone curve of its own takes.
     """
 
     crop: int = 144
     margin: int = 44
     batch: int = 4
     max_motion: float = 120.0
+    variants: int = 8
+    curved: float = 0.4
 
     @property
     def size(self) -> int:
@@ -102,21 +110,6 @@ def _shake(rng: np.random.Generator, size: int, shift: float) -> Matrix:
     return matrix
 
 
-def _aligned(
-    code: FloatImage,
-    found: Matrix,
-    reference: FloatImage,
-    stops: float,
-    flow: FloatImage | None = None,
-    *,
-    is_darkest: bool,
-) -> tuple[FloatImage, FloatImage]:
-    """A frame and its trust as `engine.AlignedBracket.warped` returns them."""
-    size = code.shape[0], code.shape[1]
-    aligned, trust = warp_with_trust(code, found, size, flow, is_darkest=is_darkest)
-    return repair_undershoot(aligned, trust, reference, stops), trust
-
-
 @dataclass(frozen=True, slots=True)
 class _Layer:
     """A foreground object: its texture and outline in patch coordinates at rest, and its path."""
@@ -130,12 +123,15 @@ class _Layer:
     wave: FloatImage  # (S, S, 2) [pixels], grows with time
 
 
-class TripletSynthesiser(Dataset[Sample]):
+class SceneSynthesiser(Samples):
     """The samples, by index. See the module's description.
 
     Each is a dict of float32 arrays as `Candidates` has them, without the batch dimension: `code`
     (K, 3, H, W), `trust` (K, 1, H, W), `stops` (K,), `peak` (); and `truth` (3, H, W) in network
     space [0, 1].
+
+    The samples of batch b are made of the scenes of its group b // variants: the s-th sample of
+    each of these batches is one of the s-th scene.
     """
 
     def __init__(
@@ -162,17 +158,52 @@ class TripletSynthesiser(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         """Sample number `index`."""
+        scene = Scenes.of([default_collate([self.raw(index)])], torch.device("cpu"))
+        return {name: value[0].numpy() for name, value in self.finished(scene, [index]).items()}
+
+    def begins(self, batch: int) -> bool:
+        """See `Samples`: every `variants` batches."""
+        return batch % self.config.variants == 0
+
+    def raw(self, index: int) -> Arrays:
+        """The scene that sample `index` is made of.
+
+        F frames of S x S pixels, the reference first, the others dark to bright: `radiance`
+        (F, 3, S, S) float16, 1 = the reference's white; `exposures` (F,), and what they are taken
+        for, `stops` (F - 1,); `found` (F - 1, 3, 3), from the reference's pixels to theirs;
+        `untouched` (F - 1,) bool, where that is nothing; `flow` (F - 1, 2, S, S) [pixels]; `noise`
+        (L,), the `NoiseCurve` of the reference; and what `draw_camera` gives.
+        """
         cv2.setNumThreads(1)
-        batch = index // self.config.batch
-        signs = self._composition(np.random.default_rng((self.seed, 1, batch)))
-        rng = np.random.default_rng((self.seed, 0, index))
+        size, variants = self.config.batch, self.config.variants
+        group = index // size // variants
+        signs = self._composition(np.random.default_rng((self.seed, 1, group)))
+        rng = np.random.default_rng((self.seed, 0, group * size + index % size))
         for _ in range(20):
-            sample = self._attempt(rng, signs)
-            if sample is not None:
-                return sample
+            scene = self._scene(rng, signs)
+            if scene is not None:
+                return scene
         raise InputError(
             "the HDR images are too dark or too uniform to make brackets from; give other ones"
         )
+
+    def prepared(self, parts: Sequence[Batch], batch: int, device: torch.device) -> Scenes:
+        """See `Samples`."""
+        del batch
+        return Scenes.of(parts, device)
+
+    def finished(self, prepared: Scenes, indices: Sequence[int]) -> Batch:
+        """See `Samples`."""
+        return develop(prepared, [self._draw(index) for index in indices], self.config.crop)
+
+    def apart(self, count: int) -> Iterable[int]:
+        """See `Samples`."""
+        size, variants = self.config.batch, self.config.variants
+        return (k // size * size * variants + k % size for k in range(count))
+
+    def _draw(self, index: int) -> Draw:
+        rng = np.random.default_rng((self.seed, 3, index))
+        return draw(rng, self.config.margin, varied=self.config.variants > 1)
 
     @staticmethod
     def _composition(rng: np.random.Generator) -> tuple[int, ...]:
@@ -311,31 +342,8 @@ class TripletSynthesiser(Dataset[Sample]):
             picture = picture + alpha * (moved[..., :3] - picture)
         return np.asarray(picture, np.float32)
 
-    def _expose(
-        self, rng: np.random.Generator, radiance: FloatImage, stops: float, camera: dict[str, float]
-    ) -> FloatImage:
-        """The gamma code (S, S, 3) float32 that a frame records."""
-        linear = radiance * np.float32(2.0**stops)
-        deviation = np.sqrt(camera["shot"] * np.clip(linear, 0.0, 1.0) + camera["read"] ** 2)
-        noise = rng.standard_normal(linear.shape, np.float32)
-        code = encode(linear + noise * deviation.astype(np.float32))
-        if camera["curve"]:
-            # A residual error of the response curve, none at black and white.
-            power = np.float32(np.exp(rng.normal(0, camera["curve"])))
-            code = code**power
-        # Many cameras' developing leaves nothing of the deepest shadows, which no curve undoes.
-        code = np.where(code < camera["black"], np.float32(0), code)
-        if camera["jpeg"]:
-            stored = np.round(code * 255).astype(np.uint8)
-            quality = [cv2.IMWRITE_JPEG_QUALITY, int(camera["jpeg"])]
-            stored = cv2.imdecode(cv2.imencode(".jpg", stored, quality)[1], cv2.IMREAD_COLOR)
-            return stored.astype(np.float32) / np.float32(255)  # pyright: ignore
-        levels = np.float32(camera["levels"])
-        return np.round(code * levels) / levels
-
-    def _attempt(self, rng: np.random.Generator, signs: tuple[int, ...]) -> Sample | None:
-        """One sample, or None if the dice gave a scene without content."""
-        config, size = self.config, self.config.size
+    def _scene(self, rng: np.random.Generator, signs: tuple[int, ...]) -> Arrays | None:
+        """One scene, or None if the dice gave one without content."""
         stops = self._stops(rng, signs)
         see = self._view(rng)
         still = see(np.eye(3))
@@ -358,76 +366,95 @@ class TripletSynthesiser(Dataset[Sample]):
         def view(motion: Matrix) -> FloatImage:
             return see(motion) * gain
 
-        clean = clean * gain
-        camera = {
-            "shot": 10.0 ** rng.uniform(-5.0, -3.3),
-            "read": 10.0 ** rng.uniform(-4.0, -2.8),
-            "levels": float(rng.choice([255, 255, 1023, 4095, 65535])),
-            "jpeg": float(rng.integers(85, 99)) if rng.random() < 0.2 else 0.0,
-            "curve": 0.0,
-            "black": rng.uniform(0.02, 0.1) if rng.random() < 0.25 else 0.0,
+        radiance, shakes = self._frames(rng, view, layers, stops)
+        radiance.insert(0, clean * gain)
+        # The aligner is good to a few hundredths of a pixel, or else something misled it.
+        residual = float(rng.choice([0.04, 0.3, rng.uniform(0.5, 4.0)], p=[0.65, 0.2, 0.15]))
+        if all((shake == np.eye(3)).all() for shake in shakes) and rng.random() < 0.7:
+            residual = 0.0  # a tripod: the aligner leaves the frames untouched
+        size = self.config.size
+        # A shake maps a frame's pixels to the world.
+        found = [
+            np.linalg.inv(shake) @ _shake(rng, size, residual) if residual else shake
+            for shake in shakes
+        ]
+        planes = np.stack([frame.transpose(2, 0, 1) for frame in radiance])
+        scene: Arrays = {
+            "radiance": np.minimum(planes, 60000.0).astype(np.float16),
+            "exposures": np.array([0.0, *(stops + self._mistakes(rng, len(stops)))], np.float32),
+            "stops": np.array(stops, np.float32),
+            "found": np.stack(found).astype(np.float32),
+            "untouched": np.array([bool((matrix == np.eye(3)).all()) for matrix in found]),
+            **self._camera(rng, 1 + len(stops)),
         }
-        curve = 0.02 if rng.random() < 0.3 else 0.0
-        wrong_exposure = 0.04 if rng.random() < 0.3 else 0.0
+        return scene | self._matched(rng, scene)
+
+    def _camera(self, rng: np.random.Generator, frames: int) -> Arrays:
+        return draw_camera(rng, frames, self.config.curved)
+
+    @staticmethod
+    def _mistakes(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
+        """How much brighter frames are than they are said to be [stops]."""
+        return rng.normal(0.0, 1.0, count) * (0.04 if rng.random() < 0.3 else 0.0)
+
+    def _frames(
+        self,
+        rng: np.random.Generator,
+        view: Callable[[Matrix], FloatImage],
+        layers: Sequence[_Layer],
+        stops: Sequence[float],
+    ) -> tuple[list[FloatImage], list[Matrix]]:
+        """Radiance (S, S, 3) of the frames but the reference, and their shakes."""
+        size = self.config.size
         hand = float(np.exp(rng.uniform(np.log(0.5), np.log(14.0)))) if rng.random() < 0.85 else 0.0
         darker = sum(stop < 0 for stop in stops)
         times = [t for t in range(-darker, len(stops) - darker + 1) if t != 0]
         if rng.random() < 0.3:
             rng.shuffle(times)
         blur = rng.uniform(0.1, 0.5) if rng.random() < 0.2 else 0.0
-        # The aligner is good to a few hundredths of a pixel, or else something misled it.
-        residual = float(rng.choice([0.04, 0.3, rng.uniform(0.5, 4.0)], p=[0.65, 0.2, 0.15]))
-        if not hand and rng.random() < 0.7:
-            residual = 0.0  # a tripod: the aligner leaves the frames untouched
-
-        # As coarsely as the motion in a picture of up to 2.5 megapixels is looked for.
-        reduction = LEAST_REDUCTION * (2.0 ** rng.uniform(0, 1) if rng.random() < 0.4 else 1.0)
-
-        reference = self._expose(rng, clean, 0.0, camera)
-        everywhere = np.ones((size, size), np.float32)
-        frames = [(reference, everywhere)]
-        seen: list[tuple[FloatImage, FloatImage]] = []
+        radiance, shakes = [], []
         for stop, time in zip(stops, times, strict=True):
             shake = _shake(rng, size, hand) if hand else np.eye(3)
             # The shutter of a long exposure stays open for a part of the interval.
-            open_for = blur * min(2.0**stop, 4.0) / 4.0 if count else 0.0
+            open_for = blur * min(2.0**stop, 4.0) / 4.0 if layers else 0.0
             moments = np.linspace(-0.5, 0.5, 5) * open_for if open_for > 0.02 else np.zeros(1)
             exposed = [self._render(view, layers, shake, time + moment) for moment in moments]
-            radiance = np.mean(np.stack(exposed), axis=0)
-            mistake = rng.normal(0, wrong_exposure) if wrong_exposure else 0.0
-            code = self._expose(rng, radiance, stop + mistake, camera | {"curve": curve})
-            # `shake` maps this frame's pixels to the world; the aligner is off by a residual.
-            found = np.linalg.inv(shake) @ _shake(rng, size, residual) if residual else shake
-            darkest = stop < 0 and stop == stops[0]
-            aligned = _aligned(code, found, reference, stop, is_darkest=darkest)
-            frames.append(aligned)
-            seen.append(aligned)
-            flow = dense_flow(
-                decode(reference), decode(aligned[0]), stop, least_reduction=reduction
-            )
-            frames.append(_aligned(code, found, reference, stop, flow, is_darkest=darkest))
-        noise = noise_curve(
-            [reference], [[code] for code, _ in seen], [[trust] for _, trust in seen], stops
-        )
-        frames.insert(1, (smooth(reference, noise), everywhere))
+            radiance.append(np.mean(np.stack(exposed), axis=0) if len(exposed) > 1 else exposed[0])
+            shakes.append(shake)
+        return radiance, shakes
 
-        # A third of the samples may reach the border, where frames end and flow has less to go by.
-        corner = np.full(2, config.margin)
-        if rng.random() < 0.33:
-            corner = rng.integers(0, 2 * config.margin + 1, 2)
-        inner = tuple(slice(int(start), int(start) + config.crop) for start in corner)
-        exposures = [stop for stop in (0.0, *stops) for _ in range(2)]
-        peak = 2.0 ** -min(0.0, *stops)
-        truth = np.clip(clean[inner] / np.float32(peak), 0.0, 1.0)
-        code = np.stack([frame for frame, _ in frames])[:, *inner]
-        trust = np.stack([trust for _, trust in frames])[:, None, *inner]
-        return {
-            "code": np.ascontiguousarray(code.transpose(0, 3, 1, 2)),
-            "trust": np.ascontiguousarray(trust),
-            "stops": np.array(exposures, np.float32),
-            "peak": np.array(peak, np.float32),
-            "truth": np.ascontiguousarray(truth.transpose(2, 0, 1)),
-        }
+    def _matched(self, rng: np.random.Generator, scene: Arrays) -> Arrays:
+        """What a merge finds out about the frames of a scene: motion and noise."""
+        size = self.config.size
+        batch = default_collate([scene])
+        noise = torch.randn(
+            batch["radiance"].shape,
+            generator=torch.Generator().manual_seed(int(rng.integers(2**62))),
+        )
+        codes = expose(
+            batch["radiance"].float(),
+            batch["exposures"],
+            batch,
+            noise,
+            batch["jpeg"].tolist(),
+            curved=bool(scene["curved"]),
+        )
+        reference, *frames = np.ascontiguousarray(codes[0].permute(0, 2, 3, 1).numpy())
+        # As coarsely as the motion in a picture of up to 2.5 megapixels is looked for.
+        reduction = LEAST_REDUCTION * (2.0 ** rng.uniform(0, 1) if rng.random() < 0.4 else 1.0)
+        stops = scene["stops"].tolist()
+        aligned, trusts, flows = [], [], []
+        for code, found, stop in zip(frames, scene["found"].astype(np.float64), stops, strict=True):
+            darkest = stop < 0 and stop == stops[0]
+            one, trust = warp_with_trust(code, found, (size, size), is_darkest=darkest)
+            aligned.append(repair_undershoot(one, trust, reference, stop))
+            trusts.append(trust)
+            flow = dense_flow(
+                decode(reference), decode(aligned[-1]), stop, least_reduction=reduction
+            )
+            flows.append(flow.transpose(2, 0, 1))
+        noise = noise_curve([reference], [[a] for a in aligned], [[t] for t in trusts], stops)
+        return {"flow": np.stack(flows), "noise": np.array(noise, np.float32)}
 
 
 def to_candidates(batch: Mapping[str, Tensor]) -> Candidates:

@@ -31,7 +31,7 @@ from dfghdr_cli.training.loop import train
 from dfghdr_cli.training.objectives import MergeObjective
 from dfghdr_cli.training.synth import SynthConfig, to_candidates
 
-SYNTH = SynthConfig(crop=64, margin=8, batch=2)
+SYNTH = SynthConfig(crop=64, margin=8, batch=2, variants=1)
 AS_IT_IS = CropConfig(permute_channels=False)
 DIHEDRAL = [(turns, mirror) for turns in range(4) for mirror in (False, True)]
 
@@ -323,7 +323,7 @@ def test_a_mixed_training_resumes_exactly(kalantari, pictures, tmp_path):
         config=TrainConfig(
             stage="merge", steps=4, batch=1, workers=0, warm_up=1, checkpoint_every=1, seed=7
         ),
-        synth=replace(SYNTH, batch=1),
+        synth=replace(SYNTH, batch=1, variants=3),  # so that it is killed amid a group
         device="cpu",
     )
 

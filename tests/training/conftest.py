@@ -6,8 +6,10 @@ import torch
 from torch.utils.data import Dataset
 
 from dfghdr_cli.nets.registry import build
-from dfghdr_cli.training.synth import SynthConfig, TripletSynthesiser
+from dfghdr_cli.training.camera import FORWARD, INVERSE
+from dfghdr_cli.training.synth import SceneSynthesiser, SynthConfig
 
+SETTINGS = {"crop": 64, "margin": 8, "batch": 2, "variants": 1, "curved": 0.0}
 TINY = {"width": (8, 8, 8), "disentangle_width": 4, "code_length": 8}
 
 
@@ -38,14 +40,87 @@ def pictures():
     return [hdr_picture(1.0), hdr_picture(3.0, seed=1)]
 
 
-@pytest.fixture
-def synthesiser(pictures):
-    """A function of seed, length and the synthesiser's class."""
+def ideal_camera(frames, **change):
+    """Of gamma 2.2, without noise and rounding, as `draw_camera` describes it."""
+    light = np.linspace(0.0, 1.0, FORWARD, dtype=np.float32) ** np.float32(2.0 / 2.2)
+    straight = np.linspace(0.0, 1.0, INVERSE, dtype=np.float32)
+    camera = {
+        "shot": np.float32(0.0),
+        "read": np.float32(0.0),
+        "levels": np.float32(2.0**23),
+        "jpeg": np.int64(0),
+        "curved": np.bool_(False),
+        "forward": np.tile(light, (frames, 3, 1)),
+        "inverse": np.tile(straight, (frames, 3, 1)),
+    }
+    return {name: np.asarray(value) for name, value in (camera | change).items()}
 
-    def make(seed=0, length=1000, kind=TripletSynthesiser):
-        return kind(pictures, SynthConfig(crop=64, margin=8, batch=2), seed, length)
+
+class NoNoise(SceneSynthesiser):
+    """A camera whose exposures and response may be wrong, but nothing else."""
+
+    def _camera(self, rng, frames):
+        ideal, own = ideal_camera(frames), super()._camera(rng, frames)
+        return own | {name: ideal[name] for name in ("shot", "read", "levels", "jpeg")}
+
+
+class Ideal(SceneSynthesiser):
+    """A camera without noise, rounding, or errors of its response."""
+
+    def _camera(self, rng, frames):
+        return ideal_camera(frames)
+
+
+class OneStop(Ideal):
+    """The same, with steps of one stop that are what they are said to be."""
+
+    @staticmethod
+    def _stops(rng, signs):
+        dark, bright = signs.count(-1), signs.count(1)
+        return [float(stop) for stop in range(-dark, bright + 1) if stop]
+
+    @staticmethod
+    def _mistakes(rng, count):
+        return np.zeros(count)
+
+
+class Static(SceneSynthesiser):
+    """A scene whose foreground cannot be seen."""
+
+    def _layer(self, rng, level):
+        layer = super()._layer(rng, level)
+        layer.alpha[:] = 0.0
+        return layer
+
+
+class StaticNoNoise(Static, NoNoise):
+    """Both."""
+
+
+class StaticOneStop(Static, OneStop):
+    """Both."""
+
+
+KINDS = {
+    kind.__name__: kind
+    for kind in (SceneSynthesiser, NoNoise, Ideal, OneStop, Static, StaticNoNoise, StaticOneStop)
+}
+
+
+@pytest.fixture(scope="session")
+def synthesiser(pictures):
+    """A function of seed, length, the name of a kind and settings."""
+
+    def make(seed=0, length=1000, kind="SceneSynthesiser", images=pictures, **settings):
+        return KINDS[kind](images, SynthConfig(**{**SETTINGS, **settings}), seed, length)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def ideal():
+    """A function of a number of frames: an ideal camera."""
+    return ideal_camera
 
 
 class Listed(Dataset):
@@ -64,7 +139,7 @@ class Listed(Dataset):
 @pytest.fixture(scope="session")
 def samples(pictures):
     """Five batches of two samples, so that no checkpoint falls on the start of the list again."""
-    data = TripletSynthesiser(pictures, SynthConfig(crop=64, margin=8, batch=2), 0, 10)
+    data = SceneSynthesiser(pictures, SynthConfig(**SETTINGS), 0, 10)
     return Listed([data[index] for index in range(10)])
 
 

@@ -5,33 +5,12 @@ import pytest
 import torch
 from torch.utils.data import default_collate
 
-from dfghdr_cli.core.radiance import encode
 from dfghdr_cli.nets.candidates import Hypothesis, candidate_layout
 from dfghdr_cli.nets.dfg import Role
 from dfghdr_cli.nets.dfgmerge import Decision, compose
 from dfghdr_cli.training import synth
-from dfghdr_cli.training.synth import COMPOSITIONS, TripletSynthesiser, to_candidates
-
-
-class NoiseFree(TripletSynthesiser):
-    """An ideal camera: steps of one stop, no noise, no rounding, no wrong exposure."""
-
-    @staticmethod
-    def _stops(rng, signs):
-        dark, bright = signs.count(-1), signs.count(1)
-        return [float(stop) for stop in range(-dark, bright + 1) if stop]
-
-    def _expose(self, rng, radiance, stops, camera):
-        return encode(radiance * 2.0 ** round(stops))
-
-
-class Static(NoiseFree):
-    """The ideal camera on a scene without foreground."""
-
-    def _layer(self, rng, level):
-        layer = super()._layer(rng, level)
-        layer.alpha[:] = 0.0
-        return layer
+from dfghdr_cli.training.camera import draw_camera, expose
+from dfghdr_cli.training.synth import COMPOSITIONS, SceneSynthesiser, to_candidates
 
 
 @pytest.fixture
@@ -80,7 +59,7 @@ def test_ranges_and_layout(synthesiser):
 
 @pytest.mark.parametrize("signs", [signs for _, signs in COMPOSITIONS])
 def test_candidates_are_in_the_order_of_the_merge(signs, synthesiser, monkeypatch):
-    monkeypatch.setattr(TripletSynthesiser, "_composition", staticmethod(lambda rng: signs))
+    monkeypatch.setattr(SceneSynthesiser, "_composition", staticmethod(lambda rng: signs))
     data = synthesiser()
     candidates = to_candidates(default_collate([data[0], data[1]]))
     frames, roles, hypotheses = candidate_layout(1 + len(signs), signs.count(-1))
@@ -108,7 +87,7 @@ def unclipped(candidates):
 @pytest.mark.usefixtures("tripod")
 @pytest.mark.parametrize("index", range(0, 12, 2))
 def test_every_frame_of_a_static_scene_shows_the_truth(index, synthesiser):
-    data = synthesiser(kind=Static)
+    data = synthesiser(kind="StaticOneStop")
     batch = default_collate([data[index], data[index + 1]])
     candidates = to_candidates(batch)
     # A frame that is only aligned is not resampled here; a flow-warped one is, by next to nothing.
@@ -128,7 +107,7 @@ def test_every_frame_of_a_static_scene_shows_the_truth(index, synthesiser):
 
 @pytest.mark.parametrize("index", range(4))
 def test_the_truth_is_what_the_reference_sees_of_a_moving_scene(index, synthesiser):
-    batch = default_collate([synthesiser(kind=NoiseFree)[index]])
+    batch = default_collate([synthesiser(kind="OneStop")[index]])
     candidates = to_candidates(batch)
     known = unclipped(candidates)[:, 0].expand(-1, 3, -1, -1)
     assert known.float().mean() > 0.2
@@ -137,7 +116,7 @@ def test_the_truth_is_what_the_reference_sees_of_a_moving_scene(index, synthesis
 
 
 def test_the_frames_of_a_moving_scene_differ(synthesiser):
-    data = synthesiser(kind=NoiseFree)
+    data = synthesiser(kind="OneStop")
     differences = []
     for index in range(8):
         candidates = to_candidates(default_collate([data[index]]))
@@ -147,22 +126,65 @@ def test_the_frames_of_a_moving_scene_differ(synthesiser):
     assert np.nanmedian(differences) > 0.05
 
 
-def test_crushed_blacks_are_black_in_every_frame(synthesiser):
-    data = synthesiser()
-    camera = {"shot": 0.0, "read": 0.0, "levels": 65535.0, "jpeg": 0.0, "curve": 0.0, "black": 0.05}
-    radiance = np.linspace(0, 1, 300, dtype=np.float32).reshape(10, 10, 3) ** 2.2
-    for stops in (-2.0, 0.0, 2.0):
-        code = data._expose(np.random.default_rng(0), radiance, stops, camera)
-        whole = data._expose(np.random.default_rng(0), radiance, stops, camera | {"black": 0.0})
-        assert (code[whole < 0.049] == 0).all()
-        np.testing.assert_array_equal(code[whole > 0.051], whole[whole > 0.051])
-        assert 0 < (code == 0).mean() < 0.5
+def exposed(radiance, stops, camera):
+    """What a camera makes of frames (F, 3, H, W), without its noise."""
+    batch = default_collate([camera])
+    light = torch.from_numpy(radiance)[None]
+    at = torch.tensor([stops], dtype=torch.float32)
+    nothing, qualities = torch.zeros_like(light), batch["jpeg"].tolist()
+    return expose(light, at, batch, nothing, qualities, curved=bool(batch["curved"]))[0].numpy()
 
 
-def test_a_radiance_below_zero_by_rounding_makes_no_nan(synthesiser):
-    data = synthesiser()
-    camera = {"shot": 1e-3, "read": 1e-4, "levels": 255.0, "jpeg": 0.0, "curve": 0.0, "black": 0.0}
-    code = data._expose(
-        np.random.default_rng(0), np.full((8, 8, 3), -1e-3, np.float32), 3.0, camera
-    )
-    assert np.isfinite(code).all()
+def test_crushed_blacks_are_black_in_every_frame():
+    ramp = np.linspace(0, 1, 300, dtype=np.float32).reshape(3, 10, 10) ** 2.2
+    radiance = np.stack([ramp * np.float32(2.0**-stops) for stops in (0, -2, 2)])
+    crushed = 0
+    for seed in range(60):
+        camera = draw_camera(np.random.default_rng(seed), 3, 0.0) | {"jpeg": np.array(0)}
+        black = min(table[table > 0].min() for table in camera["forward"][:, 0])
+        if black < 0.019:
+            continue
+        crushed += 1
+        code = exposed(radiance, [0.0, -2.0, 2.0], camera)
+        assert (code == 0).any((1, 2, 3)).all()
+        # But for the table's one step over the edge, which is a straight line.
+        assert ((code > 0) & (code < black - 1 / 255)).mean() < 0.005
+    assert 5 < crushed < 30
+
+
+@pytest.mark.parametrize("stops", [-2.0, 0.0, 3.0])
+def test_an_ideal_camera_is_eq_7(stops, ideal):
+    light = np.random.default_rng(0).uniform(-0.1, 1.4, (1, 3, 20, 30)).astype(np.float32)
+    expected = np.clip(light * 2.0**stops, 0, 1) ** (1 / 2.2)
+    np.testing.assert_allclose(exposed(light, [stops], ideal(1)), expected, atol=3e-5)
+
+
+def test_a_radiance_below_zero_by_rounding_makes_no_nan():
+    camera = draw_camera(np.random.default_rng(0), 1, 0.0)
+    assert np.isfinite(exposed(np.full((1, 3, 8, 8), -1e-3, np.float32), [3.0], camera)).all()
+
+
+def test_samples_of_one_scene(synthesiser):
+    """Eight batches share their scenes, and no two samples are alike."""
+    data = synthesiser(variants=8)
+    firsts = [data[2 * batch] for batch in (0, 1, 7, 8)]
+    stops = [tuple(sample["stops"]) for sample in firsts]
+    assert stops[0] == stops[1] == stops[2] != stops[3]
+    assert len({sample["code"].tobytes() for sample in firsts}) == 4
+    assert [batch for batch in range(20) if data.begins(batch)] == [0, 8, 16]
+    assert [i // 2 // 8 for i in data.apart(8)] == [0, 0, 1, 1, 2, 2, 3, 3]
+    levels = [np.sort(sample["truth"].mean((1, 2))) for sample in firsts]
+    apart = np.abs(np.log2(levels[0] / levels[1]))
+    assert apart.max() < 1  # exposed a little differently, cut and turned
+    assert apart.max() > 1e-3
+
+
+def test_a_batch_is_its_samples(synthesiser):
+    """However scenes come together, a sample is the same, bit by bit."""
+    data = synthesiser(variants=3)
+    for batch, indices in enumerate([range(2), range(2, 4)]):
+        parts = [default_collate([data.raw(index)]) for index in indices]
+        together = data.finished(data.prepared(parts, batch, torch.device("cpu")), indices)
+        for k, index in enumerate(indices):
+            for name, value in data[index].items():
+                assert np.array_equal(together[name][k].numpy(), value), name
