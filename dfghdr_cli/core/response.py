@@ -1,41 +1,37 @@
 """Camera response: from the codes in a file to linear light, known or estimated from the bracket.
 
 A developed photograph is scene light put through the maker's tone curve, not through gamma 2.2.
-Frames of one scene whose exposures are known give the curve away, even when the camera was
-hand-held and things moved: as long as much the same content is in view, the q-th quantile of one
-frame shows the same radiance as the q-th quantile of another, so with g = log2 of the inverse
-response, ``g(code_bright) - g(code_dark) = stops_bright - stops_dark`` (Grossberg and Nayar,
-"Determining the camera response from images: what is knowable?", IEEE TPAMI 25(11), 2003). Here
-quantiles are matched over the whole frame and over coarse tiles; a robust fit discards the tiles
-that something moved into.
+Frames of one scene whose exposures are roughly known give the curve away: `core.matches` collects
+what they show, `core.curve_fit` explains it by a curve and by errors of the exposures.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from itertools import combinations, pairwise
-from typing import Any, Literal, TypeAlias, cast
+from typing import Literal, TypeAlias, cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from dfghdr_cli.core.colour import srgb_decode
-from dfghdr_cli.core.quantiles import LEVELS, tile_quantiles
+from dfghdr_cli.core.curve_fit import NAMED_ODDS, CurveFit, Explanation, weighted_median
+from dfghdr_cli.core.matches import Matches, match
 from dfghdr_cli.core.radiance import GAMMA
 from dfghdr_cli.core.types import FloatImage, Frame
+from dfghdr_cli.core.white import find_white
 from dfghdr_cli.errors import InputError
 
 Floats = NDArray[np.float64]
-Indices = NDArray[np.intp]
 Kind: TypeAlias = Literal["auto", "srgb", "gamma", "linear"]
+Belief: TypeAlias = Literal["both", "files", "pixels"]
 Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16] | FloatImage
 
 _NAMED = ("srgb", "gamma", "linear")
 _TABLE_SIZE = 4097
+_PLACES = {"shoulder": 0.9, "middle": 0.5, "toe": 0.1}
+"""Codes whose uncertainty is reported."""
 _ROWS = 256
 """Rows of a float image handled at once."""
 
@@ -202,294 +198,44 @@ class Calibration:
     report: ResponseReport
 
 
-# --- what the frames say --------------------------------------------------------------------------
-
-_LONG_SIDE = 1024
-_THUMBNAIL = 384
-_GRIDS = (4, 8)
-"""Tiles per side. Few large tiles keep what moves inside them; many small ones isolate it."""
-_LOWEST, _HIGHEST = 0.02, 0.97
-"""Codes between which a match counts: below is noise, above is clipping."""
-_SMALLEST_STEP = 0.1
-"""Frames closer than this [stops] do not tell the curve."""
-_RANK_NOISE = 0.01
-"""Share of a frame's pixels that leave or enter it between frames; grows with sqrt(tiles)."""
-_MOST_MATCHES = 24_000
-
-
-@dataclass(frozen=True, slots=True)
-class _Matches:
-    """Pairs of codes at which two frames show equal radiance, K in all.
-
-    Attributes:
-        dark, bright: (K,) the codes, in [0, 1].
-        dark_spread, bright_spread: (K,) how far each code moves when the ranks are a little wrong.
-        stops: (K,) exposure of the bright one relative to the dark one, > 0 [stops].
-        weight: (K,) share of the picture behind the match.
-        channel: (K,) channel index.
-        tile: (K,) a number for the pair of frames and the tile.
-        pair: (K, 2) indices of the dark and the bright frame.
-    """
-
-    dark: Floats
-    bright: Floats
-    dark_spread: Floats
-    bright_spread: Floats
-    stops: Floats
-    weight: Floats
-    channel: Indices
-    tile: Indices
-    pair: Indices
-
-
-def _reduced(frame: Frame) -> FloatImage:
-    """Encoded frame (h, w, 3) float32, averaged over blocks of 2x2 or more."""
-    height, width = frame.pixels.shape[:2]
-    factor = max(2, -(-max(height, width) // _LONG_SIDE))
-    size = (max(1, width // factor), max(1, height // factor))
-    whole = frame.pixels[: size[1] * factor, : size[0] * factor]
-    if whole.dtype == np.uint8:  # else the averages would be rounded to eight bits
-        whole = np.multiply(whole, np.uint16(257), dtype=np.uint16)
-    top = 1.0 if whole.dtype == np.float32 else 65535.0
-    small = cv2.resize(np.ascontiguousarray(whole), size, interpolation=cv2.INTER_AREA)
-    return small.astype(np.float32) / np.float32(top)
-
-
-def _ranks(image: FloatImage) -> FloatImage:
-    """Small green channel with each value replaced by its rank: the same under any response."""
-    scale = min(1.0, _THUMBNAIL / max(image.shape[:2]))
-    green = np.ascontiguousarray(image[..., 1])
-    green = cv2.resize(green, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    _, inverse, counts = np.unique(
-        np.rint(green * 255).ravel(), return_inverse=True, return_counts=True
-    )
-    middle = (np.cumsum(counts) - 0.5 * counts) / counts.sum()
-    return middle[inverse].reshape(green.shape).astype(np.float32)
-
-
-def _overlap(length: int, step: int) -> tuple[slice, slice]:
-    """Slices of two axes of that length, where the second shows the first moved by `step`."""
-    ahead, behind = max(0, step), max(0, -step)
-    return slice(behind, length - ahead), slice(ahead, length - behind)
-
-
-def _shift(first: FloatImage, second: FloatImage) -> tuple[int, int]:
-    """How far (rows, columns) the content of `first` has moved in `second`; 0 where in doubt."""
-    if min(first.shape) < 32:
-        return 0, 0
-    window = cv2.createHanningWindow(first.shape[::-1], cv2.CV_32F)
-    (across, down), _ = cv2.phaseCorrelate(first - 0.5, second - 0.5, window)
-    rows, columns = round(down), round(across)
-    if abs(rows) > first.shape[0] // 4 or abs(columns) > first.shape[1] // 4:
-        return 0, 0
-    (r1, r2), (c1, c2) = map(_overlap, first.shape, (rows, columns))
-    moved = np.abs(first[r1, c1] - second[r2, c2]).mean()
-    return (rows, columns) if moved < np.abs(first - second).mean() else (0, 0)
-
-
-def _registered(images: list[FloatImage]) -> list[FloatImage]:
-    """The part of the picture that all frames show, after undoing the shift between them."""
-    ranks = [_ranks(image) for image in images]
-    scale = images[0].shape[0] / ranks[0].shape[0]
-    shifts = np.array([(0, 0), *(_shift(a, b) for a, b in pairwise(ranks))])
-    offsets = np.rint(np.cumsum(shifts, axis=0) * scale).astype(int)
-    offsets -= offsets.min(axis=0)
-    height, width = np.array(images[0].shape[:2]) - offsets.max(axis=0)
-    if height < images[0].shape[0] // 2 or width < images[0].shape[1] // 2:
-        return images
-    return [
-        image[top : top + height, left : left + width]
-        for image, (top, left) in zip(images, offsets, strict=True)
-    ]
-
-
-def _match(frames: Sequence[Frame], stops: Sequence[float]) -> _Matches:
-    """Match the quantiles of every pair of frames, from dark to bright, tile by tile."""
-    order = sorted(range(len(frames)), key=lambda index: stops[index])
-    images = _registered([_reduced(frames[index]) for index in order])
-    steps = [stops[index] for index in order]
-    pieces: list[tuple[NDArray[Any], ...]] = []
-    tiles = 0
-    for grid in _GRIDS:
-        tables = [tile_quantiles(image, grid) for image in images]
-        spreads = [np.gradient(t, LEVELS, axis=1) * _RANK_NOISE * grid**0.5 for t in tables]
-        tile = np.indices(tables[0].shape)[0]
-        channel = np.indices(tables[0].shape)[2]
-        for low, high in combinations(range(len(frames)), 2):
-            step = steps[high] - steps[low]
-            usable = (tables[low] > _LOWEST) & (tables[high] < _HIGHEST)
-            if step < _SMALLEST_STEP or not usable.any():
-                continue
-            count = int(usable.sum())
-            piece = (tables[low], tables[high], spreads[low], spreads[high])
-            pieces.append(
-                (
-                    *(table[usable] for table in piece),
-                    np.full(count, step),
-                    np.full(count, 1.0 / grid**2),
-                    channel[usable],
-                    tile[usable] + tiles,
-                    np.repeat([[order[low], order[high]]], count, axis=0),
-                )
-            )
-            tiles += len(tables[0])
-    if not pieces:
-        none, no_index = np.empty(0), np.empty(0, np.intp)
-        pair = np.empty((0, 2), np.intp)
-        return _Matches(none, none, none, none, none, none, no_index, no_index, pair)
-    columns = [np.concatenate(column) for column in zip(*pieces, strict=True)]
-    stride = -(-len(columns[0]) // _MOST_MATCHES)
-    return _Matches(*(column[::stride] for column in columns))
-
-
-# --- the fit --------------------------------------------------------------------------------------
-
-_KNOTS = 32
-_CORRECTION = 3.0
-_CURVATURE = 20.0
-"""Standard deviations of the correction and of its second derivative over sqrt(code) [stops]."""
-_SAMPLE = 300.0
-"""Independent matches that all matches together are worth; neighbouring quantiles repeat a fact."""
-_CODE_NOISE = 0.5 / 255.0
-"""Standard deviation of a matched code, from quantisation and sensor noise."""
-_BASE_NOISE = 0.03
-"""Standard deviation of an exposure ratio that does not depend on the code [stops]."""
-_SIGMOID_GRID = np.geomspace(0.02, 50.0, 60)
-_ROUNDS = 12
-
-
-def _weighted_median(values: Floats, weight: Floats) -> float:
-    order = np.argsort(values)
-    total = np.cumsum(weight[order])
-    return float(values[order][np.searchsorted(total, 0.5 * total[-1])])
-
-
-def _log2_response(response: Response, codes: Floats, channel: NDArray[np.intp]) -> Floats:
-    """log2 of the response at codes (K,) of the given channels (K,)."""
-    if response.linear.ndim == 1:
-        linear = response.evaluate(codes)
-    else:
-        linear = response.evaluate(np.repeat(codes[:, None], 3, axis=1))
-        linear = linear[np.arange(len(codes)), channel]
-    return np.log2(np.maximum(linear, 1e-9))
-
-
-def _residuals(response: Response, matches: _Matches) -> Floats:
-    """What each match disagrees by under a response (K,) [stops]."""
-    bright = _log2_response(response, matches.bright, matches.channel)
-    return bright - _log2_response(response, matches.dark, matches.channel) - matches.stops
-
-
-def _sigmoid_log(codes: Floats, s: float) -> Floats:
-    """log2(x ** n) for code y = (1 + s) x**n / (x**n + s); 0 at y = 1."""
-    return np.log2(np.maximum(s * codes / (1.0 + s - codes), 1e-12))
-
-
-def _fit_sigmoid(matches: _Matches) -> tuple[float, float]:
-    """The (n, s) whose exposure ratios agree best: for each s, n is a weighted median."""
-
-    def best_for(s: float) -> tuple[float, float, float]:
-        rise = _sigmoid_log(matches.bright, s) - _sigmoid_log(matches.dark, s)
-        n = max(_weighted_median(rise / matches.stops, matches.weight * matches.stops), 0.05)
-        return _weighted_median(np.abs(rise / n - matches.stops), matches.weight), n, s
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        _, n, s = min(pool.map(best_for, _SIGMOID_GRID.tolist()))
-    return n, s
-
-
-def _hat(codes: Floats, knots: Floats) -> Floats:
-    """(K, M) weights that interpolate linearly between values at the knots (M,)."""
-    right = np.clip(np.searchsorted(knots, codes), 1, len(knots) - 1)
-    share = (codes - knots[right - 1]) / (knots[right] - knots[right - 1])
-    rows = np.arange(len(codes))
-    weights = np.zeros((len(codes), len(knots)))
-    weights[rows, right - 1] = 1.0 - share
-    weights[rows, right] = share
-    return weights
-
-
-def _prior() -> Floats:
-    """Precision matrix (M, M) of the correction's knots; the last one, white, is pinned to zero."""
-    identity = np.eye(_KNOTS + 1)
-    curvature = np.diff(identity, 2, axis=0) * _KNOTS**2 / _CURVATURE
-    precision = curvature.T @ curvature + identity / _CORRECTION**2
-    precision[-1, -1] += 1e6
-    return precision
-
-
-def _increasing(values: Floats) -> Floats:
-    """Values (M,) made strictly increasing: a step down becomes a step of next to nothing."""
-    steps = np.maximum(np.diff(values), 1e-9)
-    return values[0] + np.concatenate([[0.0], np.cumsum(steps)])
-
-
-def _fit(matches: _Matches) -> tuple[Response, Floats]:
-    """Smooth monotone response: a sigmoid, corrected by a stiff spline of log2 linear.
-
-    The correction h is piecewise linear over sqrt(code), zero at code 1, with Gaussian priors on
-    its size and curvature. It is found by iteratively reweighted least squares with Geman-McClure
-    weights, whose noise grows with the slope of the response (dark codes are coarse), with the
-    spread of the quantiles (few pixels there), and with the misfit of the whole tile (motion).
-
-    Returns:
-        The response and what each match is worth (K,): its share of the picture over its noise.
-    """
-    n, s = _fit_sigmoid(matches)
-    knots = np.linspace(0.0, 1.0, _KNOTS + 1)
-    codes = np.linspace(0.0, 1.0, _TABLE_SIZE)
-    base = _sigmoid_log(codes, s) / n
-    basis = _hat(np.sqrt(codes), knots)
-    design = _hat(np.sqrt(matches.bright), knots) - _hat(np.sqrt(matches.dark), knots)
-    rise = _sigmoid_log(matches.bright, s) - _sigmoid_log(matches.dark, s)
-    target = matches.stops - rise / n
-    prior = _prior()
-    tile_size = np.maximum(np.bincount(matches.tile), 1)
-    bright_noise2 = _CODE_NOISE**2 + matches.bright_spread**2
-    dark_noise2 = _CODE_NOISE**2 + matches.dark_spread**2
-    mass = _SAMPLE * matches.weight / matches.weight.sum()
-    unreliable = np.ones_like(target)
-    trust = matches.weight
-    h = np.zeros(_KNOTS + 1)
-    for _ in range(_ROUNDS):
-        slope2 = np.gradient(base + basis @ h, codes) ** 2
-        noise2 = _BASE_NOISE**2
-        noise2 = noise2 + np.interp(matches.bright, codes, slope2) * bright_noise2
-        noise2 = noise2 + np.interp(matches.dark, codes, slope2) * dark_noise2
-        error2 = (design @ h - target) ** 2 / noise2
-        trust = mass / (noise2 * unreliable)
-        weight = trust / (1.0 + error2 / unreliable / 4.0) ** 2
-        weighted = design * weight[:, None]
-        h = np.linalg.solve(weighted.T @ design + prior, weighted.T @ target)
-        per_tile = np.bincount(matches.tile, np.minimum(error2, 25.0)) / tile_size
-        unreliable = np.maximum(per_tile, 1.0)[matches.tile]
-    linear = _increasing(2.0 ** (base + basis @ h))
-    linear -= linear[0]
-    return Response("fitted", codes, linear / linear[-1]), trust
-
-
 # --- the choice -----------------------------------------------------------------------------------
 
-_TOLERANCE = (1.5, 0.015)
-"""A named response stands when its misfit is at most this factor times the fit's, plus stops."""
 _USUAL_MISFIT = 0.03
 """Misfit [stops] of frames whose exposures and response are right."""
 _SLACK = 15.0
 """How many times what the misfit exceeds that by, white may be off; found with real photographs."""
 _MOST_SLACK = 0.8
 """At most [stops]."""
+_TOLERANCE = (1.5, 0.015)
+"""A response agrees when its misfit is at most this factor times the fit's, plus stops."""
 _WORTH_A_WARNING = 0.1
 """Misfit [stops] from which a response that the user asked for is called contradicted."""
 _CONTRADICTED = 0.25
 """Misfit [stops] of the best response, over a pair of frames, that wrong exposures betray."""
 _HOPELESS = 0.5
-"""Misfit [stops] of the fit itself beyond which it is not used."""
-_PLAUSIBLE = (1.1, 3.0)
-"""Mean exponent of a camera's curve between codes 0.1 and 0.9; gamma 2.2 has 2.2."""
-_LEAST_MATCHES = 200
-_LEAST_IN_PAIR = 100
+"""Misfit [stops] of the best explanation beyond which it is not used."""
+_LEAST_MATCHES = 100
+_LEAST_IN_PAIR = 50
 _LEAST_SPAN = 0.25
 """Range of codes that the matches must cover."""
+_EXPOSURE_ERROR = 0.07
+"""Standard deviation of stated exposures [stops]: shutters, apertures, and light that drifts."""
+_ESTIMATED_ERROR = 2.0
+"""The same where only the pixels are believed."""
+_SIGNIFICANT = 2.0
+"""Standard deviations from which on an exposure is corrected, and ..."""
+_LEAST_CORRECTION = 0.03
+"""... stops, 2 %: less is not seen."""
+_WORTH_SAYING = 0.2
+"""Correction [stops] from which on it is a warning."""
+_INEXPLICABLE = 1.0
+"""Correction [stops] beyond which the user decides what to believe."""
+_LINEAR_ODDS = -6.0
+"""Log odds for files of integers to be proportional to light although nothing in them says so."""
+_FAR_FETCHED = 10.0
+"""Log odds against the response asked for beyond which no exposures are corrected to suit it."""
+_UNCERTAIN = 0.7
+"""Share of the prior's standard deviation at middle grey beyond which the frames said little."""
 
 
 def _check(frames: Sequence[Frame], stops: Sequence[float]) -> None:
@@ -502,7 +248,7 @@ def _check(frames: Sequence[Frame], stops: Sequence[float]) -> None:
         raise InputError("an exposure is not a finite number of stops: give every frame's exposure")
 
 
-def _undetermined(matches: _Matches) -> str | None:
+def _undetermined(matches: Matches) -> str | None:
     """Why the matches do not determine a response, or None if they do."""
     if len(matches.stops) < _LEAST_MATCHES:
         return "the frames share too few well-exposed pixels at different exposures"
@@ -513,31 +259,29 @@ def _undetermined(matches: _Matches) -> str | None:
     return None
 
 
-def _fallback(reason: str) -> tuple[Response, ResponseReport]:
-    text = f"The response could not be estimated, because {reason}; sRGB is assumed."
-    return Response.named("srgb"), ResponseReport("srgb", {}, text, warning=text)
+def _log2_response(response: Response, codes: Floats, channel: NDArray[np.intp]) -> Floats:
+    """log2 of the response at codes (K,), as shares of white, of the given channels (K,)."""
+    table = response.with_white(np.ones(3))
+    if table.linear.ndim == 1:
+        linear = table.evaluate(codes)
+    else:
+        linear = table.evaluate(np.repeat(codes[:, None], 3, axis=1))
+        linear = linear[np.arange(len(codes)), channel]
+    return np.log2(np.maximum(linear, 1e-9))
 
 
-def _estimate(
-    frames: Sequence[Frame], stops: Sequence[float], *others: Response
-) -> tuple[Response, ResponseReport, str | None]:
-    """The fit, its report with other responses' misfits, and the wrong exposures it betrays."""
-    _check(frames, stops)
-    matches = _match(frames, stops)
-    reason = _undetermined(matches)
-    if reason is not None:
-        return *_fallback(reason), None
-    fitted, trust = _fit(matches)
-    misfit = {}
-    for response in (*map(Response.named, _NAMED), *others, fitted):
-        error = np.abs(_residuals(response, matches))
-        misfit[response.name] = _weighted_median(error, trust)
-    if misfit["fitted"] > _HOPELESS:
-        return *_fallback("no response explains the exposures"), None
-    suspicion = _contradiction(fitted, matches, trust, frames)
-    warning = suspicion or _absurdity(fitted)
-    report = ResponseReport("fitted", misfit, _sentence("fitted", misfit), warning)
-    return fitted, report, suspicion
+def _rise(response: Response, matches: Matches) -> Floats:
+    """By how much a response says the bright frames show more light [stops] (K,)."""
+    bright = _log2_response(response, matches.bright, matches.channel)
+    return bright - _log2_response(response, matches.dark, matches.channel)
+
+
+def _tabulated(found: Explanation, white: Floats) -> Response:
+    codes = np.linspace(0.0, 1.0, _TABLE_SIZE)
+    linear = 2.0 ** found.curve(codes)
+    steps = np.maximum(np.diff(linear), 1e-9)
+    linear = np.concatenate([[0.0], np.cumsum(steps)])
+    return Response("fitted", codes, linear / linear[-1], white)
 
 
 def _title(frames: Sequence[Frame], index: int) -> str:
@@ -546,16 +290,17 @@ def _title(frames: Sequence[Frame], index: int) -> str:
 
 
 def _contradiction(
-    fitted: Response, matches: _Matches, trust: Floats, frames: Sequence[Frame]
+    found: Explanation, misfits: Floats, matches: Matches, titles: Sequence[str]
 ) -> str | None:
-    """A sentence on two frames that even the fit cannot reconcile."""
-    error = np.abs(_residuals(fitted, matches))
+    """A sentence on two frames that even the best explanation cannot reconcile."""
     worst, culprits = _CONTRADICTED, None
     for dark, bright in np.unique(matches.pair, axis=0):
         here = (matches.pair == (dark, bright)).all(axis=1)
-        off = _weighted_median(error[here], trust[here])
-        if here.sum() >= _LEAST_IN_PAIR and off > worst:
-            worst, culprits = off, (_title(frames, dark), _title(frames, bright))
+        if here.sum() < _LEAST_IN_PAIR:
+            continue
+        off = weighted_median(misfits[here], found.trust[here])
+        if off > worst:
+            worst, culprits = off, (titles[dark], titles[bright])
     if culprits is None:
         return None
     return (
@@ -564,117 +309,259 @@ def _contradiction(
     )
 
 
-def _absurdity(fitted: Response) -> str | None:
-    """A sentence on a fit that no camera has."""
-    rise = np.diff(_log2_response(fitted, np.array([0.1, 0.9]), np.zeros(2, np.intp)))[0]
-    exponent = float(rise / np.log2(9.0))
-    if _PLAUSIBLE[0] <= exponent <= _PLAUSIBLE[1]:
-        return None
-    return (
-        f"The exposures imply a response of exponent {exponent:.1f}, which no developed picture "
-        "has: check the exposures given."
-    )
-
-
 def estimate_response(
     frames: Sequence[Frame], stops: Sequence[float]
 ) -> tuple[Response, ResponseReport]:
-    """Fit a free monotone response to frames of one scene at known exposures.
+    """Fit a camera's response to frames of one scene, whether or not a named one agrees, too.
 
     The curve is one for all three channels: a channel whose light is scaled (white balance) before
     the curve has the same curve and the same exposure ratios. Only ratios are observed, and only
-    between codes 0.02 and 0.97; beyond, the curve is extrapolated, so its scale (its white) is less
-    sure than its shape.
+    between codes 0.02 and 0.98; beyond, and where ratios say little, the curve is that of usual
+    cameras, so its scale (its white) is less sure than its shape.
 
     Args:
         frames: two or more frames of one size, hand-held or not, in any order.
         stops: exposure of each [stops], only differences matter.
 
     Returns:
-        The response, named "fitted", and a report whose warning tells of exposures that look wrong;
-        sRGB with a warning where the frames share too little to tell.
+        The response, named "fitted", and a report; sRGB with a warning where the frames share too
+        little to tell.
 
     Raises:
         InputError: fewer than two frames, not one exposure each, or an exposure that is not finite.
     """
-    response, report, _ = _estimate(frames, stops)
-    return response, report
+    _check(frames, stops)
+    white = find_white(frames, stops)
+    matches = match(frames, stops, white)
+    reason = _undetermined(matches)
+    if reason is not None:
+        found = _fallback(reason, frames, stops, white)
+        return found.responses[0], found.report
+    found = CurveFit(matches, len(frames), None).camera()
+    misfit = {"fitted": found.misfit}
+    report = ResponseReport(
+        "fitted", misfit, _sentence("fitted", misfit), None, _uncertainty(found)
+    )
+    return _tabulated(found, white), report
 
 
 def choose_response(
-    kind: Kind | Response, frames: Sequence[Frame], stops: Sequence[float]
+    kind: Kind | Response,
+    frames: Sequence[Frame],
+    stops: Sequence[float],
+    believe: Belief = "both",
+    white: Floats | None = None,
 ) -> Calibration:
     """The responses to linearise frames with, and their exposures, corrected.
 
-    A named or given one is taken at its word, and only warned about when the frames contradict it.
-    "auto" takes linear for frames that are known to be; else whichever of sRGB, gamma 2.2 and
-    linear the exposure ratios agree with best, unless a free curve agrees clearly better.
+    A named or given response is taken at its word, and only warned about when the frames contradict
+    it. "auto" takes linear for frames that are known to be; else the explanation with the most
+    evidence, of sRGB, gamma 2.2, linear, and a camera's curve; see `core.curve_fit`.
 
     Args:
         kind: "auto", "srgb", "gamma" or "linear", or a response of a known camera.
         frames: two or more frames of one scene and size.
         stops: exposure of each [stops], only differences matter.
+        believe: "files" takes `stops` as they are, "pixels" as no more than a first guess, and
+            "both" as nearly right.
+        white: (3,) codes from which on the channels are white, if they are known already.
 
     Returns:
         A response and an exposure for each frame, and a report.
 
     Raises:
-        InputError: an unknown kind, fewer than two frames, not one exposure each, or an exposure
-            that is not finite.
+        InputError: an unknown kind, fewer than two frames, not one exposure each, an exposure that
+            is not finite, or one that is more than a stop from what the frames show, unless
+            `believe` says which counts.
     """
     if isinstance(kind, str) and kind not in ("auto", *_NAMED):
         raise InputError(f"unknown response {kind!r}: choose auto, {', '.join(_NAMED)} or a file")
-    response, report = _chosen(kind, frames, stops)
-    return Calibration((response,) * len(frames), tuple(float(s) for s in stops), report)
-
-
-def _chosen(
-    kind: Kind | Response, frames: Sequence[Frame], stops: Sequence[float]
-) -> tuple[Response, ResponseReport]:
+    if kind != "auto" or not all(frame.linear for frame in frames):
+        _check(frames, stops)
+    given = tuple(float(stop) for stop in stops)
+    asked = None if kind == "auto" else kind if isinstance(kind, Response) else Response.named(kind)
+    if isinstance(kind, Response):
+        white = kind.white
+    elif white is None:
+        white = find_white(frames, stops)
     if kind == "auto" and all(frame.linear for frame in frames):
-        text = "The response is linear, as the files say."
-        return Response.named("linear"), ResponseReport("linear", {}, text)
-    if kind == "auto":
-        asked = None
-        fitted, report, suspicion = _estimate(frames, stops)
-    else:
-        asked = kind if isinstance(kind, Response) else Response.named(kind)
-        fitted, report, suspicion = _estimate(frames, stops, asked)
-    misfit = report.misfit
-    if asked is not None:
-        return asked, _judged(asked.name, misfit, suspicion)
-    if not misfit:
-        return fitted, report
-    best = min(_NAMED, key=lambda name: misfit[name])
-    if misfit[best] <= _limit(misfit):
-        text = _sentence(best, misfit)
-        return Response.named(best), ResponseReport(best, misfit, text, suspicion)
-    return fitted, report
-
-
-def _limit(misfit: dict[str, float]) -> float:
-    """Misfit [stops] up to which a response agrees about as well as the fit does."""
-    factor, slack = _TOLERANCE
-    return factor * misfit["fitted"] + slack
-
-
-def _judged(name: str, misfit: dict[str, float], suspicion: str | None) -> ResponseReport:
-    """What the frames say of the response that the user asked for."""
-    if not misfit:
-        text = f"The response is {name}, as asked; the frames do not allow a check."
-        return ResponseReport(name, {}, text)
-    warning = suspicion
-    if warning is None and misfit[name] > max(_limit(misfit), _WORTH_A_WARNING):
-        warning = (
-            f"The exposures contradict the response {name} by {misfit[name]:.2f} stops "
-            f"(a fitted curve: {misfit['fitted']:.2f}): expect false motion, or use auto."
+        text = "The response is linear, as the files say." + _about_white(white, frames)
+        report = ResponseReport("linear", {}, text)
+        return Calibration(
+            (Response.named("linear").with_white(white),) * len(frames), given, report
         )
-    return ResponseReport(name, misfit, f"The response is {name}, as asked.", warning)
+    matches = match(frames, given, white)
+    reason = _undetermined(matches)
+    if reason is not None and asked is None:
+        return _fallback(reason, frames, given, white)
+    if reason is not None:
+        assert asked is not None
+        text = f"The response is {asked.name}, as asked; the frames do not allow a check."
+        report = ResponseReport(asked.name, {}, text)
+        return Calibration((asked.with_white(white),) * len(frames), given, report)
+    return _explained(asked, frames, given, white, matches, believe)
+
+
+def _explained(
+    asked: Response | None,
+    frames: Sequence[Frame],
+    stops: tuple[float, ...],
+    white: Floats,
+    matches: Matches,
+    believe: Belief,
+) -> Calibration:
+    integers = frames[0].bit_depth != 32
+    explanations = _explanations(asked, matches, len(frames), believe, integers)
+    titles = [_title(frames, index) for index in range(len(frames))]
+    best = _best(explanations)
+    if best.misfit > _HOPELESS and believe == "both":
+        otherwise = _best(_explanations(asked, matches, len(frames), "pixels", integers))
+        if otherwise.misfit < _CONTRADICTED:
+            _check_credible(_corrections(otherwise, "pixels"), titles)
+    misfit = {name: found.misfit for name, found in explanations.items()}
+    if best.misfit > _HOPELESS and asked is None:
+        return _fallback("no response explains the exposures", frames, stops, white)
+    chosen = explanations[asked.name] if asked else best
+    agrees = chosen.misfit <= max(_limit(best.misfit), _WORTH_A_WARNING)
+    if (
+        asked is not None and chosen.evidence < best.evidence - _FAR_FETCHED
+    ):  # rather than exposures, it is wrong
+        agrees = False
+        fit = CurveFit(matches, len(frames), None)
+        chosen = fit.named(chosen.name, _rise(asked, matches))
+        misfit[chosen.name] = chosen.misfit
+    corrections = _corrections(chosen, believe) if agrees else {}
+    if believe == "both":
+        _check_credible(corrections, titles)
+    errors = np.array([corrections.get(index, 0.0) for index in range(len(frames))])
+    corrected = tuple(stop + error for stop, error in zip(stops, errors, strict=True))
+    matches = matches.restated(corrected)
+    if chosen.name == "fitted":  # errors that are not corrected are part of the curve
+        chosen = CurveFit(matches, len(frames), None).camera()
+    residual = chosen.rise - matches.stops
+    warning = _contradiction(chosen, np.abs(residual), matches, titles) if agrees else None
+    name, text = chosen.name, _sentence(chosen.name, misfit)
+    if asked is not None:
+        text = f"The response is {name}, as asked."
+        if not agrees:
+            warning = (
+                f"The exposures contradict the response {name} by {misfit[name]:.2f} stops "
+                f"(a fitted curve: {misfit['fitted']:.2f}): expect false motion, or use auto."
+            )
+    elif warning is None and chosen.misfit > _WORTH_A_WARNING:
+        warning = (
+            f"Exposures and pictures disagree by {chosen.misfit:.2f} stops whatever the response: "
+            "check the exposures given."
+        )
+    elif name == "fitted" and chosen.certainty(0.5) > _UNCERTAIN:
+        text += " The frames say little about it, so it is mostly that of usual cameras."
+    text += _about_white(white, frames)
+    about = _about_corrections(corrections, titles)
+    if max(map(abs, corrections.values()), default=0.0) > _WORTH_SAYING and believe == "both":
+        warning = about if warning is None else f"{about} {warning}"
+    text = f"{text} {about}".rstrip()
+    response = (
+        _tabulated(chosen, white)
+        if name == "fitted"
+        else (asked or Response.named(name)).with_white(white)
+    )
+    report = ResponseReport(name, misfit, text, warning, _uncertainty(chosen), corrections)
+    return Calibration((response,) * len(frames), corrected, report)
+
+
+def _explanations(
+    asked: Response | None, matches: Matches, count: int, believe: Belief, integers: bool
+) -> dict[str, Explanation]:
+    """What may explain the matches, by the name of the curve."""
+    error = {"both": _EXPOSURE_ERROR, "files": None, "pixels": _ESTIMATED_ERROR}[believe]
+    fit = CurveFit(matches, count, error, free=believe == "pixels")
+    known = [*map(Response.named, _NAMED), *([asked] if asked else [])]
+    odds = {"linear": _LINEAR_ODDS} if integers else {}
+    explanations = {
+        r.name: fit.named(r.name, _rise(r, matches), odds.get(r.name, NAMED_ODDS)) for r in known
+    }
+    return explanations | {"fitted": fit.camera()}
+
+
+def _best(explanations: dict[str, Explanation]) -> Explanation:
+    """The most probable one; a named curve must fit about as well as a camera's."""
+    limit = _limit(explanations["fitted"].misfit)
+    likely = [e for e in explanations.values() if e.name == "fitted" or e.misfit <= limit]
+    return max(likely, key=lambda found: found.evidence)
+
+
+def _corrections(found: Explanation, believe: Belief) -> dict[int, float]:
+    """By frame what its exposure is off by [stops], where that is worth while.
+
+    What all have in common is not seen; most frames, and of two the darker, are taken to be right.
+    """
+    if believe == "files":
+        return {}
+    errors = found.errors - np.sort(found.errors)[(len(found.errors) - 1) // 2]
+    if len(errors) == 2:
+        errors = found.errors - found.errors[0]
+    least = _LEAST_CORRECTION if believe == "both" else 0.0
+    return {
+        index: float(error)
+        for index, error in enumerate(errors)
+        if abs(error) > max(least, _SIGNIFICANT * found.deviations[index])
+    }
+
+
+def _check_credible(corrections: dict[int, float], titles: Sequence[str]) -> None:
+    """Refuse what is more than a stop from what the frames show."""
+    far = {index: value for index, value in corrections.items() if abs(value) > _INEXPLICABLE}
+    if not far:
+        return
+    named = ", ".join(
+        f"{titles[index]} is {abs(value):.1f} stops {'brighter' if value > 0 else 'darker'}"
+        for index, value in far.items()
+    )
+    raise InputError(
+        f"{named} than its exposure says, by the pixels; give the right exposures with "
+        "--ev or --times, or say with --exposures-from files or pixels which to believe."
+    )
+
+
+def _about_corrections(corrections: dict[int, float], titles: Sequence[str]) -> str:
+    if not corrections:
+        return ""
+    named = ", ".join(f"{titles[index]} by {value:+.2f}" for index, value in corrections.items())
+    return f"Exposures are corrected as the pixels show: {named} stops."
+
+
+def _about_white(white: Floats, frames: Sequence[Frame]) -> str:
+    if (white == 1.0).all():
+        return ""
+    bits = frames[0].bit_depth
+    top = 1.0 if bits == 32 else 2.0**bits - 1.0
+    codes = " ".join(f"{value * top:.4g}" for value in np.unique(white))
+    return f" White is at {codes} of {top:.0f}."
+
+
+def _uncertainty(found: Explanation) -> dict[str, float]:
+    if found.spread is None:
+        return {}
+    return {name: found.deviation(code) for name, code in _PLACES.items()}
+
+
+def _fallback(
+    reason: str, frames: Sequence[Frame], stops: Sequence[float], white: Floats
+) -> Calibration:
+    text = f"The response could not be estimated, because {reason}; sRGB is assumed."
+    report = ResponseReport("srgb", {}, text + _about_white(white, frames), warning=text)
+    response = Response.named("srgb").with_white(white)
+    return Calibration((response,) * len(frames), tuple(stops), report)
+
+
+def _limit(misfit: float) -> float:
+    """Misfit [stops] up to which a response agrees about as well as one of that misfit."""
+    factor, slack = _TOLERANCE
+    return factor * misfit + slack
 
 
 def _sentence(kind: str, misfit: dict[str, float]) -> str:
     others = ", ".join(f"{name} by {value:.2f}" for name, value in misfit.items() if name != kind)
-    return (
-        f"The response is {kind}: it disagrees with the exposures by {misfit[kind]:.2f} stops "
-        f"({others})."
-    )
+    about = f" ({others})" if others else ""
+    off = f"{misfit[kind]:.2f} stops"
+    return f"The response is {kind}: it disagrees with the exposures by {off}{about}."

@@ -45,6 +45,7 @@ from dfghdr_cli.core.tonemap import (
     tone_map,
 )
 from dfghdr_cli.core.types import Bracket, FloatImage, Frame, MergeResult, RadianceImage
+from dfghdr_cli.core.white import find_white
 from dfghdr_cli.engine import (
     MergeConfig,
     OnProgress,
@@ -344,8 +345,10 @@ def _merge_files(
     config = replace(config, weights=request.ghost_map is not None)
     scale = _scale(request.anchor_ev, bracket)
     with watch.stage("response"):
+        white = find_white(bracket.frames, bracket.stops)  # as the file has it
         bracket = restore_bracket(bracket)
-        calibration = choose_response(asked, bracket.frames, bracket.stops)
+        believe = "pixels" if bracket.exposures_from == "pixels" else "both"
+        calibration = choose_response(asked, bracket.frames, bracket.stops, believe, white)
         response_report = calibration.report
         log.info(response_report.text)
         bracket = bracket.with_stops(calibration.stops)

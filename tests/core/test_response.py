@@ -172,8 +172,8 @@ def test_a_camera_curve_is_recovered_in_spite_of_shake_and_motion(camera):
     assert response.name == report.kind == "fitted"
     assert report.warning is None
     error = ratio_error(response, camera)
-    assert error.mean() < 0.02
-    assert error.max() < 0.15
+    assert error.mean() < 0.03
+    assert error.max() < 0.4  # towards white, of which frames say little
 
 
 @pytest.mark.parametrize("camera", CAMERAS.values(), ids=CAMERAS)
@@ -219,32 +219,70 @@ def test_what_was_asked_for_is_kept_but_warned_about():
     assert report.warning is None
 
 
-def test_a_wrong_exposure_of_one_frame_is_noticed():
+@pytest.mark.parametrize("kind", ["auto", "srgb"])
+def test_a_wrong_exposure_of_one_frame_is_corrected_and_named(kind):
     frames = shoot(scene(9), srgb, shake=2)
-    for kind in ("auto", "srgb"):
-        warning = chosen(kind, frames, [-2.0, 1.0, 2.0])[1].warning
-        assert warning is not None
-        assert "frame 2" in warning
-        assert "check the exposures" in warning
+    found = choose_response(kind, frames, [-2.0, 0.6, 2.0])
+    np.testing.assert_allclose(found.stops, STOPS, atol=0.05)
+    assert found.report.corrections == {1: pytest.approx(-0.6, abs=0.05)}
+    assert found.responses[1].name == "srgb"
+    assert found.report.warning is not None
+    assert "frame 2 by -0.6" in found.report.warning
+    kept = choose_response(kind, frames, [-2.0, 0.6, 2.0], "files")
+    assert kept.stops == (-2.0, 0.6, 2.0)
+    assert kept.report.corrections == {}
+
+
+@pytest.mark.parametrize("kind", ["srgb", "gamma"])
+def test_a_small_error_of_an_exposure_does_not_bend_the_curve(kind):
+    camera = {"srgb": srgb, "gamma": gamma}[kind]
+    frames = shoot(scene(12), camera, stops=(0.0, 1.0))
+    found = choose_response("auto", frames, [0.0, 0.8])
+    assert found.responses[0].name == kind
+    np.testing.assert_allclose(found.stops, [0.0, 1.0], atol=0.03)
+
+
+@pytest.mark.parametrize("kind", ["srgb", "gamma"])
+def test_right_exposures_remain_as_they_are(kind):
+    camera = {"srgb": srgb, "gamma": gamma}[kind]
+    frames = shoot(scene(13), camera, dtype=np.uint16, noise=0.01)
+    assert choose_response("auto", frames, STOPS).stops == STOPS
+
+
+def test_an_exposure_that_is_stops_off_is_left_to_the_user():
+    frames = shoot(scene(9), srgb, stops=(-2.0, 0.0, 2.0, 3.0))
+    stated = [-2.0, 1.6, 2.0, 3.0]
+    with pytest.raises(InputError, match=r"frame 2 is 1\.6 stops darker.*--exposures-from"):
+        choose_response("auto", frames, stated)
+    found = choose_response("auto", frames, stated, "pixels")
+    np.testing.assert_allclose(np.diff(found.stops), [2.0, 2.0, 1.0], atol=0.1)
+
+
+def test_a_fitted_curve_is_near_those_of_cameras_where_the_frames_say_little():
+    frames = shoot(scene(14), log_camera, stops=(0.0, 0.5))
+    found = choose_response("auto", frames, [0.0, 0.5])
+    middle, shoulder = np.log2(found.responses[0].evaluate(np.array([0.5, 0.9])))
+    assert -4.0 < middle < -2.0
+    assert -1.5 < shoulder < -0.2
+    assert found.report.uncertainty["middle"] > 0.1
 
 
 def test_exposures_half_as_far_apart_as_in_truth_are_noticed():
     response, report = chosen("auto", shoot(scene(9), srgb_camera), [-1.0, 0.0, 1.0])
     assert response.name == "fitted"
     assert report.warning is not None
-    assert "no developed picture has" in report.warning
+    assert "frame 1" in report.warning
 
 
-def test_exposures_in_the_wrong_order_fall_back_to_srgb():
-    response, report = chosen("auto", shoot(scene(9), srgb_camera), STOPS[::-1])
-    assert response.name == "srgb"
-    assert report.warning is not None
+def test_exposures_in_the_wrong_order_are_left_to_the_user():
+    with pytest.raises(InputError, match="--exposures-from"):
+        choose_response("auto", shoot(scene(9), srgb_camera), STOPS[::-1])
 
 
 def test_a_shake_of_a_tenth_of_the_picture_does_not_matter():
     frames = shoot(scene(10), filmic_camera, shake=28)
     error = ratio_error(estimate_response(frames, STOPS)[0], filmic_camera)
-    assert error.mean() < 0.02
+    assert error.mean() < 0.03
 
 
 def test_the_order_of_the_frames_and_the_zero_of_the_stops_do_not_matter():

@@ -1,0 +1,192 @@
+# ruff: noqa: T201
+"""Do merges of one still scene agree? Errors of exposures and response, without any truth.
+
+    python benchmarks/consistency.py FOLDER [--method classic] [--size 700] [--all]
+
+FOLDER holds many exposures of one still scene, photographed from a tripod (12 or more, about a
+stop apart, with EXIF data). Every three of them that are one, two, or three positions apart make a
+bracket; each is merged, and every two brackets that share no photograph are compared. Two merges
+of one scene must agree up to one scale, and that scale must be what the exposures of the two
+references differ by. Pixels count that are brighter than a thousandth of the median and darker than
+90 % of the maximum in both merges; pairs of merges of which these are less than `--least` of the
+picture show different parts of the scene and are left out. Printed are, of a pair,
+
+    error    scale between the merges less that of the exposures [EV]
+    |dEV|    median absolute difference of the pixels after that scale [EV]
+    bias     largest median difference in a fifth of the picture, by brightness [EV]
+    PSNR     of the mu-law pictures (mu = 5000), white at the 99.9th percentile [dB]
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, replace
+from itertools import combinations, pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dfghdr_cli.core.coded import CodedFrame
+from dfghdr_cli.core.exposure import choose_reference, usable_share
+from dfghdr_cli.core.jpeg import restore_bracket
+from dfghdr_cli.core.response import choose_response
+from dfghdr_cli.core.types import Bracket, FloatImage, Frame
+from dfghdr_cli.engine import MergeConfig, merge_bracket
+from dfghdr_cli.io.bracket import read_bracket
+from dfghdr_cli.pipeline.merge import load_merger
+
+MU = 5000.0
+
+
+@dataclass(frozen=True)
+class Merge:
+    """A bracket's merge.
+
+    Attributes:
+        frames: indices of the photographs.
+        reference: exposure of the reference as recorded [stops].
+        radiance: (H, W, 3), 1 = white of the reference.
+        kind: the response.
+        text: what the response and the corrections were, for a line of output.
+    """
+
+    frames: tuple[int, ...]
+    reference: float
+    radiance: FloatImage
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far two merges agree; see the head of this module."""
+
+    share: float
+    error: float
+    median: float
+    bias: float
+    psnr: float
+
+
+def read_all(folder: Path, size: int) -> list[Frame]:
+    """All the photographs of a folder from dark to bright, reduced to a long side of `size`."""
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".png"))
+    frames = {}
+    for start in range(0, len(paths) - 1, 8):
+        chosen = paths[start : start + 9]
+        for frame in read_bracket(chosen).frames:
+            frames[frame.path] = reduced(frame, size)
+    return sorted(frames.values(), key=lambda frame: frame.exposure.stops)
+
+
+def reduced(frame: Frame, size: int) -> Frame:
+    """A frame averaged over blocks, still encoded; 0 leaves it as it is."""
+    height, width = frame.pixels.shape[:2]
+    factor = max(height, width) // size if size else 1
+    if factor < 2:
+        return frame
+    small = (width // factor, height // factor)
+    whole = np.ascontiguousarray(frame.pixels[: small[1] * factor, : small[0] * factor])
+    return replace(frame, pixels=cv2.resize(whole, small, interpolation=cv2.INTER_AREA))
+
+
+def merge(frames: list[Frame], indices: tuple[int, ...], method: str) -> Merge:
+    """Merge some of the frames as `dfghdr merge` would."""
+    chosen = [frames[index] for index in indices]
+    reference = choose_reference([usable_share(frame.encoded()) for frame in chosen])
+    bracket = restore_bracket(Bracket(tuple(chosen), reference))
+    recorded = bracket.frames[reference].exposure.stops
+    found = choose_response("auto", bracket.frames, bracket.stops)
+    bracket = bracket.with_stops(found.stops)
+    coded = [
+        CodedFrame.of_samples(frame.pixels, response.linearise)
+        for frame, response in zip(bracket.frames, found.responses, strict=True)
+    ]
+    merger = load_merger("classic" if method == "classic" else "dfgnet")
+    network = merger.model.network if merger.model else None
+    config = MergeConfig(slack=found.report.slack, weights=False)
+    result, _ = merge_bracket(network, merger.name, bracket, coded, config)
+    codes = [found.responses[reference].evaluate(np.full(3, c))[1] for c in (0.5, 0.9)]
+    text = f"{found.report.kind} 0.5 at {np.log2(codes[0]):.2f}, 0.9 at {np.log2(codes[1]):.2f}"
+    moved = [f"{indices[k]}{value:+.2f}" for k, value in found.report.corrections.items()]
+    return Merge(
+        indices,
+        recorded,
+        result.radiance.pixels,
+        found.report.kind,
+        f"{text} {' '.join(moved)}",
+    )
+
+
+def compare(first: Merge, second: Merge) -> Agreement:
+    """How far two merges agree."""
+    a, b = first.radiance, second.radiance
+    use = (a > 1e-3 * np.median(a)) & (b > 1e-3 * np.median(b))
+    use &= (a < 0.9 * a.max()) & (b < 0.9 * b.max())
+    if use.all(axis=2).sum() < 100:
+        return Agreement(0.0, np.nan, np.nan, np.nan, np.nan)
+    scale = float(np.median(np.log2(a[use]) - np.log2(b[use])))
+    b = b * np.float32(2.0**scale)
+    difference = np.log2(np.maximum(a, 1e-9)) - np.log2(np.maximum(b, 1e-9))
+    white = np.percentile(a, 99.9)
+    coded = [np.log1p(MU * np.clip(x / white, 0, 1)) / np.log1p(MU) for x in (a, b)]
+    psnr = -10 * np.log10(float(np.mean((coded[0] - coded[1]) ** 2)))
+    inside = use.all(axis=2)
+    level, off = np.log2(a[inside].mean(axis=1)), difference[inside].mean(axis=1)
+    bounds = np.percentile(level, [1, 20, 40, 60, 80, 99.5])
+    bias = [
+        abs(float(np.median(off[(level >= low) & (level < high)])))
+        for low, high in pairwise(bounds)
+    ]
+    expected = first.reference - second.reference
+    return Agreement(
+        float(use.mean()),
+        scale - expected,
+        float(np.median(np.abs(difference[use]))),
+        max(bias),
+        float(psnr),
+    )
+
+
+def main() -> None:
+    """Merge, compare, print."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--method", choices=("classic", "dfgnet"), default="classic")
+    parser.add_argument("--size", type=int, default=700, help="long side, 0 for the full size")
+    parser.add_argument("--least", type=float, default=0.3, help="share of pixels in both merges")
+    parser.add_argument("--all", action="store_true", help="print every pair")
+    arguments = parser.parse_args()
+    frames = read_all(arguments.folder, arguments.size)
+    merges = []
+    for apart in (1, 2, 3):
+        for start in range(len(frames) - 2 * apart):
+            indices = (start, start + apart, start + 2 * apart)
+            merges.append(merge(frames, indices, arguments.method))
+            print(f"{indices!s:14} {merges[-1].text}", flush=True)
+    rows = []
+    for first, second in combinations(merges, 2):
+        if set(first.frames) & set(second.frames):
+            continue
+        found = compare(first, second)
+        if found.share < arguments.least:
+            continue
+        rows.append([found.error, found.median, found.bias, found.psnr])
+        if arguments.all:
+            print(
+                f"{first.frames!s:14} {second.frames!s:14} {found.share:4.0%} {found.error:+.3f} "
+                f"{found.median:.3f} {found.bias:.3f} {found.psnr:.1f}"
+            )
+    values = np.abs(np.array(rows))
+    print(f"{len(rows)} pairs{'median':>17}{'90 %':>9}{'worst':>9}")
+    for name, column in zip(("error", "|dEV|", "bias"), values.T, strict=False):
+        figures = (np.median(column), np.percentile(column, 90), column.max())
+        print(f"{name:10}" + "".join(f"{value:9.3f}" for value in figures) + " EV")
+    psnr = values[:, 3]
+    figures = (np.median(psnr), np.percentile(psnr, 10), psnr.min())
+    print(f"{'PSNR':10}" + "".join(f"{value:9.1f}" for value in figures) + " dB")
+
+
+if __name__ == "__main__":
+    main()
