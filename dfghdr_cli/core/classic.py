@@ -19,6 +19,7 @@ from dfghdr_cli.core.radiance import (
     LEAST_WEIGHT,
     decode,
     largest_channel,
+    least_weight,
 )
 from dfghdr_cli.core.types import FloatImage, Mask
 from dfghdr_cli.core.worth import CLEAN, SHOULDER, WHITE, Worth, darkness, is_white, ramp, whiteness
@@ -29,12 +30,16 @@ second on it agrees."""
 
 
 def classic_weights(
-    code: FloatImage, is_darkest: bool, is_brightest: bool, worth: Worth = CLEAN
+    code: FloatImage,
+    is_darkest: bool,
+    is_brightest: bool,
+    worth: Worth = CLEAN,
+    least: float = LEAST_WEIGHT,
 ) -> FloatImage:
     """How much each pixel of one frame counts in the classic merge.
 
-    The triangle 2 * min(x, 1 - x) of the code x, at least 0.001; the darkest frame keeps 1 above
-    0.5 and the brightest below 0.5; the smallest of the channels counts for all. Except in the
+    The triangle 2 * min(x, 1 - x) of the code x, but not less than `least`; the darkest frame keeps
+    1 above 0.5 and the brightest below 0.5; the smallest of the channels counts for all. Except in the
     brightest frame a pixel with a channel between dark and black counts less and less, and, except
     in the darkest, one with a channel between shoulder and white; a clipped one weighs exp(-12).
 
@@ -43,6 +48,7 @@ def classic_weights(
         is_darkest: whether no frame of the bracket is darker.
         is_brightest: whether no frame of the bracket is brighter.
         worth: of the frame's codes.
+        least: what a pixel weighs at least that is not clipped, see `radiance.least_weight`.
 
     Returns:
         (H, W) float32 in [exp(-12), 1].
@@ -52,7 +58,7 @@ def classic_weights(
     if not is_brightest:
         rising = 2.0 * lowest * (1.0 - darkness(code, worth))
     falling = np.ones_like(highest) if is_darkest else 2.0 * (1.0 - highest)
-    weight = np.clip(np.minimum(rising, falling), LEAST_WEIGHT, 1.0)
+    weight = np.clip(np.minimum(rising, falling), least, 1.0)
     if not is_darkest:
         weight = np.maximum(weight * (1.0 - whiteness(code, worth)), CLIPPED_WEIGHT)
     return weight.astype(np.float32, copy=False)
@@ -88,7 +94,8 @@ def classic_merge(
     darkest, brightest = min(stops), max(stops)
     weights = np.stack(
         [
-            classic_weights(code, stop <= darkest, stop >= brightest, worth) * trust
+            classic_weights(code, stop <= darkest, stop >= brightest, worth, least_weight(stop))
+            * trust
             for code, trust, stop, worth in zip(codes, valid, stops, worths, strict=True)
         ]
     ).astype(np.float32, copy=False)

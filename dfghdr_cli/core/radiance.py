@@ -10,7 +10,9 @@ from dfghdr_cli.core.types import FloatImage
 GAMMA = 2.2
 """Exponent of eq. (7) of the paper: linear = code ** 2.2."""
 LEAST_WEIGHT = 0.001
-"""Weight of the least usable pixel that is not clipped."""
+"""Weight of the least usable pixel of the reference that is not clipped."""
+LEAST_WEIGHTS = (1e-5, 0.05)
+"""The same of much darker and much brighter frames."""
 CLIPPED_WEIGHT = float(np.exp(-12.0))
 """Weight of a clipped pixel: it only counts where no other frame has anything to say."""
 CLIPPING_STARTS = 0.96
@@ -47,3 +49,16 @@ def decode(code: FloatImage) -> FloatImage:
 def largest_channel(image: FloatImage) -> FloatImage:
     """The largest of the three channels of (H, W, 3), as `.max(axis=2)`, several times faster."""
     return np.maximum(np.maximum(image[..., 0], image[..., 1]), image[..., 2])
+
+
+def least_weight(stops: float) -> float:
+    """Weight of the least usable pixel of a frame that is not clipped.
+
+    Of frames that are all too dark in some channel the brighter one measures more: an error of its
+    codes, whatever it comes from, is one of radiance by 2**-stops, so its variance by 4**-stops.
+
+    Args:
+        stops: exposure relative to the reference [stops].
+    """
+    low, high = LEAST_WEIGHTS
+    return min(max(LEAST_WEIGHT * 4.0 ** float(stops), low), high)

@@ -23,6 +23,7 @@ from dfghdr_cli.core.radiance import (
     CLIPPING_STARTS,
     GAMMA,
     LEAST_WEIGHT,
+    LEAST_WEIGHTS,
 )
 from dfghdr_cli.core.tonemap import mu_law
 from dfghdr_cli.core.worth import AT_BLACK, AT_WHITE, BLACK, CLEAN, DARK, SHOULDER, WHITE
@@ -30,8 +31,6 @@ from dfghdr_cli.nets.dfg import Role
 
 LOG_UNUSABLE = math.log(CLIPPED_WEIGHT)
 """Log-weight of a pixel that tells nothing."""
-LOG_FLOOR = math.log(LEAST_WEIGHT)
-"""Log-weight of the least usable unclipped pixel."""
 LOG_INVALID = -40.0
 """Log-weight outside a warped frame."""
 LOG_SMOOTHED = -8.0
@@ -347,7 +346,9 @@ class Candidates:
         up = torch.where(brightest, torch.ones_like(up), up)
         down = torch.where(darkest, torch.ones_like(down), down)
         triangle = torch.minimum(up, down).clamp(max=1.0)
-        log_weight = triangle.clamp_min(1e-9).log().clamp_min(LOG_FLOOR)
+        low, high = (math.log(bound) for bound in LEAST_WEIGHTS)
+        least = (math.log(LEAST_WEIGHT) + math.log(4.0) * self.stops[:, which]).clamp(low, high)
+        log_weight = triangle.clamp_min(1e-9).log().maximum(least[..., None, None, None])
         counts = self.usable(which) * (1.0 - self.contradiction(which, radiance)) * trust
         log_weight = (log_weight + counts.clamp_min(1e-9).log()).clamp_min(LOG_UNUSABLE)
         smoothed = [h is Hypothesis.SMOOTHED for h in self.hypotheses[which]]

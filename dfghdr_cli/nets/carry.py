@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from dfghdr_cli.core.classic import CONTRADICTS
-from dfghdr_cli.core.radiance import CLIPPED_WEIGHT, CLIPPING_STARTS, GAMMA, LEAST_WEIGHT
+from dfghdr_cli.core.radiance import CLIPPED_WEIGHT, CLIPPING_STARTS, GAMMA, least_weight
 from dfghdr_cli.core.tonemap import inverse_mu_law, mu_law
 from dfghdr_cli.core.types import FloatImage
 from dfghdr_cli.core.worth import BLACK, DARK, SHOULDER, WHITE, Limits, ramp
@@ -114,7 +114,7 @@ def carry_out(candidates: Candidates, decision: Decision) -> Merge:
     trusts = candidates.trust[0, :, 0].numpy()
     logits = decision.logits[0, :, 0].numpy()
     limits = candidates.limits[0].numpy()
-    gains = torch.exp2(-candidates.stops[0]).tolist()
+    stops = candidates.stops[0].tolist()
     peak = float(candidates.peak[0])
     roles = list(zip(candidates.is_darkest(), candidates.is_brightest(), strict=True))
 
@@ -134,7 +134,7 @@ def carry_out(candidates: Candidates, decision: Decision) -> Merge:
         code, weight, frame = codes[k], weights[k], candidates.frames[k]
         low, high = _smallest(code), _largest(code)
         radiance = np.asarray(cv2.pow(code, GAMMA), np.float32)
-        radiance *= np.float32(gains[k])
+        radiance *= np.float32(2.0 ** -stops[k])
         trust, seen = np.ones_like(high), (trusts[k] > 0).astype(np.float32)
         if not is_darkest:
             clipped = most if frame == first and k == 0 else _whiteness(code, high, limits[k])
@@ -156,7 +156,7 @@ def carry_out(candidates: Candidates, decision: Decision) -> Merge:
         if not is_brightest:
             np.minimum(weight, low * _measured(code, low, limits[k]), out=weight)
         weight *= 2.0
-        np.clip(weight, LEAST_WEIGHT, 1.0, out=weight)
+        np.clip(weight, least_weight(stops[k]), 1.0, out=weight)
         weight *= np.maximum(trust, _NOTHING)
         np.maximum(weight, CLIPPED_WEIGHT, out=weight)
         if candidates.hypotheses[k] is Hypothesis.SMOOTHED:

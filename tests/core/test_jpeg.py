@@ -95,14 +95,24 @@ def test_bands_do_not_show():
 def test_ringing_white_is_white_except_in_the_darkest_frame():
     pixels = np.full((40, 40, 3), 253, np.uint8)
     pixels[10:20, 10:20] = 255
-    pixels[12, 12, 1] = 244
-    pixels[13, 13, 2] = 243
+    pixels[12, 12, 1] = 252
+    pixels[13, 13, 2] = 251
     restored = restore(pixels, is_darkest=False)
     assert restored[12, 12, 1] == 65535
-    assert restored[13, 13, 2] == 243 * 257
-    assert restored[27, 15, 0] == 65535  # in reach of a block
-    assert restored[28, 15, 0] == 253 * 257
+    assert restored[13, 13, 2] == 251 * 257
+    assert restored[9, 15, 0] == 65535
+    assert restored[30, 30, 0] == 253 * 257
     assert restore(pixels, is_darkest=True) is pixels
+
+
+def test_beside_dark_things_white_rings_further_and_in_reach_of_a_block():
+    pixels = np.full((60, 60, 3), 240, np.uint8)
+    pixels[10:20, 10:20] = 255
+    pixels[14, 22:40] = 0
+    restored = restore(pixels, is_darkest=False)
+    assert restored[16, 25, 0] == 65535
+    assert restored[16, 30, 0] == 240 * 257  # no white in reach
+    assert restored[22, 8, 0] == 240 * 257  # nothing dark in reach
 
 
 def test_the_darkest_frames_of_a_bracket_keep_their_highlights():
@@ -111,5 +121,5 @@ def test_the_darkest_frames_of_a_bracket_keep_their_highlights():
     frames = tuple(Frame(pixels, Exposure(stops)) for stops in (-2.0, -2.0, 0.0))
     restored = restore_bracket(Bracket(frames, 2))
     whites = [(frame.encoded()[8:22, 8:22] == 1).sum() for frame in restored.frames]
-    assert whites == [300, 300, 14 * 14 * 3]
+    assert whites == [300, 300, 432]
     assert restored.reference == 2
