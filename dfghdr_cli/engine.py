@@ -38,6 +38,7 @@ from dfghdr_cli.core.classic import classic_merge
 from dfghdr_cli.core.coded import EVERYTHING, CodedFrame
 from dfghdr_cli.core.costs import Stopwatch
 from dfghdr_cli.core.flow import dense_flow
+from dfghdr_cli.core.neighbours import align_by_neighbour
 from dfghdr_cli.core.noise import NO_NOISE, SMOOTHING_REACH, NoiseCurve, noise_curve, smooth
 from dfghdr_cli.core.radiance import GAMMA, decode
 from dfghdr_cli.core.tiles import Tile, tiles
@@ -696,13 +697,13 @@ def align_bracket(
 
     steady = coded[reference].reduced(small)
 
+    model = "homography" if align == "flow" else align
+
     def one(index: int) -> Alignment:
-        if index == reference or align == "none":
+        if index == reference or model == "none":
             return identity
         pair = steady, coded[index].reduced(small)
-        model = "homography" if align == "flow" else align
-        found = align_greys(*equal_greys(*pair, stops[index]), model)
-        return _resized(found, small, size)
+        return align_greys(*equal_greys(*pair, stops[index]), model, stops[index])
 
     alignments: list[Alignment] = []
     with _cores(few=True) as pool:
@@ -710,6 +711,20 @@ def align_bracket(
             alignments.append(alignment)
             if on_progress:
                 on_progress(len(alignments), len(coded), "align")
+    for step in (-1, 1):
+        for index in range(reference + 2 * step, -1 if step < 0 else len(coded), step):
+            if not alignments[index].is_weak or model == "none":
+                continue
+            near = index - step
+            alignments[index] = align_by_neighbour(
+                steady,
+                coded[near].reduced(small),
+                coded[index].reduced(small),
+                (stops[near], stops[index]),
+                (alignments[near], alignments[index]),
+                model,
+            )
+    alignments = [_resized(alignment, small, size) for alignment in alignments]
     nothing = (None,) * len(coded)
     return AlignedBracket(coded, tuple(stops), reference, tuple(alignments), nothing)
 

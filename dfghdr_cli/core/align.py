@@ -12,7 +12,7 @@ replaced by the smallest model that explains the frames as well.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfghdr_cli.core.coded import CodedFrame
+from dfghdr_cli.core.evidence import Witness
 from dfghdr_cli.core.radiance import GAMMA, largest_channel
 from dfghdr_cli.core.types import FloatImage, Mask
 from dfghdr_cli.core.worth import is_white
@@ -68,12 +69,15 @@ class Alignment:
         residual: mean absolute difference of the reduced, equalised greys after alignment
             [0, 255], each pixel counted as 40 at most, those at the border three times.
         inliers: feature matches that agree with the transform; 0 if none were needed.
+        is_weak: whether little speaks for it, see `core.evidence`: where the camera was in that
+            moment a neighbour may tell better.
     """
 
     transform: Matrix
     model: Model
     residual: float
     inliers: int
+    is_weak: bool = False
 
 
 def _exposed_grey(linear: FloatImage, gain: float) -> FloatImage:
@@ -483,9 +487,10 @@ def align_frame(
 
     Returns:
         The alignment; the identity, exactly, where the frames are aligned already (to 0.1 pixel) or
-        do not determine anything (black, white, below 16 pixels a side). Deterministic.
+        do not determine anything (black, white, below 16 pixels a side, or what is lit speaks for
+        no motion). Deterministic.
     """
-    return align_greys(*_equal_greys(reference_linear, other_linear, stops), model)
+    return align_greys(*_equal_greys(reference_linear, other_linear, stops), model, stops)
 
 
 def equal_greys(
@@ -520,20 +525,64 @@ def align_greys(
     reference: FloatImage,
     other: FloatImage,
     model: Literal["auto", "shift", "affine", "homography"] = "auto",
+    stops: float = 0.0,
 ) -> Alignment:
     """`align_frame` of two frames whose greys (H, W) and (h, w) are given, see `equal_greys`."""
     size = (reference.shape[0], reference.shape[1])
     nothing = np.eye(3)
     if min(*size, *other.shape) < SMALLEST:
-        return Alignment(nothing, "none", _residual(reference, other, nothing), 0)
-    factor = float(np.sqrt(REDUCED_PIXELS / max(reference.size, other.size)))
-    small, other_small = _reduce(reference, factor), _reduce(other, factor)
-    down = _reduction(size, small.shape)
-    other_down = _reduction(other.shape, other_small.shape)
+        return Alignment(nothing, "none", _residual(reference, other, nothing), 0, True)
+    small, other_small, down, other_down = _reduced_pair(reference, other)
     found, agree, residual, inliers = _best_hypothesis(small, other_small)
     start = np.linalg.inv(other_down) @ found @ down
 
     refiner = _Refiner(reference, other, agree, SAMPLES)
+    witness = Witness(small, other_small, stops)
+    still = witness.asked(nothing)
+    for transform, chosen in _motions(refiner, start, size, model):
+        evidence = witness.asked(other_down @ transform @ np.linalg.inv(down))
+        if evidence.determines(chosen) and evidence.is_better_than(still):
+            return Alignment(transform, chosen, residual, inliers, evidence.is_weak)
+    unmoved = _residual(_blur(small, 1.0), _blur(other_small, 1.0), nothing)
+    return Alignment(nothing, "none", unmoved, 0, still.is_weak)
+
+
+def _reduced_pair(
+    reference: FloatImage, other: FloatImage
+) -> tuple[FloatImage, FloatImage, Matrix, Matrix]:
+    """Two greys on which hypotheses are compared, and where their pixels lie in these."""
+    factor = float(np.sqrt(REDUCED_PIXELS / max(reference.size, other.size)))
+    small, other_small = _reduce(reference, factor), _reduce(other, factor)
+    down, other_down = (
+        _reduction(full.shape, reduced.shape)
+        for full, reduced in ((reference, small), (other, other_small))
+    )
+    return small, other_small, down, other_down
+
+
+def reduced_witness(
+    reference: FloatImage, other: FloatImage, stops: float
+) -> tuple[Witness, Callable[[Matrix], Matrix]]:
+    """What tells what speaks for a motion, and what makes a motion of reduced pictures for it.
+
+    Args:
+        reference: (H, W) as of `equal_greys`.
+        other: (h, w) likewise.
+        stops: exposure of `other` relative to the reference [stops].
+    """
+    small, other_small, down, other_down = _reduced_pair(reference, other)
+    up = np.linalg.inv(down)
+    return Witness(small, other_small, stops), lambda transform: other_down @ transform @ up
+
+
+def _motions(
+    refiner: _Refiner,
+    start: Matrix,
+    size: tuple[int, int],
+    model: Literal["auto", "shift", "affine", "homography"],
+) -> Iterator[tuple[Matrix, Literal["shift", "euclidean", "affine", "homography"]]]:
+    """What may have moved the frame, the best first, then what takes fewer parameters."""
+    nothing = np.eye(3)
     refined = refiner(start)
     if refined is not None:
         before, after = refiner.disagreement(start), refiner.disagreement(refined[0])
@@ -544,23 +593,27 @@ def align_greys(
         motion < SMALL_MOTION
         and refiner.disagreement(transform) > NEEDED_GAIN * refiner.disagreement(nothing)
     ):
-        still = _residual(_blur(small, 1.0), _blur(other_small, 1.0), nothing)
-        return Alignment(nothing, "none", still, 0)
+        return
     if model in ("shift", "affine"):
         nearest = _simplify(transform, size, model)
         simple = refiner(nearest, model)
-        return Alignment(nearest if simple is None else simple[0], model, residual, inliers)
-    if refined is not None and model == "auto":
-        same = max(SAME, 2.0 * uncertainty)
-        smaller: tuple[Model, ...] = ("shift", "euclidean", "affine")
-        for simpler in smaller:
-            nearest = _simplify(transform, size, simpler)
-            if _distance(nearest, transform, size) > 2.0 * same:
-                continue
-            simple = refiner(nearest, simpler)
-            if simple is not None and _distance(simple[0], transform, size) <= same:
-                return Alignment(simple[0], simpler, residual, inliers)
-    return Alignment(transform, "homography", residual, inliers)
+        yield nearest if simple is None else simple[0], model
+        return
+    smaller = ("shift", "euclidean", "affine") if model == "auto" else ()
+    same = max(SAME, 2.0 * uncertainty)
+    for fewer in smaller:
+        nearest = _simplify(transform, size, fewer)
+        close = refined is not None and _distance(nearest, transform, size) <= 2.0 * same
+        simple = refiner(nearest, fewer) if close else None
+        if simple is not None and _distance(simple[0], transform, size) <= same:
+            yield simple[0], fewer
+            break
+    else:
+        yield transform, "homography"
+    for fewer in reversed(smaller):
+        simple = refiner(_simplify(transform, size, fewer), fewer)
+        if simple is not None:
+            yield simple[0], fewer
 
 
 def source_map(
