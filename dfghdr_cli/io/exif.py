@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import threading
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
@@ -12,7 +14,10 @@ from typing import Any
 
 from dfghdr_cli.core.types import Exposure
 from dfghdr_cli.errors import InputError
+from dfghdr_cli.io.boxes import jxl_exif
 from dfghdr_cli.io.formats import image_format
+from dfghdr_cli.io.jpeg import jpeg_exif
+from dfghdr_cli.io.png import read_png_header
 from dfghdr_cli.io.raw import read_raw_settings
 from dfghdr_cli.io.source import first_line
 from dfghdr_cli.io.xmp import xmp_beside, xmp_inside, xmp_number
@@ -23,6 +28,10 @@ _SENSITIVITIES = (
     *("RecommendedExposureIndex", "StandardOutputSensitivity", "ISOSpeed"),
     "Tag 0x8831",  # StandardOutputSensitivity, of which exifread knows the number alone
 )
+_HEADER_OF_A_JPEG = 1 << 20
+"""Bytes within which EXIF data begins and ends, being 64 KiB and among the first."""
+_WARNINGS = threading.Lock()
+"""Python's warnings are switched off and on for all threads at once."""
 _LARGEST_APEX = 32.0
 """Of times, 2**-32 s to 136 years; what lies outside is no exposure."""
 
@@ -99,17 +108,47 @@ def read_bias(path: Path) -> float | None:
     return next((v for v in values if v is not None and abs(v) <= _LARGEST_APEX), None)
 
 
-def heic_exif(path: Path) -> bytes:
-    """The EXIF block of a HEIC file as JPEG would hold it; empty where there is none.
+def exif_block(path: Path, actual: str) -> bytes:
+    """The EXIF block inside a photograph that is not of the TIFF kind itself.
 
     Args:
-        path: a HEIC file.
+        path: the file.
+        actual: its format, see `image_format`.
+
+    Returns:
+        The block, beginning with its byte order mark; empty where there is none, or the format is
+        "TIFF" or "raw".
 
     Raises:
-        InputError: pillow-heif is not installed.
-        ValueError, OSError, RuntimeError: the file is damaged.
+        InputError: it is a HEIC file and pillow-heif is not installed.
+        Exception: of many types, where the file is damaged.
     """
-    return heif_package(path).open_heif(path).info.get("exif") or b""
+    if actual == "HEIC":
+        block = heif_package(path).open_heif(path).info.get("exif") or b""
+    elif actual == "JPEG":
+        with path.open("rb") as file:
+            block = jpeg_exif(file.read(_HEADER_OF_A_JPEG))
+    elif actual == "PNG":
+        with path.open("rb") as file:
+            block = read_png_header(file).exif
+    elif actual == "JPEG XL":
+        block = jxl_exif(path.read_bytes())
+    elif actual in ("AVIF", "WebP"):
+        with open_image(path, actual) as image:
+            block = image.info.get("exif") or b""
+    else:
+        block = b""
+    return block.removeprefix(b"Exif\0\0")
+
+
+def open_image(path: Path, actual: str) -> Any:
+    """A picture that Pillow reads, "AVIF" or "WebP", opened: its class itself, without a limit."""
+    from PIL.AvifImagePlugin import AvifImageFile
+    from PIL.WebPImagePlugin import WebPImageFile
+
+    with _WARNINGS, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return (AvifImageFile if actual == "AVIF" else WebPImageFile)(path)
 
 
 def heif_package(path: Path) -> Any:
@@ -146,9 +185,9 @@ def exif_tags(path: Path, actual: str) -> Mapping[str, Any]:
     # Its remarks on files without EXIF are of no use to anybody here.
     logging.getLogger("exifread").setLevel(logging.CRITICAL)
     try:
-        if actual == "HEIC":
-            block = heic_exif(path).removeprefix(b"Exif\0\0")
-            return exifread.process_file(BytesIO(block), details=False)
+        if actual not in ("TIFF", "raw"):
+            block = exif_block(path, actual)
+            return exifread.process_file(BytesIO(block), details=False) if block else {}
         with path.open("rb") as file:
             return exifread.process_file(file, details=False)
     except InputError:

@@ -17,9 +17,16 @@ _FORMATS = {
     **dict.fromkeys(HEIC_SUFFIXES, "HEIC"),
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
+    ".mpo": "JPEG",
+    ".webp": "WebP",
+    ".avif": "AVIF",
+    ".jxl": "JPEG XL",
 }
-SUFFIXES = (".tif", ".tiff", ".png", *RAW_SUFFIXES, *HEIC_SUFFIXES, ".jpg", ".jpeg")
-"""Endings of photographs, the developed ones first, the camera's own last."""
+SUFFIXES = (
+    *(".tif", ".tiff", ".png", *RAW_SUFFIXES, *HEIC_SUFFIXES, ".jpg", ".jpeg", ".mpo"),
+    *(".jxl", ".avif", ".webp"),
+)
+"""Endings of photographs: the developed ones first, then the camera's own, then copies of these."""
 
 
 def image_format(path: Path) -> str:
@@ -29,7 +36,8 @@ def image_format(path: Path) -> str:
         path: the file.
 
     Returns:
-        "JPEG", "PNG", "TIFF", "HEIC" or "raw"; raw files are known by their names.
+        "JPEG", "PNG", "TIFF", "HEIC", "WebP", "AVIF", "JPEG XL" or "raw"; raw files are known by
+        their names.
 
     Raises:
         InputError: the file is missing, unreadable, empty, of another kind, or not what the ending
@@ -42,7 +50,8 @@ def image_format(path: Path) -> str:
         return "raw"
     if actual is None:
         raise InputError(
-            f"{path} is not a JPEG, PNG, TIFF, HEIC or raw image; convert it to one of these."
+            f"{path} is not a JPEG, PNG, TIFF, HEIC, AVIF, JPEG XL, WebP or raw image; "
+            "convert it to one of these."
         )
     if _FORMATS.get(suffix) != actual:
         raise InputError(
@@ -59,8 +68,16 @@ def _format_of(head: bytes) -> str | None:
         return "PNG"
     if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return "TIFF"
-    if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"heim", b"heis", b"mif1"):
-        return "HEIC"
+    if head.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")):
+        return "JPEG XL"
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WebP"
+    if head[4:8] == b"ftyp":
+        brands = {head[start : start + 4] for start in (8, 16, 20, 24, 28)}
+        if brands & {b"avif", b"avis"}:
+            return "AVIF"
+        if brands & {b"heic", b"heix", b"heim", b"heis", b"mif1"}:
+            return "HEIC"
     return None
 
 

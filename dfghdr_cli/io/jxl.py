@@ -1,4 +1,4 @@
-"""JPEG XL for HDR screens: what the encoder at hand cannot say is put into its output.
+"""JPEG XL headers: read, and written anew for HDR screens, which the encoder cannot say itself.
 
 imagecodecs hands linear light to libjxl, where 1.0 is 255 cd/m2 and brighter pixels are kept, and
 libjxl stores the colours absolutely. Only the header says that this is a picture for SDR screens.
@@ -8,7 +8,10 @@ It is written anew here: primaries of BT.2100, the PQ curve, and 10000 cd/m2 as 
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
+from typing import cast
 
+from dfghdr_cli.core.colour import P3, REC709, REC2020, Chromaticities
 from dfghdr_cli.core.hdr import PQ_PEAK
 
 DEFAULT_WHITE = 255.0
@@ -16,6 +19,10 @@ DEFAULT_WHITE = 255.0
 
 _SIGNATURE = b"\xff\x0a"
 _RGB, _D65, _BT2100, _PQ, _RELATIVE = 0, 1, 9, 16, 1  # ISO/IEC 18181-1, tables of D.3.5
+
+
+_ENUM = (0, 0), (1, 0), (2, 4), (18, 6)
+"""How a number of a table is stored (ISO/IEC 18181-1, B.2.6)."""
 
 
 class _Reader:
@@ -37,6 +44,103 @@ class _Reader:
         """One of four pairs (offset, bits): the offset plus a number of that many bits."""
         offset, count = options[self.bits(2)]
         return offset + self.bits(count)
+
+
+@dataclass(frozen=True, slots=True)
+class JxlColor:
+    """Which colours a picture has.
+
+    Attributes:
+        primaries: and white.
+        transfer: characteristics by their number in ITU-T H.273, table 3; 0 for a power.
+        gamma: the power of light that codes are; None where `transfer` says more.
+        has_profile: whether an ICC profile says it instead.
+    """
+
+    primaries: Chromaticities = REC709
+    transfer: int = 13
+    gamma: float | None = None
+    has_profile: bool = False
+
+
+def read_color(codestream: bytes) -> JxlColor:
+    """Read the colour encoding of a codestream (ISO/IEC 18181-1, D.2 and D.3).
+
+    Args:
+        codestream: its first bytes.
+
+    Raises:
+        ValueError: this is no codestream, or its header has parts that photographs do not have.
+    """
+    if not codestream.startswith(_SIGNATURE):
+        raise ValueError("no codestream of JPEG XL")
+    reader = _Reader(codestream[len(_SIGNATURE) :])
+    try:
+        _read_size(reader)
+        if reader.bits(1):
+            return JxlColor()
+        if reader.bits(1):
+            reader.bits(3)  # the orientation, which the decoder applies
+            if reader.bits(1):
+                _read_size(reader)
+            if reader.bits(2):
+                raise ValueError("a preview or an animation")
+        _read_depth(reader)
+        reader.bits(1)
+        for _ in range(reader.choice((0, 0), (1, 0), (2, 4), (1, 12))):
+            _read_extra_channel(reader)
+        reader.bits(1)
+        return _read_color_encoding(reader)
+    except IndexError as error:
+        raise ValueError("the header is cut off") from error
+
+
+def _read_extra_channel(reader: _Reader) -> None:
+    if reader.bits(1):
+        return
+    if reader.choice(*_ENUM):  # 0 is alpha
+        raise ValueError("another channel than alpha")
+    _read_depth(reader)
+    reader.choice((0, 0), (3, 0), (4, 0), (1, 3))
+    for _ in range(reader.choice((0, 0), (0, 4), (16, 5), (48, 10))):
+        reader.bits(8)  # its name
+    reader.bits(1)
+
+
+def _read_color_encoding(reader: _Reader) -> JxlColor:
+    if reader.bits(1):
+        return JxlColor()
+    if reader.bits(1):
+        return JxlColor(has_profile=True)
+    space = reader.choice(*_ENUM)
+    if space not in (0, 1):
+        raise ValueError("neither RGB nor grey")
+    whites = {1: (0.3127, 0.3290), 10: (1 / 3, 1 / 3), 11: (0.314, 0.351)}
+    known = {1: REC709[:6], 9: REC2020[:6], 11: P3[:6]}
+    number = reader.choice(*_ENUM)
+    white = tuple(_read_xy(reader)) if number == 2 else whites.get(number)
+    colors: tuple[float, ...] | None = REC709[:6]
+    if space == 0:
+        number = reader.choice(*_ENUM)
+        custom = number == 2
+        colors = (
+            tuple(v for _ in range(3) for v in _read_xy(reader)) if custom else known.get(number)
+        )
+    if white is None or colors is None:
+        raise ValueError("unknown primaries")
+    primaries = cast("Chromaticities", (*colors, *white))
+    if reader.bits(1):
+        power = reader.bits(24)
+        return JxlColor(primaries, 0, 1e7 / power if power else None)
+    return JxlColor(primaries, reader.choice(*_ENUM))
+
+
+def _read_xy(reader: _Reader) -> tuple[float, float]:
+    def one() -> float:
+        value = reader.choice((0, 19), (524288, 19), (1048576, 20), (2097152, 21))
+        return (-(value + 1) // 2 if value & 1 else value // 2) / 1e6
+
+    return one(), one()
 
 
 class _Writer:
@@ -111,17 +215,20 @@ def _read_size(reader: _Reader) -> None:
         side()
 
 
+def _read_depth(reader: _Reader) -> None:
+    if reader.bits(1):
+        reader.choice((32, 0), (16, 0), (24, 0), (1, 6))
+        reader.bits(4)
+    else:
+        reader.choice((8, 0), (10, 0), (12, 0), (1, 6))
+
+
 def _read_metadata(reader: _Reader) -> int:
     """ImageMetadata (D.3); returns whether 16 bits are enough for the buffers of its decoder."""
     default, extra = reader.bits(1), reader.bits(1)
     if default or extra:
         raise ValueError("the header is not that of linear light")
-    is_float = reader.bits(1)
-    if is_float:
-        reader.choice((32, 0), (16, 0), (24, 0), (1, 6))
-        reader.bits(4)
-    else:
-        reader.choice((8, 0), (10, 0), (12, 0), (1, 6))
+    _read_depth(reader)
     modular_16 = reader.bits(1)
     channels = reader.choice((0, 0), (1, 0), (2, 4), (1, 12))
     if channels or not reader.bits(1):
@@ -129,13 +236,12 @@ def _read_metadata(reader: _Reader) -> int:
     if not reader.bits(1):  # the colours are not all as by default
         if reader.bits(1):
             raise ValueError("the picture has an ICC profile")
-        names = (0, 0), (1, 0), (2, 4), (18, 6)
-        space, white = reader.choice(*names), reader.choice(*names)
-        primaries, gamma = reader.choice(*names), reader.bits(1)
+        space, white = reader.choice(*_ENUM), reader.choice(*_ENUM)
+        primaries, gamma = reader.choice(*_ENUM), reader.bits(1)
         if (space, white, primaries, gamma) != (0, 1, 1, 0):
             raise ValueError("the picture is not in the primaries of sRGB")
-        reader.choice(*names)
-        reader.choice(*names)
+        reader.choice(*_ENUM)
+        reader.choice(*_ENUM)
     if reader.bits(2):
         raise ValueError("the header has extensions")
     return modular_16

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,27 +11,42 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dfghdr_cli.core.colour import ADOBE_RGB, srgb_decode, srgb_encode
+from dfghdr_cli.core.colour import ADOBE_RGB, Chromaticities, srgb_decode, srgb_encode
 from dfghdr_cli.core.radiance import GAMMA
 from dfghdr_cli.core.types import Exposure, Frame
 from dfghdr_cli.errors import InputError
-from dfghdr_cli.io.exif import exif_tags, heif_package, read_exposure, tag_number
+from dfghdr_cli.io.boxes import (
+    HLG,
+    LINEAR,
+    PQ,
+    PRIMARIES_OF_CODE,
+    avif_properties,
+    full_range,
+    jxl_codestream,
+)
+from dfghdr_cli.io.exif import exif_tags, heif_package, open_image, read_exposure, tag_number
 from dfghdr_cli.io.formats import image_format
+from dfghdr_cli.io.jpeg import is_complete, read_jpeg_header
+from dfghdr_cli.io.jxl import read_color
+from dfghdr_cli.io.png import read_png_header
 from dfghdr_cli.io.profile import Profile, primaries_to_rec709, read_profile
 from dfghdr_cli.io.raw import WhiteBalance, develop, read_white_balance
-from dfghdr_cli.io.source import first_line, read_head
+from dfghdr_cli.io.source import first_line
 
 logger = logging.getLogger(__name__)
 
 _MOST_PIXELS = 500_000_000
-_WARNINGS = threading.Lock()
-"""Python's warnings are switched off and on for all threads at once."""
 # Floating-point rounding of an exporter; anything further outside [0, 1] is another scale.
 _FLOAT_TOLERANCE = 1e-4
 _SAME_CURVE = 2e-3
 """Curves no further apart than this, in linear light, are one."""
-_PQ_OR_HLG = (16, 18)
-"""Transfer characteristics of HDR pictures (ITU-T H.273, table 3)."""
+_PQ_OR_HLG = (PQ, HLG)
+
+
+_UNSPECIFIED = 2
+"""Of ITU-T H.273, in the place of primaries."""
+_Space = tuple[str, NDArray[np.float64] | None]
+"""The name of primaries, and the matrix to those of Rec. 709 unless they are these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +59,7 @@ class _Decoded:
     samples: NDArray[Any]
     orientation: int = 1
     icc_profile: bytes | None = None
-    space: tuple[str, NDArray[np.float64] | None] | None = None
+    space: _Space | None = None
     linear: bool = False
 
 
@@ -55,15 +68,16 @@ def read_frame(
 ) -> Frame:
     """Read one photograph of a bracket without losing precision.
 
-    JPEG (8 bits), PNG (8 or 16), TIFF (8, 16, or float; any compression and layout of strips or
-    tiles), HEIC (8 to 12) and raw files (see `io.raw`). Grey becomes three equal channels; an alpha
-    channel is dropped, with a warning in the log unless it is opaque. The orientation is applied,
-    once.
+    JPEG (8 or 12 bits; the first picture of an MPO), PNG (8 or 16), TIFF (8, 16, or float; any
+    compression and layout of strips or tiles), HEIC and AVIF (8 to 12), JPEG XL, WebP and raw files
+    (see `io.raw`). Grey becomes three equal channels; an alpha channel is dropped, with a warning
+    in the log unless it is opaque. The orientation is applied, once.
 
-    Colours: an ICC profile is honoured, or else the tags of PNG, HEIC and EXIF (Adobe RGB) that
-    name the primaries; without any the file is sRGB. Codes under a curve that is neither sRGB's nor
-    gamma 2.2 nor a straight line, such as ProPhoto's, are brought to sRGB's curve, in 16 bits or
-    float; under a straight line they are marked as linear.
+    Colours: an ICC profile is honoured, or else the tags of PNG, HEIC, AVIF, JPEG XL and EXIF
+    (Adobe RGB) that name the primaries; without any, or where these are nonsense, the file is sRGB.
+    Codes under a curve that is neither sRGB's nor gamma 2.2 nor a straight line, such as
+    ProPhoto's, are brought to sRGB's curve, in 16 bits or float; under a straight line they are
+    marked as linear.
 
     Args:
         path: the file.
@@ -93,6 +107,12 @@ def read_frame(
             decoded = _decode_png(path, tags)
         elif actual == "HEIC":
             decoded = _decode_heic(path)
+        elif actual == "AVIF":
+            decoded = _decode_avif(path)
+        elif actual == "JPEG XL":
+            decoded = _decode_jxl(path)
+        elif actual == "WebP":
+            decoded = _decode_webp(path, tags)
         else:
             decoded = _decode_tiff(path)
         pixels = upright(_three_channels(decoded.samples, path), decoded.orientation)
@@ -134,64 +154,126 @@ def _check_area(path: Path, width: int, height: int) -> None:
 
 
 def _decode_jpeg(path: Path, tags: Mapping[str, Any]) -> _Decoded:
-    from PIL.JpegImagePlugin import JpegImageFile
+    import imagecodecs
 
-    # The class itself, as Image.open refuses pictures above 178 megapixels.
-    with _WARNINGS, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # remarks on damaged EXIF, which is not read through Pillow
-        image = JpegImageFile(path)
-    with image:
-        _check_area(path, *image.size)
-        if image.mode not in ("L", "RGB"):
-            raise InputError(f"{path} is a {image.mode} JPEG; convert it to RGB.")
-        return _Decoded(np.asarray(image), _orientation(tags), image.info.get("icc_profile"))
+    data = path.read_bytes()
+    header = read_jpeg_header(data)
+    _check_area(path, header.width, header.height)
+    if header.components not in (1, 3):
+        kind = "CMYK" if header.components == 4 else f"{header.components}-channel"
+        raise InputError(f"{path} is a {kind} JPEG; convert it to RGB.")
+    if header.hierarchical:
+        raise InputError(f"{path} is a hierarchical JPEG; convert it to an ordinary one.")
+    if not is_complete(data, header):
+        raise InputError(f"{path} is damaged or incomplete (it has no end); copy it again.")
+    samples = imagecodecs.jpeg8_decode(data)
+    if samples.dtype == np.uint16:
+        samples = full_range(samples, header.bits)
+    return _Decoded(samples, _orientation(tags), header.icc_profile)
 
 
 def _decode_png(path: Path, tags: Mapping[str, Any]) -> _Decoded:
     import imagecodecs
-    from PIL.PngImagePlugin import PngImageFile
 
-    # IHDR: bit depth and colour type follow width and height (PNG specification, 11.2.1).
-    bits, color_type = read_head(path)[24:26]
-    if color_type == 3:
+    with path.open("rb") as file:
+        header = read_png_header(file)
+    if header.color_type == 3:
         raise InputError(f"{path} is a palette PNG; convert it to RGB.")
-    if bits not in (8, 16):
-        raise InputError(f"{path} has {bits} bits a channel; convert it to 8 or 16.")
-    with PngImageFile(path) as image:  # the header alone: Pillow cuts 16-bit colour to 8
-        _check_area(path, *image.size)
-        info = image.info
-    space = None
-    if "chromaticity" in info and "srgb" not in info:
-        white, colors = info["chromaticity"][:2], info["chromaticity"][2:]
-        space = ("its own primaries", primaries_to_rec709((*colors, *white)))
+    if header.bits not in (8, 16):
+        raise InputError(f"{path} has {header.bits} bits a channel; convert it to 8 or 16.")
+    _check_area(path, header.width, header.height)
     samples = imagecodecs.png_decode(path.read_bytes())
-    linear = info.get("gamma") == 1.0 and "srgb" not in info
-    return _Decoded(samples, _orientation(tags), info.get("icc_profile"), space, linear)
+    if header.cicp is not None:  # which counts before all others (PNG, 3rd edition, 4.3)
+        space, linear = _coded_colors(header.cicp, path)
+        return _Decoded(samples, _orientation(tags), None, space, linear)
+    space = None
+    if header.primaries is not None and not header.srgb:
+        space = _stated_space(header.primaries, path)
+    linear = header.gamma == 1.0 and not header.srgb
+    return _Decoded(samples, _orientation(tags), header.icc_profile, space, linear)
 
 
 def _decode_heic(path: Path) -> _Decoded:
     image = heif_package(path).open_heif(path, convert_hdr_to_8bit=False)
     _check_area(path, *image.size)
     nclx = image.info.get("nclx_profile") or {}
-    if nclx.get("transfer_characteristics") in _PQ_OR_HLG:
-        raise InputError(
-            f"{path} is an HDR picture already (PQ or HLG); give ordinary photographs."
-        )
     samples = np.asarray(image)
     if samples.dtype == np.uint16:  # of n bits, the lowest 16 - n are 0
         bits = int(image.info["bit_depth"])
-        codes = (samples >> (16 - bits)).astype(np.uint32)
-        samples = ((codes * 65535 + (1 << bits) // 2) // ((1 << bits) - 1)).astype(np.uint16)
-    space = None
-    if nclx:
-        x, y = ([nclx[f"color_primary_{c}_{axis}"] for c in _HEIF_COLORS] for axis in "xy")
-        values = tuple(float(value) for pair in zip(x, y, strict=True) for value in pair)
-        space = ("its own primaries", primaries_to_rec709(values))  # pyright: ignore[reportArgumentType]
+        samples = full_range(np.right_shift(samples, 16 - bits, dtype=np.uint16), bits)
     # The decoder turns the picture as the file says; the orientation in EXIF does not count.
-    return _Decoded(samples, 1, image.info.get("icc_profile"), space)
+    codes = (nclx.get("color_primaries", _UNSPECIFIED), nclx.get("transfer_characteristics", 0))
+    space, linear = _coded_colors(codes, path)
+    return _Decoded(samples, 1, image.info.get("icc_profile"), space, linear)
 
 
-_HEIF_COLORS = ("red", "green", "blue", "white")
+def _decode_avif(path: Path) -> _Decoded:
+    import imagecodecs
+
+    data = path.read_bytes()
+    properties = avif_properties(data)
+    with open_image(path, "AVIF") as image:
+        _check_area(path, *image.size)
+        # Pillow finds how the properties turn the picture, and says so as EXIF data.
+        orientation = int(image.getexif().get(0x0112, 1))
+        icc_profile = image.info.get("icc_profile")
+    samples = imagecodecs.avif_decode(data, index=0)
+    if samples.dtype == np.uint16:
+        samples = full_range(samples, properties.bits)
+    space, linear = _coded_colors(properties.cicp or (_UNSPECIFIED, 0), path)
+    return _Decoded(samples, orientation, icc_profile, space, linear)
+
+
+def _decode_jxl(path: Path) -> _Decoded:
+    import imagecodecs
+
+    data = path.read_bytes()
+    space, linear = None, False
+    try:
+        color = read_color(jxl_codestream(data))
+        if color.transfer in _PQ_OR_HLG:
+            raise _is_hdr(path)
+        linear = color.transfer == LINEAR or color.gamma == 1.0
+        space = _stated_space(color.primaries, path)
+        doubt = "it has an ICC profile inside" if color.has_profile else None
+    except ValueError as error:
+        doubt = first_line(error)
+    if doubt:
+        logger.warning("%s: its colours cannot be read (%s); taken for sRGB.", path, doubt)
+    # The decoder turns the picture as the file says.
+    return _Decoded(imagecodecs.jpegxl_decode(data, index=0), 1, None, space, linear)
+
+
+def _decode_webp(path: Path, tags: Mapping[str, Any]) -> _Decoded:
+    with open_image(path, "WebP") as image:
+        _check_area(path, *image.size)
+        return _Decoded(np.asarray(image), _orientation(tags), image.info.get("icc_profile"))
+
+
+def _coded_colors(codes: tuple[int, int], path: Path) -> tuple[_Space | None, bool]:
+    """The primaries, and whether the codes are linear light, by code points of ITU-T H.273.
+
+    Raises:
+        InputError: they are those of a picture for HDR screens.
+    """
+    primaries, transfer = codes
+    if transfer in _PQ_OR_HLG:
+        raise _is_hdr(path)
+    known = PRIMARIES_OF_CODE.get(primaries)
+    return None if known is None else _stated_space(known, path), transfer == LINEAR
+
+
+def _stated_space(primaries: Chromaticities, path: Path) -> _Space | None:
+    """The primaries that a file names; None, with a warning, where they are nonsense."""
+    try:
+        return "its own primaries", primaries_to_rec709(primaries)
+    except ValueError:
+        logger.warning("%s: the primaries that it names are no colours; taken for sRGB.", path)
+        return None
+
+
+def _is_hdr(path: Path) -> InputError:
+    return InputError(f"{path} is an HDR picture already (PQ or HLG); give ordinary photographs.")
 
 
 def _decode_tiff(path: Path) -> _Decoded:
@@ -201,10 +283,11 @@ def _decode_tiff(path: Path) -> _Decoded:
     # What it says of damaged files is said here in one sentence.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     with tifffile.TiffFile(path) as file:
-        page = file.pages[0]
-        assert isinstance(page, TiffPage)
-        if len(file.pages) > 1:
-            logger.warning("%s holds %d pages; the first is used.", path, len(file.pages))
+        pages = [page for page in file.pages if isinstance(page, TiffPage)]
+        page = next((page for page in pages if not page.is_reduced), pages[0])
+        if len(pages) > 1:
+            number = pages.index(page) + 1
+            logger.warning("%s holds %d pages; page %d is used.", path, len(pages), number)
         grey = (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE)
         if page.photometric not in (*grey, PHOTOMETRIC.RGB):
             kind = getattr(page.photometric, "name", page.photometric)

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from dfghdr_cli import __version__
-from dfghdr_cli.io.exif import heic_exif
-from dfghdr_cli.io.formats import HEIC_SUFFIXES
+from dfghdr_cli.io.exif import exif_block
+from dfghdr_cli.io.formats import image_format
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class Metadata:
 
 
 def read_metadata(path: Path | None) -> Metadata:
-    """Read the EXIF data of a photograph: JPEG, PNG, TIFF, HEIC, and what is TIFF inside, as RAW.
+    """Read the EXIF data of a photograph, see `dfghdr_cli.io.exif.exif_block`, and of raw files.
 
     Left out are the thumbnail, the orientation (pixels are turned upright when they are read), the
     maker's notes, whose pointers break when they are moved, and what describes the file.
@@ -93,8 +93,8 @@ def read_metadata(path: Path | None) -> Metadata:
             if file.read(4) in (b"II*\0", b"MM\0*"):
                 file.seek(0)
                 exif.load_from_fp(file)
-            elif block := _exif_block(path):
-                exif.load(block)
+            elif block := exif_block(path, image_format(path)):
+                exif.load(b"Exif\0\0" + block)
             return Metadata(
                 {tag: value for tag, value in exif.items() if tag in _KEPT},
                 {t: v for t, v in exif.get_ifd(EXIF_IFD).items() if t not in _DROPPED},
@@ -103,18 +103,6 @@ def read_metadata(path: Path | None) -> Metadata:
     except Exception as error:  # Pillow raises many types, and a picture needs no EXIF data
         logger.warning("%s: its EXIF data is damaged and was not carried over (%s).", path, error)
         return Metadata()
-
-
-def _exif_block(path: Path) -> bytes | None:
-    from PIL import Image, UnidentifiedImageError
-
-    if path.suffix.lower() in HEIC_SUFFIXES:
-        return heic_exif(path)
-    try:
-        with Image.open(path) as image:
-            return image.info.get("exif")
-    except (UnidentifiedImageError, Image.DecompressionBombError):
-        return None
 
 
 def exif_bytes(metadata: Metadata, is_srgb: bool = True) -> bytes:
