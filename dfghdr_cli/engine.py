@@ -40,7 +40,7 @@ from dfghdr_cli.core.costs import Stopwatch
 from dfghdr_cli.core.flow import dense_flow
 from dfghdr_cli.core.neighbours import align_by_neighbour
 from dfghdr_cli.core.noise import NO_NOISE, SMOOTHING_REACH, NoiseCurve, noise_curve, smooth
-from dfghdr_cli.core.radiance import GAMMA, decode
+from dfghdr_cli.core.radiance import decode
 from dfghdr_cli.core.tiles import Tile, tiles
 from dfghdr_cli.core.types import (
     SAME_EXPOSURE,
@@ -51,7 +51,7 @@ from dfghdr_cli.core.types import (
     RadianceImage,
 )
 from dfghdr_cli.core.undershoot import REACH, has_undershoot, repair_undershoot
-from dfghdr_cli.core.worth import WHITE, is_white, tolerance, white_tolerance
+from dfghdr_cli.core.worth import WHITE, apart, is_white, white_tolerance
 from dfghdr_cli.errors import DeviceError
 from dfghdr_cli.nets.candidates import Candidates, Hypothesis, candidate_layout
 from dfghdr_cli.nets.carry import carry_out
@@ -408,35 +408,19 @@ class AlignedBracket:
         """Dense flow of each frame but the reference at the present size."""
         if Hypothesis.MOVED not in self.supposed:
             return (None,) * len(self.frames)
-        code = self.frames[self.reference].code()
+        code, own = self.frames[self.reference].code(), self.frames[self.reference].worth
         reference = decode(code)
 
         def flow(index: int) -> NDArray[np.float32] | None:
             if index == self.reference:
                 return None
             aligned, _ = self.warped(index)
-            allowed = self._allowed(index, code, aligned)
-            return dense_flow(reference, decode(aligned), self.stops[index], allowed=allowed)
+            stops, worths = self.stops[index], (own, self.frames[index].worth)
+            allowed = apart(code, aligned, stops, worths, self.slack)
+            return dense_flow(reference, decode(aligned), stops, allowed=allowed)
 
         with _cores(few=True) as pool:
             return tuple(pool.map(flow, range(len(self.stops))))
-
-    def _allowed(self, index: int, reference: FloatImage, aligned: FloatImage) -> FloatImage | None:
-        """How far the greys of a frame and the reference may be apart: see `flow.dense_flow`."""
-        worths = self.frames[self.reference].worth, self.frames[index].worth
-        stops = self.stops[index]
-        if self.slack == 0.0 and not any(worth.tolerance.any() for worth in worths):
-            return None
-        gains = (2.0 ** (max(own, 0.0) / GAMMA) for own in (stops, -stops))
-        parts = [
-            tolerance(code, worth) * np.float32(gain)
-            for code, worth, gain in zip((reference, aligned), worths, gains, strict=True)
-        ]
-        apart = parts[0] + parts[1]
-        if stops < 0:
-            white = is_white(reference, worths[0])
-            apart += white * np.float32(1.0 - 2.0 ** (-self.slack / GAMMA))
-        return np.asarray(cv2.cvtColor(apart, cv2.COLOR_RGB2GRAY), np.float32)
 
     def measured_slack(self) -> float:
         """How much darker than the reference's white darker frames show what only just clips.

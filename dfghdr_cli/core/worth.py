@@ -155,6 +155,34 @@ def tolerance(code: FloatImage, worth: Worth) -> FloatImage:
     return np.asarray(np.stack(planes, axis=-1), np.float32)
 
 
+def apart(
+    reference: FloatImage,
+    aligned: FloatImage,
+    stops: float,
+    worths: tuple[Worth, Worth],
+    slack: float = 0.0,
+) -> FloatImage | None:
+    """How far the greys of a frame and the reference may be apart: see `flow.dense_flow`.
+
+    Args:
+        reference: (H, W, 3) gamma codes.
+        aligned: (H, W, 3) likewise of another frame, aligned.
+        stops: its exposure relative to the reference [stops].
+        worths: of the reference's and of the other frame's codes.
+        slack: how much darker than the reference's white a darker frame may be [stops].
+
+    Returns:
+        (H, W) float32 in codes at the exposure of the brighter frame; None if it is 0 everywhere.
+    """
+    if slack == 0.0 and not any(worth.tolerance.any() for worth in worths):
+        return None
+    own, other = (np.float32(2.0 ** (max(s, 0.0) / GAMMA)) for s in (stops, -stops))
+    sum_ = tolerance(reference, worths[0]) * own + tolerance(aligned, worths[1]) * other
+    if stops < 0:
+        sum_ += is_white(reference, worths[0]) * np.float32(1.0 - 2.0 ** (-slack / GAMMA))
+    return np.asarray(cv2.cvtColor(sum_, cv2.COLOR_RGB2GRAY), np.float32)
+
+
 _ENOUGH = 100
 """Samples that a statement about white needs."""
 _USUAL = 0.15

@@ -243,7 +243,8 @@ def _align(folder: Path) -> dict[str, NDArray[np.generic]]:
 
     Returns:
         `code` (H, W, K, 3) and `trust` (H, W, K) uint16, 65535 = 1; `truth` (H, W, 3) float16 in
-        [0, 1]; `stops` (K,) and `peak` (1,) float32. All as `Candidates` has them.
+        [0, 1]; `stops` (K,), `peak` (1,), `limits` (K, 3, 4) and `tolerance` (K, 3, 2) float32. All
+        as `Candidates` has them.
     """
     scene = read_scene(folder)
     bracket, truth = scene.bracket, scene.truth
@@ -264,6 +265,8 @@ def _align(folder: Path) -> dict[str, NDArray[np.generic]]:
         "truth": np.ascontiguousarray(np.clip(truth, 0.0, 1.0), np.float16),
         "stops": candidates.stops[0].numpy(),
         "peak": candidates.peak.numpy(),
+        "limits": candidates.limits[0].contiguous().numpy(),
+        "tolerance": candidates.tolerance[0].contiguous().numpy(),
     }
 
 
@@ -339,6 +342,7 @@ class SceneCrops(Samples):
                 for name in ("code", "trust", "truth")
             )
             stops, peak = file.get_tensor("stops"), file.get_tensor("peak")
+            worth = {name: file.get_tensor(name) for name in ("limits", "tolerance")}
         turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
         order = rng.permutation(3) if self.config.permute_channels else np.arange(3)
 
@@ -352,6 +356,7 @@ class SceneCrops(Samples):
             "stops": stops,
             "peak": np.array(peak[0], np.float32),
             "truth": np.ascontiguousarray(seen(truth)[..., order].transpose(2, 0, 1)),
+            **{name: np.ascontiguousarray(part[:, order]) for name, part in worth.items()},
         }
 
 

@@ -11,6 +11,7 @@ makes of a bracket is.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dfghdr_cli.core.radiance import GAMMA
+from dfghdr_cli.core.worth import CLEAN, EIGHT_BIT_ERROR, FINE_ERROR, code_worth
 from dfghdr_cli.training.jpeg import jpeg
 from dfghdr_cli.training.samples import Arrays
 
@@ -38,23 +40,39 @@ def draw_camera(rng: np.random.Generator, frames: int, curved: float) -> Arrays:
     Returns:
         float32 unless said otherwise: `shot` and `read` () of the noise's variance, shot * linear +
         read ** 2; `levels` (), the codes a file can hold less one; `jpeg` () int64, the quality or
-        0; `curved` () bool; `forward` (F, 3, FORWARD), codes in a file; `inverse`
-        (F, 3, INVERSE), what they are taken for, gamma codes.
+        0; `curved` () bool; `forward` (F, 3, FORWARD), codes in a file; `inverse` (3, INVERSE),
+        what they are taken for, gamma codes; `limits` (3, 4) and `tolerance` (3, 2), what these are
+        worth (`core.worth.Worth`), told as a merge tells it.
     """
     has_curve = rng.random() < curved
-    eight = float(rng.choice([255, 255, 1023, 4095, 65535]))
+    levels = float(rng.choice([255, 255, 1023, 4095, 65535]))
     is_jpeg = rng.random() < (0.7 if has_curve else 0.2)
-    camera = {
-        "shot": np.float32(10.0 ** rng.uniform(-5.0, -3.3)),
-        "read": np.float32(10.0 ** rng.uniform(-4.0, -2.8)),
-        "levels": np.float32(255.0 if has_curve or is_jpeg else eight),
-        "jpeg": np.int64(rng.integers(75 if has_curve else 85, 99) if is_jpeg else 0),
-        "curved": np.bool_(has_curve),
+    camera: dict[str, Any] = {
+        "shot": 10.0 ** rng.uniform(-5.0, -3.3),
+        "read": 10.0 ** rng.uniform(-4.0, -2.8),
+        "levels": 255.0 if has_curve or is_jpeg else levels,
+        "jpeg": rng.integers(75 if has_curve else 85, 99) if is_jpeg else 0,
+        "curved": has_curve,
     }
     tables = _curved(rng, frames) if has_curve else _nearly_gamma(rng, frames)
-    arrays: Arrays = {name: np.asarray(value) for name, value in camera.items()}
-    arrays.update((name, table.astype(np.float32)) for name, table in tables.items())
-    return arrays
+    camera |= tables | _worth(float(camera["levels"]), tables["inverse"])
+    kinds = {"jpeg": np.int64, "curved": np.bool_}
+    return {name: np.asarray(value, kinds.get(name, np.float32)) for name, value in camera.items()}
+
+
+def _worth(levels: float, inverse: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """What the codes of files are worth, as far as their bits and the response's estimate tell."""
+    codes = np.linspace(0.0, 1.0, INVERSE)
+
+    def response(files: NDArray[np.float64]) -> NDArray[np.float64]:
+        each = [np.interp(files[:, c], codes, inverse[c]) for c in range(3)]
+        return np.stack(each, axis=1) ** GAMMA
+
+    worth = CLEAN
+    if levels < 65535:
+        whites = tuple(float(codes[np.argmax(told >= 1.0)]) for told in inverse)
+        worth = code_worth(response, EIGHT_BIT_ERROR if levels < 256 else FINE_ERROR, whites)
+    return {"limits": worth.limits, "tolerance": worth.tolerance}  # pyright: ignore
 
 
 def _light() -> NDArray[np.float64]:
@@ -72,7 +90,7 @@ def _nearly_gamma(rng: np.random.Generator, frames: int) -> dict[str, NDArray[np
     forward = _light() ** powers[:, None]
     forward = np.where(forward < black, 0.0, forward)[:, None].repeat(3, axis=1)
     straight = np.linspace(0.0, 1.0, INVERSE)
-    return {"forward": forward, "inverse": np.tile(straight, (frames, 3, 1))}
+    return {"forward": forward, "inverse": np.tile(straight, (3, 1))}
 
 
 def _curved(rng: np.random.Generator, frames: int) -> dict[str, NDArray[np.float64]]:
@@ -120,7 +138,7 @@ def _curved(rng: np.random.Generator, frames: int) -> dict[str, NDArray[np.float
         inverse[channel] = np.interp(codes, seen[channel][rising], told[channel][rising])
         inverse[channel][codes <= seen[channel][0]] = 0.0
         inverse[channel][codes >= white - 0.5 / 255.0] = 1.0
-    return {"forward": forward, "inverse": np.tile(inverse, (frames, 1, 1))}
+    return {"forward": forward, "inverse": inverse}
 
 
 def _between(table: Tensor, position: Tensor) -> Tensor:
@@ -172,7 +190,7 @@ def expose(
         if quality:
             stored[sample] = jpeg(stored[sample], quality)
     if curved:
-        tables = camera["inverse"].flatten(0, 2)
+        tables = camera["inverse"][:, None].expand(-1, stored.shape[1], -1, -1).flatten(0, 2)
         index = (stored * (INVERSE - 1)).round_().to(torch.int32).flatten(0, 2)
         first = torch.arange(len(tables), device=stored.device, dtype=torch.int32) * INVERSE
         index += first[:, None, None]

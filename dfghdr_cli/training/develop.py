@@ -19,8 +19,9 @@ from torch.nn import functional as F
 
 from dfghdr_cli.core.align import KERNEL_DOUBT
 from dfghdr_cli.core.noise import CENTRES, COLOURS, SHRINKAGE, SMOOTHING_REACH
-from dfghdr_cli.core.radiance import CLIPPED_CODE, CLIPPING_STARTS, GAMMA
+from dfghdr_cli.core.radiance import CLIPPING_STARTS, GAMMA
 from dfghdr_cli.core.undershoot import BRIGHT, REACH, TOO_DARK
+from dfghdr_cli.core.worth import WHITE
 from dfghdr_cli.training.camera import expose
 from dfghdr_cli.training.samples import Batch
 
@@ -166,13 +167,17 @@ def _develop(scenes: Scenes, draws: Sequence[Draw], crop: int) -> Batch:
     # (B, F - 1, 2 hypotheses, 2, crop, crop)
     target = torch.stack([place.expand_as(flow), place + flow], 2)
     u, v = _projected(arrays["found"][:, :, None], target)
-    moved, trust = _resampled(code[:, 1:], u, v, scenes.darker, arrays["untouched"])
+    white = arrays["limits"][:, :, WHITE, None, None]
+    clipped = code[:, 1:] >= white[:, None]
+    if scenes.darker:
+        clipped[:, 0] = False  # the white of the darkest is the best there is
+    moved, trust = _resampled(code[:, 1:], clipped, u, v, arrays["untouched"])
     for k in range(scenes.darker):
         for hypothesis in range(2):
             moved[:, k, hypothesis] = repaired(
                 moved[:, k, hypothesis],
                 trust[:, k, hypothesis, None],
-                reference,
+                reference >= white,
                 arrays["stops"][:, k],
             )
     smoothed = smooth(reference, arrays["noise"])
@@ -181,12 +186,15 @@ def _develop(scenes: Scenes, draws: Sequence[Draw], crop: int) -> Batch:
     peak = torch.exp2(-stops.amin(1))
     truth = cut(radiance[:, 0]) * (torch.exp2(jitter) / peak)[:, None, None, None]
     everywhere = torch.ones_like(reference[:, None, :1]).expand(-1, 2, -1, -1, -1)
+    count = stops.shape[1]
     return {
         "code": torch.cat([reference[:, None], smoothed[:, None], moved.flatten(1, 2)], 1),
         "trust": torch.cat([everywhere, trust.flatten(1, 2)[:, :, None]], 1),
         "stops": stops,
         "peak": peak,
         "truth": truth.clamp_(0.0, 1.0),
+        "limits": arrays["limits"][:, None].expand(-1, count, -1, -1),
+        "tolerance": arrays["tolerance"][:, None].expand(-1, count, -1, -1),
     }
 
 
@@ -206,15 +214,15 @@ def _projected(transform: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _resampled(
-    code: Tensor, u: Tensor, v: Tensor, darker: int, untouched: Tensor
+    code: Tensor, clipped: Tensor, u: Tensor, v: Tensor, untouched: Tensor
 ) -> tuple[Tensor, Tensor]:
     """`core.align.resample` for a batch.
 
     Args:
-        code: (B, F, 3, S, S) gamma codes of frames, those darker than the reference first.
+        code: (B, F, 3, S, S) gamma codes of frames.
+        clipped: likewise, bool, where these say nothing.
         u: (B, F, 2, h, w) columns in them [pixels].
         v: likewise, rows.
-        darker: how many frames are darker than the reference; the first of them is the darkest.
         untouched: (B, F) bool, where the first of both hypotheses moves nothing.
 
     Returns:
@@ -234,11 +242,8 @@ def _resampled(
     doubt = ((cubic - linear).abs_() / (linear + 0.2)).amax(3).div_(KERNEL_DOUBT)
     inside = (u >= 1) & (v >= 1) & (u <= size - 2) & (v <= size - 2)
     trust = inside / (1.0 + doubt.square_())
-    white = (code >= CLIPPED_CODE).float()
-    if darker:
-        white[:, 0] = 0.0
-    if code.device.type != "cpu" or white.any():
-        touched = sampled(_dilated(white.flatten(0, 1), 1), "bilinear")
+    if code.device.type != "cpu" or clipped.any():
+        touched = sampled(_dilated(clipped.float().flatten(0, 1), 1), "bilinear")
         cubic = torch.where(touched > 2.5 / 255.0, 1.0, cubic)
     # Coordinates of pixels themselves give these pixels, but count as outside along borders and
     # beside clipped ones.
@@ -271,19 +276,18 @@ def _blurred(image: Tensor) -> Tensor:
     return F.avg_pool2d(F.pad(image, (1, 1, 1, 1), mode="reflect"), 3, 1)
 
 
-def repaired(code: Tensor, trust: Tensor, reference: Tensor, stops: Tensor) -> Tensor:
+def repaired(code: Tensor, trust: Tensor, white: Tensor, stops: Tensor) -> Tensor:
     """`core.undershoot.repair_undershoot` for a batch.
 
     Args:
         code: (B, 3, H, W) of a darker frame, aligned.
         trust: (B, 1, H, W).
-        reference: (B, 3, H, W).
+        white: (B, 3, H, W) bool, where the reference is clipped.
         stops: (B,) of the frame.
 
     Returns:
         (B, 3, H, W).
     """
-    white = reference >= CLIPPED_CODE
     least = (TOO_DARK * torch.exp2(stops)).pow(1.0 / GAMMA)[:, None, None, None]
     there = trust > 0
     wrong = ((code < least) & white).any(1, keepdim=True) & there

@@ -23,12 +23,14 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from dfghdr_cli.core.align import warp_with_trust
+from dfghdr_cli.core.align import resample, source_map
+from dfghdr_cli.core.coded import CodedFrame
 from dfghdr_cli.core.flow import LEAST_REDUCTION, dense_flow
 from dfghdr_cli.core.noise import noise_curve
 from dfghdr_cli.core.radiance import decode
 from dfghdr_cli.core.types import FloatImage
 from dfghdr_cli.core.undershoot import repair_undershoot
+from dfghdr_cli.core.worth import Worth, apart
 from dfghdr_cli.errors import InputError
 from dfghdr_cli.nets.candidates import Candidates, candidate_layout
 from dfghdr_cli.training.camera import draw_camera, expose
@@ -127,8 +129,8 @@ class SceneSynthesiser(Samples):
     """The samples, by index. See the module's description.
 
     Each is a dict of float32 arrays as `Candidates` has them, without the batch dimension: `code`
-    (K, 3, H, W), `trust` (K, 1, H, W), `stops` (K,), `peak` (); and `truth` (3, H, W) in network
-    space [0, 1].
+    (K, 3, H, W), `trust` (K, 1, H, W), `stops` (K,), `peak` (), `limits` (K, 3, 4), `tolerance`
+    (K, 3, 2); and `truth` (3, H, W) in network space [0, 1].
 
     The samples of batch b are made of the scenes of its group b // variants: the s-th sample of
     each of these batches is one of the s-th scene.
@@ -444,13 +446,22 @@ class SceneSynthesiser(Samples):
         reduction = LEAST_REDUCTION * (2.0 ** rng.uniform(0, 1) if rng.random() < 0.4 else 1.0)
         stops = scene["stops"].tolist()
         aligned, trusts, flows = [], [], []
+        worth, whole = Worth(scene["limits"], scene["tolerance"]), slice(0, size)  # pyright: ignore
         for code, found, stop in zip(frames, scene["found"].astype(np.float64), stops, strict=True):
             darkest = stop < 0 and stop == stops[0]
-            one, trust = warp_with_trust(code, found, (size, size), is_darkest=darkest)
-            aligned.append(repair_undershoot(one, trust, reference, stop))
+            one, trust = code, np.ones((size, size), np.float32)
+            if (found != np.eye(3)).any():
+                places = source_map(found, whole, whole)
+                one, trust = resample(CodedFrame.of_code(code, worth), *places, is_darkest=darkest)
+            one = repair_undershoot(one, trust, reference, stop, worth)
+            aligned.append(one)
             trusts.append(trust)
             flow = dense_flow(
-                decode(reference), decode(aligned[-1]), stop, least_reduction=reduction
+                decode(reference),
+                decode(one),
+                stop,
+                allowed=apart(reference, one, stop, (worth, worth)),
+                least_reduction=reduction,
             )
             flows.append(flow.transpose(2, 0, 1))
         noise = noise_curve([reference], [[a] for a in aligned], [[t] for t in trusts], stops)
@@ -462,4 +473,6 @@ def to_candidates(batch: Mapping[str, Tensor]) -> Candidates:
     stops = batch["stops"]
     others = stops[0, 2::2]
     layout = candidate_layout(1 + len(others), int((others < 0).sum()))
-    return Candidates(batch["code"], batch["trust"], stops, batch["peak"], *layout)
+    found = Candidates(batch["code"], batch["trust"], stops, batch["peak"], *layout)
+    worth = {name: batch[name] for name in ("limits", "tolerance") if name in batch}
+    return replace(found, **worth)

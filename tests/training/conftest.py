@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
+from dfghdr_cli.core.worth import CLEAN
 from dfghdr_cli.nets.registry import build
 from dfghdr_cli.training.camera import FORWARD, INVERSE
 from dfghdr_cli.training.synth import SceneSynthesiser, SynthConfig
@@ -51,7 +52,9 @@ def ideal_camera(frames, **change):
         "jpeg": np.int64(0),
         "curved": np.bool_(False),
         "forward": np.tile(light, (frames, 3, 1)),
-        "inverse": np.tile(straight, (frames, 3, 1)),
+        "inverse": np.tile(straight, (3, 1)),
+        "limits": CLEAN.limits,
+        "tolerance": CLEAN.tolerance,
     }
     return {name: np.asarray(value) for name, value in (camera | change).items()}
 

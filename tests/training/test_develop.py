@@ -59,7 +59,11 @@ def test_resampling(darker):
     found = torch.from_numpy(matrix).float().expand(1, 1, 1, 3, 3)
     u, v = develop._projected(found, target[None, None])
     result, trust = develop._resampled(
-        planes(code)[None, None], u, v, darker, torch.zeros(1, 1, dtype=torch.bool)
+        planes(code)[None, None],
+        planes((code >= 0.992) & (not darker))[None, None],
+        u,
+        v,
+        torch.zeros(1, 1, dtype=torch.bool),
     )
     for hypothesis, moved in enumerate((None, flow)):
         expected, trusted = warp_with_trust(
@@ -82,7 +86,8 @@ def test_a_frame_that_was_not_moved_stays_as_it_is():
     grid = np.mgrid[0:SIDE, 0:SIDE].astype(np.float32)[::-1].copy()
     place = torch.from_numpy(grid).expand(1, 1, 2, 2, SIDE, SIDE)
     u, v = develop._projected(torch.eye(3).expand(1, 1, 1, 3, 3), place)
-    result, trust = develop._resampled(code, u, v, 0, torch.ones(1, 1, dtype=torch.bool))
+    untouched = torch.ones(1, 1, dtype=torch.bool)
+    result, trust = develop._resampled(code, code >= 0.992, u, v, untouched)
     assert torch.equal(result[:, :, 0], code)
     assert (trust[:, :, 0] == 1).all()
     assert (trust[:, :, 1] == 0).any()  # as flow moves it, the border is doubtful
@@ -102,7 +107,7 @@ def test_undershoot():
     result = develop.repaired(
         planes(code)[None],
         torch.from_numpy(trust)[None, None],
-        planes(reference)[None],
+        planes(reference >= 0.992)[None],
         torch.tensor([-1.5]),
     )
     np.testing.assert_allclose(pixels(result[0]), expected, atol=1e-6)
@@ -126,8 +131,6 @@ def test_jpeg_is_that_of_a_decoder(quality):
 def test_orientations():
     image = torch.arange(6.0).view(1, 2, 3)
     assert torch.equal(develop.seen(image, 0, False), image)
-    views = [
-        develop.seen(image, turns, mirror) for turns in range(4) for mirror in (False, True)
-    ]
+    views = [develop.seen(image, turns, mirror) for turns in range(4) for mirror in (False, True)]
     assert len({(tuple(v.shape), tuple(v.flatten().tolist())) for v in views}) == 8
     assert torch.equal(develop.seen(image, 1, False), torch.rot90(image, 1, (-2, -1)))
