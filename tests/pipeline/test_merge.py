@@ -436,8 +436,8 @@ def test_very_large_frames_are_aligned_when_reduced(monkeypatch):
     turned = np.array([[1.0, -0.01, 5.3], [0.01, 1.0, -3.6], [1e-6, 2e-6, 1.0]])
     seen = []
 
-    def align(reference, other, model):
-        assert model == "auto"
+    def align(reference, other, model, stops):
+        assert (model, stops) == ("auto", -1)
         seen.append((reference.shape, other.shape))
         return Alignment(turned, "homography", 1.0, 9)
 
