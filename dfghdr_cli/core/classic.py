@@ -39,9 +39,10 @@ def classic_weights(
     """How much each pixel of one frame counts in the classic merge.
 
     The triangle 2 * min(x, 1 - x) of the code x, but not less than `least`; the darkest frame keeps
-    1 above 0.5 and the brightest below 0.5; the smallest of the channels counts for all. Except in the
-    brightest frame a pixel with a channel between dark and black counts less and less, and, except
-    in the darkest, one with a channel between shoulder and white; a clipped one weighs exp(-12).
+    1 above 0.5 and the brightest below 0.5; the smallest of the channels counts for all. Except in
+    the brightest frame a pixel with a channel between dark and black counts less and less, and,
+    except in the darkest, one with a channel between shoulder and white; a clipped one weighs
+    exp(-12).
 
     Args:
         code: (H, W, 3) gamma codes in [0, 1], 1 = the frame's white.
