@@ -69,8 +69,6 @@ from dfghdr_cli.core.align import warp_with_trust
 from dfghdr_cli.core.coded import CodedFrame
 from dfghdr_cli.core.colour import oklab, srgb_decode
 from dfghdr_cli.core.exposure import parse_stops, parse_times
-from dfghdr_cli.core.jpeg import restore_bracket
-from dfghdr_cli.core.response import choose_response
 from dfghdr_cli.core.tonemap import ToneSettings, luminance_of, tone_map
 from dfghdr_cli.core.types import Bracket, FloatImage, Mask
 from dfghdr_cli.engine import MergeConfig, merge_bracket
@@ -78,7 +76,7 @@ from dfghdr_cli.errors import DfghdrError
 from dfghdr_cli.io.bracket import read_bracket
 from dfghdr_cli.io.formats import SUFFIXES
 from dfghdr_cli.io.response import read_response
-from dfghdr_cli.pipeline.merge import Merger, load_merger
+from dfghdr_cli.pipeline.merge import Merger, calibrated, load_merger
 
 Figures = dict[str, float | None]
 
@@ -208,15 +206,14 @@ def judge(merger: Merger, folder: Path, side: int | None, enfuse: bool) -> Figur
     """
     said = options_of(folder)
     asked = said.pop("response", "auto")
-    bracket = restore_bracket(read_bracket(photographs(folder), **said))
-    calibration = choose_response(asked, bracket.frames, bracket.stops)
-    responses = calibration.responses
-    bracket = reduced(bracket.with_stops(calibration.stops), side)
+    bracket, calibration = calibrated(read_bracket(photographs(folder), **said), asked)
+    responses, full = calibration.responses, bracket.frames
+    bracket = reduced(bracket, side)
     frames = [
-        CodedFrame.of_samples(frame.pixels, its.linearise)
-        for frame, its in zip(bracket.frames, responses, strict=True)
+        CodedFrame.of_frame(frame, its).reduced(bracket.size)
+        for frame, its in zip(full, responses, strict=True)
     ]
-    config = MergeConfig(weights=True, slack=calibration.report.slack)
+    config = MergeConfig(weights=True)
     network = merger.model.network if merger.model else None
     result, aligned = merge_bracket(network, merger.name, bracket, frames, config)
     codes, radiance, there = [], [], []
@@ -231,7 +228,8 @@ def judge(merger: Merger, folder: Path, side: int | None, enfuse: bool) -> Figur
     views = Views(np.stack(codes), np.stack(radiance), np.stack(there), bracket.reference)
     pixels = result.radiance.pixels
     figures = merge_figures(pixels, result.weights, views)
-    picture = tone_map(pixels, ToneSettings()).pixels
+    white = 2.0 ** -max(bracket.stops)
+    picture = tone_map(pixels, ToneSettings(), brightest_white=white).pixels
     names = ("L50", "L2", "L98", "hue", "|hue|", "chroma")
     figures |= zip(names, picture_figures(picture, views), strict=True)
     if enfuse:

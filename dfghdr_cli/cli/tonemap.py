@@ -76,7 +76,8 @@ def tonemap(
         typer.Option(
             "--exposure",
             metavar="auto|EV",
-            help="What to brighten the picture by first, in stops.",
+            help="What to brighten the picture by first, in stops. Of a merge, auto goes at most a "
+            "stop beyond the brightest frame.",
         ),
     ] = "auto",
     white: Annotated[

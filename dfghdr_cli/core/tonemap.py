@@ -4,7 +4,8 @@
 in which 0.18 is a middle grey and 1.0 the white of paper. Operators on luminance keep the ratios
 of R, G and B; those that are defined on channels have their turns of hue taken back
 (`keep_hue`); and what a display cannot show moves into its range at its own hue (`fit_gamut`).
-The exception is mu-law, which is eq. (10) on each channel and nothing else.
+Two are exceptions: mu-law is eq. (10) on each channel and nothing else; and fusion, the default, is
+finished like a photograph (`core.finish`).
 
 None of OpenCV's operators is used: all of them stretch the picture from its darkest to its
 brightest pixel before and after, so that one hot pixel changes everything; its Reinhard is the
@@ -37,6 +38,7 @@ from dfghdr_cli.core.colour import (
     to_xyz,
     transform,
 )
+from dfghdr_cli.core.finish import fade_to_white, finish
 from dfghdr_cli.core.radiance import largest_channel
 from dfghdr_cli.core.tonemap_local import durand, fusion, mantiuk, reinhard_local
 from dfghdr_cli.core.types import FloatImage
@@ -136,10 +138,12 @@ class ToneMapped:
     Attributes:
         pixels: (H, W, 3) float32 in [0, 1], encoded with the sRGB curve in the primaries asked for.
         exposure: what the picture was brightened by [stops].
+        parameters: of the operator, as they were used.
     """
 
     pixels: FloatImage
     exposure: float
+    parameters: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,11 +162,11 @@ class Scene:
     parameters: Mapping[str, float]
     space: Space
 
-    def white_or_brightest(self) -> float:
+    def white_or_brightest(self, percentile: float = 99.95) -> float:
         """`white`, else the luminance of nearly the brightest pixels, but at least 1."""
         if self.white is not None:
             return self.white
-        return max(1.0, float(np.percentile(_sample(self.luminance), 99.95)))
+        return max(1.0, float(np.percentile(_sample(self.luminance), percentile)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +192,8 @@ class Operator:
 
     Attributes:
         kind: "luminance": `function(luminance, scene)` gives the luminance on the display, row by
-            row; "local": `function(scene)` gives it for the whole picture at once; "colour":
+            row; "local": `function(scene)` gives it for the whole picture at once; "fused": the
+            same, but its sRGB codes, which are then finished (`core.finish`); "colour":
             `function(rgb, scene)` gives linear RGB, whose hues are then set back; "exact": the
             same, but already encoded and shown as it is.
         function: see `kind`.
@@ -196,13 +201,18 @@ class Operator:
         takes_white: whether `white` has an effect.
     """
 
-    kind: Literal["luminance", "local", "colour", "exact"]
+    kind: Literal["luminance", "local", "fused", "colour", "exact"]
     function: Callable[..., NDArray[np.floating]]
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     takes_white: bool = True
 
 
-def tone_map(radiance: FloatImage, settings: ToneSettings, space: Space = "srgb") -> ToneMapped:
+def tone_map(
+    radiance: FloatImage,
+    settings: ToneSettings,
+    space: Space = "srgb",
+    brightest_white: float | None = None,
+) -> ToneMapped:
     """Make a picture for a display of a linear one.
 
     Args:
@@ -211,9 +221,14 @@ def tone_map(radiance: FloatImage, settings: ToneSettings, space: Space = "srgb"
             without positive luminance become black.
         settings: how.
         space: the primaries of the result.
+        brightest_white: the value that is white in the brightest frame of the bracket that the
+            picture was merged from, or None where nobody knows. It limits what is chosen here, so
+            that noise is not brightened: the exposure, see `choose_exposure`, and the default of
+            fusion's `lift`, which goes at most `_FARTHEST_LIFT` stops beyond that frame. What
+            `settings` say holds in any case.
 
     Returns:
-        The encoded picture and the exposure that was used.
+        The encoded picture, the exposure and the parameters that were used.
 
     Raises:
         ValueError: an unknown operator or parameter, a value out of its range, or a caller's
@@ -225,35 +240,76 @@ def tone_map(radiance: FloatImage, settings: ToneSettings, space: Space = "srgb"
     luminance = np.maximum(luminance_of(radiance), 0)
     exposure = settings.exposure
     if exposure is None:
-        exposure = choose_exposure(luminance)
+        exposure = choose_exposure(luminance, brightest_white)
+    if brightest_white is not None and "lift" in parameters.keys() - settings.parameters.keys():
+        farthest = _FARTHEST_LIFT - math.log2(brightest_white) - exposure
+        parameters["lift"] = min(parameters["lift"], max(farthest, 0.0))
     gain = np.float32(2.0**exposure)
     luminance *= gain
     scene = Scene(luminance, settings.white, parameters, space)
-    whole = operator.function(scene) if operator.kind == "local" else luminance
+    show = _shown(operator, scene, settings.saturation)
     to_space = None if space == "srgb" else conversion(REC709, PRIMARIES[space])
     out = np.empty_like(radiance)
 
     def rows(part: slice) -> None:
-        rgb, y = radiance[part] * gain, luminance[part]
+        rgb = radiance[part] * gain
         if to_space is not None:
             rgb = transform(rgb, to_space)
-        if operator.kind == "exact":
-            code = operator.function(rgb, scene)
-            if settings.saturation != 1:
-                code = srgb_encode(_saturated(srgb_decode(code), settings.saturation, space))
-            out[part] = np.clip(code, 0, 1)
-            return
-        if operator.kind == "colour":
-            toned = np.asarray(operator.function(rgb, scene), np.float32)
-            light = keep_hue(toned, rgb, space)
-        else:
-            target = whole[part] if operator.kind == "local" else operator.function(y, scene)
-            light = rgb * (target / np.maximum(y, _TINY))[..., None]
-        light[y <= 0] = 0
-        out[part] = srgb_encode(fit_gamut(_saturated(light, settings.saturation, space), space))
+        out[part] = show(rgb, part)
 
     _by_rows(len(out), rows)
-    return ToneMapped(out, float(exposure))
+    return ToneMapped(out, float(exposure), parameters)
+
+
+def _shown(
+    operator: Operator, scene: Scene, saturation: float
+) -> Callable[[FloatImage, slice], FloatImage]:
+    """A function that makes codes (h, W, 3) of exposed light (h, W, 3) and of where its rows are.
+
+    What has to be known of the whole picture is found here.
+    """
+    space = scene.space
+
+    def ratio(target: NDArray[np.floating], y: FloatImage) -> NDArray[np.floating]:
+        return (target / np.maximum(y, _TINY))[..., None]
+
+    def encoded(light: FloatImage, y: FloatImage) -> FloatImage:
+        light[y <= 0] = 0
+        return np.asarray(srgb_encode(fit_gamut(light, space)), np.float32)
+
+    def exact(rgb: FloatImage, part: slice) -> FloatImage:
+        code = operator.function(rgb, scene)
+        if saturation != 1:
+            code = srgb_encode(_saturated(srgb_decode(code), saturation, space))
+        return np.clip(code, 0, 1)
+
+    def colour(rgb: FloatImage, part: slice) -> FloatImage:
+        toned = np.asarray(operator.function(rgb, scene), np.float32)
+        light = _saturated(keep_hue(toned, rgb, space), saturation, space)
+        return encoded(light, scene.luminance[part])
+
+    def luminance(rgb: FloatImage, part: slice) -> FloatImage:
+        y = scene.luminance[part]
+        target = operator.function(y, scene) if whole is None else whole[part]
+        return encoded(_saturated(rgb * ratio(target, y), saturation, space), y)
+
+    def fused(rgb: FloatImage, part: slice) -> FloatImage:
+        assert whole is not None
+        y = scene.luminance[part]
+        target, colours = curves(whole[part])
+        colours *= np.float32(saturation)
+        rgb *= ratio(target * colours, y)
+        target *= 1 - colours
+        rgb += target[..., None]
+        return encoded(fade_to_white(rgb, space), y)
+
+    whole = operator.function(scene) if operator.kind in ("local", "fused") else None
+    if operator.kind == "fused":
+        assert whole is not None
+        veil, contrast = scene.parameters["veil"], scene.parameters["contrast"]
+        curves = finish(_sample(np.asarray(whole, np.float32)), veil, contrast)
+        return fused
+    return {"exact": exact, "colour": colour}.get(operator.kind, luminance)
 
 
 def checked_settings(settings: ToneSettings) -> tuple[Operator, dict[str, float]]:
@@ -297,7 +353,17 @@ def luminance_of(radiance: FloatImage) -> FloatImage:
     )
 
 
-def choose_exposure(luminance: FloatImage) -> float:
+_FARTHEST_EXPOSURE = 1.0
+"""Stops beyond the brightest frame that a picture is exposed by at most. One stop more is what its
+noise bears; a photographer who meant it to be brighter would have exposed longer."""
+_FARTHEST_LIFT = 2.0
+"""Likewise, its shadows."""
+_NOISE = 2.0**-10
+"""Of the brightest frame's white: about three codes of an 8-bit sRGB file, a signal not far above
+their rounding and a sensor's read noise."""
+
+
+def choose_exposure(luminance: FloatImage, brightest_white: float | None = None) -> float:
     """The exposure that a light meter would choose.
 
     The geometric mean of the luminance is brought to a key: 0.18 for a picture whose mean lies
@@ -308,19 +374,26 @@ def choose_exposure(luminance: FloatImage) -> float:
     and (2); the key: Reinhard, "Parameter Estimation for Photographic Tone Reproduction", 2003,
     with percentiles for the extremes and its range cut to half a stop and a stop about 0.18.
 
+    Where the brightest frame of a bracket is known, what lies below its noise does not count, and
+    the picture becomes at most a stop brighter than that frame: a night is not made a day.
+
     Args:
         luminance: (H, W) float32; zeros and negative values do not count.
+        brightest_white: see `tone_map`.
 
     Returns:
         Stops; 0 for a picture without light.
     """
-    levels = _levels(luminance)
+    levels = _levels(luminance, 0.0 if brightest_white is None else brightest_white * _NOISE)
     if levels is None:
         return 0.0
     low, mean, high = levels
     skew = (2 * mean - low - high) / max(high - low, 1e-3)
     key = MIDDLE_GREY * 2.0 ** float(np.clip(2 * skew, -1.0, 0.5))
-    return math.log2(key) - mean
+    exposure = math.log2(key) - mean
+    if brightest_white is None:
+        return exposure
+    return min(exposure, _FARTHEST_EXPOSURE - math.log2(brightest_white))
 
 
 def log_average(luminance: FloatImage) -> float | None:
@@ -337,10 +410,15 @@ def log_average(luminance: FloatImage) -> float | None:
     return None if levels is None else levels[1]
 
 
-def _levels(luminance: FloatImage) -> tuple[float, float, float] | None:
-    """Logarithms to base 2 of the first percentile, the average between both, and the last."""
+def _levels(luminance: FloatImage, noise: float = 0.0) -> tuple[float, float, float] | None:
+    """Logarithms to base 2 of the first percentile, the average between both, and the last.
+
+    What is not above `noise` counts only where nothing is.
+    """
     sample = _sample(luminance)
-    lit = sample[sample > 0]
+    lit = sample[sample > noise]
+    if not lit.size:
+        lit = sample[sample > 0]
     if not lit.size:
         return None
     stops = np.log2(lit)
@@ -522,13 +600,23 @@ def _local(
     return run
 
 
+@wraps(fusion)
+def _fusion(scene: Scene) -> NDArray[np.floating]:
+    # Lamps that are brighter still may burn out: to show all of them would darken what is bright.
+    white = scene.white_or_brightest(99.8)
+    parameters = scene.parameters
+    return fusion(scene.luminance, white, parameters["lift"], parameters["width"])
+
+
 OPERATORS: dict[str, Operator] = {
     "fusion": Operator(
-        "local",
-        _local(fusion),
+        "fused",
+        _fusion,
         {
             "lift": Parameter(3.0, 0.0, 8.0, "how far shadows may be brightened [stops]"),
             "width": Parameter(0.2, 0.05, 1.0, "how choosy it is about well exposed parts"),
+            "veil": Parameter(0.05, 0.0, 0.5, "the most grey that is taken off black, of white"),
+            "contrast": Parameter(0.3, 0.0, 1.0, "of the S that is laid over the tones"),
         },
     ),
     "mu-law": Operator(

@@ -1,7 +1,7 @@
 """Tone mapping operators that look at the surroundings of a pixel.
 
 Each takes the luminance of the whole picture after exposure, (H, W) float32 >= 0 with 0.18 a middle
-grey, and returns the luminance on the display, (H, W) float32, 1 being white.
+grey, and returns the luminance on the display, (H, W) float32, 1 being white; `fusion` its codes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from dfghdr_cli.core.colour import srgb_decode, srgb_encode
+from dfghdr_cli.core.colour import srgb_encode
 
 Plane = NDArray[np.floating]
 """(H, W) float32; numpy's type hints forget which float it was."""
@@ -26,8 +26,9 @@ def fusion(luminance: Plane, white: float, lift: float, width: float) -> Plane:
     """Blend virtual exposures of the picture, each where it is well exposed.
 
     The exposures go in equal steps of at most 2 stops from the one in which `white` is just white
-    to the one that is brightened by `lift`. Weights are those of the paper for contrast and for
-    being well exposed; the blend is done in Laplacian pyramids, on the sRGB curve.
+    to the one that is brightened by `lift`. Weights are those of the paper for being well exposed
+    alone: with the one for contrast, what is even, such as the sky, is as bright as the textured
+    parts around it would have it. The blend is done in Laplacian pyramids, on the sRGB curve.
 
     Source: Mertens, Kautz, Van Reeth, "Exposure Fusion", Pacific Graphics 2007. Exposures made of
     one HDR picture: Hasinoff et al., "Burst photography for high dynamic range", 2016, section 6.
@@ -39,7 +40,7 @@ def fusion(luminance: Plane, white: float, lift: float, width: float) -> Plane:
         width: standard deviation of the weight around 0.5 of the code range.
 
     Returns:
-        See above.
+        sRGB codes of the luminance on the display, (H, W) float32 in [0, 1].
     """
     darkest = -math.log2(white)
     count = max(2, math.ceil((lift - darkest) / 2) + 1)
@@ -61,15 +62,19 @@ def fusion(luminance: Plane, white: float, lift: float, width: float) -> Plane:
                 weights.append(share)
     for band, share in zip(total, weights, strict=True):
         band /= share
-    return srgb_decode(np.clip(_collapse(total), 0, 1))
+    return np.clip(_collapse(total), 0, 1)
+
+
+_LEAST_WEIGHT = np.float32(1e-4)
 
 
 def _well_exposed(code: Plane, width: float) -> Plane:
-    import cv2
-
-    contrast = np.abs(cv2.Laplacian(code, cv2.CV_32F, borderType=cv2.BORDER_REFLECT_101))
-    exposed = np.exp(np.square(code - np.float32(0.5)) * np.float32(-0.5 / width**2))
-    return (contrast + np.float32(1e-2)) * exposed + np.float32(1e-6)
+    away = code - np.float32(0.5)
+    np.square(away, out=away)
+    away *= np.float32(-0.5 / width**2)
+    np.exp(away, out=away)
+    away += _LEAST_WEIGHT
+    return away
 
 
 def _gaussian(plane: Plane, levels: int) -> list[Plane]:

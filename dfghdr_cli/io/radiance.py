@@ -81,6 +81,8 @@ _SQUARE = 0.005
 """Programs write 0.9996 for 1."""
 _EXR_MAGIC = b"\x76\x2f\x31\x01"
 RADIANCE_SUFFIXES = (".exr", ".hdr")
+BRIGHTEST_WHITE = "dfghdr:brightestWhite"
+"""The header entry for the value that is white in the brightest frame of a bracket."""
 
 
 def exposure_attributes(exposure: Exposure) -> dict[str, str | float]:

@@ -34,8 +34,8 @@ from dfghdr_cli.core.colour import (
 from dfghdr_cli.core.costs import Stopwatch, peak_memory, resident_memory
 from dfghdr_cli.core.ghostmap import frame_colors, ghost_map
 from dfghdr_cli.core.jpeg import restore_bracket
+from dfghdr_cli.core.response import Calibration, Response, choose_response
 from dfghdr_cli.core.response import Kind as ResponseKind
-from dfghdr_cli.core.response import Response, choose_response
 from dfghdr_cli.core.tonemap import (
     DEFAULT_OPERATOR,
     ToneMapped,
@@ -68,6 +68,7 @@ from dfghdr_cli.io.display import (
 )
 from dfghdr_cli.io.metadata import Metadata, exr_attributes, read_metadata
 from dfghdr_cli.io.radiance import (
+    BRIGHTEST_WHITE,
     RADIANCE_SUFFIXES,
     ExrCompression,
     ExrType,
@@ -319,6 +320,20 @@ def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
+def calibrated(bracket: Bracket, asked: ResponseKind | Response) -> tuple[Bracket, Calibration]:
+    """A bracket without what JPEG did to it, its exposures corrected, and its frames' responses.
+
+    Args:
+        bracket: as it was read.
+        asked: see `core.response.choose_response`.
+    """
+    white = find_white(bracket.frames, bracket.stops)  # as the file has it
+    bracket = restore_bracket(bracket)
+    believe = "pixels" if bracket.exposures_from == "pixels" else "both"
+    calibration = choose_response(asked, bracket.frames, bracket.stops, believe, white)
+    return bracket.with_stops(calibration.stops), calibration
+
+
 def _merge_files(
     merger: Merger,
     request: MergeRequest,
@@ -345,13 +360,9 @@ def _merge_files(
     config = replace(config, weights=request.ghost_map is not None)
     scale = _scale(request.anchor_ev, bracket)
     with watch.stage("response"):
-        white = find_white(bracket.frames, bracket.stops)  # as the file has it
-        bracket = restore_bracket(bracket)
-        believe = "pixels" if bracket.exposures_from == "pixels" else "both"
-        calibration = choose_response(asked, bracket.frames, bracket.stops, believe, white)
+        bracket, calibration = calibrated(bracket, asked)
         response_report = calibration.report
         log.info(response_report.text)
-        bracket = bracket.with_stops(calibration.stops)
         response = calibration.responses[bracket.reference]
         frames = [
             CodedFrame.of_frame(frame, its)
@@ -475,6 +486,11 @@ class _Results:
     exposures: dict[str, float] = field(default_factory=dict)
     _toned: dict[str, ToneMapped] = field(default_factory=dict)
 
+    @property
+    def brightest_white(self) -> float:
+        """The value that is white in the brightest frame, as the header has it."""
+        return float(self.header[BRIGHTEST_WHITE])
+
     @cached_property
     def linear(self) -> FloatImage:
         """(H, W, 3) linear Rec. 709."""
@@ -488,7 +504,8 @@ class _Results:
             settings = ToneSettings(operator)
             if operator == "mu-law":
                 settings = ToneSettings(operator, exposure=0.0, white=self.result.radiance.peak)
-            self._toned[operator] = tone_map(self.linear, settings)
+            white = self.brightest_white
+            self._toned[operator] = tone_map(self.linear, settings, brightest_white=white)
             self.exposures[operator] = round(self._toned[operator].exposure, 4)
         return self._toned[operator]
 
@@ -518,7 +535,8 @@ class _Results:
     def _for_screens(self, path: Path) -> bytes:
         format = display_format(path, self.request.format)
         if format in RADIANCE_ALONE:
-            picture, exposure = self.linear, choose_exposure(luminance_of(self.linear))
+            luminance = luminance_of(self.linear)
+            picture, exposure = self.linear, choose_exposure(luminance, self.brightest_white)
             self.exposures[DEFAULT_OPERATOR] = round(exposure, 4)
         else:
             toned = self.toned(DEFAULT_OPERATOR)
@@ -638,6 +656,9 @@ def _header(values: dict[str, Any], bracket: Bracket) -> dict[str, str | float]:
     }
     header: dict[str, str | float] = {f"dfghdr:{key}": value for key, value in text.items()}
     header["dfghdr:clippedShare"] = values["clipped_share"]
+    # As a file will have it, so that `dfghdr tonemap` makes the same picture.
+    white = np.float32(values["reference_white"] * 2.0 ** -max(bracket.stops))
+    header[BRIGHTEST_WHITE] = float(white)
     if values["anchor_ev"] is not None:
         header["dfghdr:anchorEv"] = values["anchor_ev"]
         header["dfghdr:referenceWhite"] = values["reference_white"]

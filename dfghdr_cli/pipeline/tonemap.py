@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -32,7 +33,7 @@ from dfghdr_cli.io.display import (
     encode_display,
 )
 from dfghdr_cli.io.metadata import metadata_of_header
-from dfghdr_cli.io.radiance import LinearPicture, read_linear
+from dfghdr_cli.io.radiance import BRIGHTEST_WHITE, LinearPicture, read_linear
 
 OnProgress = Callable[[int, int, str], None]
 
@@ -224,14 +225,15 @@ def _encoded(
     if format in RADIANCE_ALONE:
         exposure = settings.exposure
         if exposure is None:
-            exposure = choose_exposure(luminance_of(picture.pixels))
+            exposure = choose_exposure(luminance_of(picture.pixels), _brightest_white(picture))
         shown = picture.pixels
     else:
-        toned = tone_map(picture.pixels, _settings_for(picture, settings), request.space)
+        white = _brightest_white(picture)
+        toned = tone_map(picture.pixels, _settings_for(picture, settings), request.space, white)
         exposure, shown = toned.exposure, toned.pixels
         entry |= {
             "operator": settings.operator,
-            "parameters": checked_settings(settings)[1],
+            "parameters": {name: round(value, 4) for name, value in toned.parameters.items()},
             "white": settings.white,
             "saturation": settings.saturation,
         }
@@ -244,6 +246,15 @@ def _encoded(
     return encode_display(
         result, shown, radiance=radiance, format=format, space=request.space, metadata=metadata
     )
+
+
+def _brightest_white(picture: LinearPicture) -> float | None:
+    """What is white in the brightest frame, if the header of a merged picture says so."""
+    try:
+        white = float(picture.header[BRIGHTEST_WHITE])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return white if 0 < white < math.inf else None
 
 
 def _settings_for(picture: LinearPicture, settings: ToneSettings) -> ToneSettings:
@@ -284,7 +295,8 @@ def contact_sheet(picture: LinearPicture, settings: ToneSettings) -> FloatImage:
             white=settings.white if operator.takes_white else None,
             parameters=settings.parameters if name == settings.operator else {},
         )
-        tile = tone_map(small, _settings_for(picture, chosen)).pixels
+        shown = _settings_for(picture, chosen)
+        tile = tone_map(small, shown, brightest_white=_brightest_white(picture)).pixels
         y, x = number // _COLUMNS * row + _GAP, number % _COLUMNS * column + _GAP
         sheet[y : y + size[1], x : x + size[0]] = tile
         label = _label(name, column - _GAP)

@@ -752,6 +752,30 @@ def test_a_picture_alone_has_no_preview(place):
     assert not imagecodecs.ultrahdr_check((place / "plain.jpg").read_bytes())
 
 
+@pytest.mark.parametrize("anchor", [(), ("--anchor-ev", "5")])
+@pytest.mark.parametrize("name", ["a.exr", "a.hdr"])
+def test_a_picture_is_that_of_dfghdr_tonemap(name, anchor, truth, place):
+    """In the dark, too, where the bracket limits how far it may be brightened, on any scale."""
+    for frame, stops in zip(NAMES, STOPS, strict=True):
+        code = np.clip(truth * 2.0 ** (stops - 6), 0, 1) ** (1 / 2.2)
+        tifffile.imwrite(frame, np.rint(code * 65535).astype(np.uint16))
+    given = ("--response", "gamma", "--exr-type", "float", "--json", *EV, *anchor)
+    report = json.loads(merge(*NAMES, "-o", name, "-o", "a.png", *given).stdout)
+    if name == "a.exr":
+        done = CliRunner().invoke(app, ["tonemap", name, "-o", "b.png", "--json"])
+        other = json.loads(done.stdout)["files"][0]
+        exposure = report["tone_mapped"][DEFAULT_OPERATOR]
+        assert other["exposure"] == pytest.approx(exposure, abs=1e-3)
+        brightest = 2.0 if not anchor else 2.0 - 5.0
+        assert exposure == pytest.approx(brightest + 1, abs=1e-3)
+        assert other["parameters"]["lift"] == pytest.approx(1, abs=1e-3)
+    else:
+        assert CliRunner().invoke(app, ["tonemap", name, "-o", "b.png"]).exit_code == 0
+    pictures = [cv2.imread(file, cv2.IMREAD_COLOR).astype(float) for file in ("a.png", "b.png")]
+    assert np.abs(pictures[0] - pictures[1]).max() <= (1 if name == "a.exr" else 8)
+    assert pictures[0].std() > 5
+
+
 def test_the_preview_is_that_of_dfghdr_tonemap(place):
     merge(*NAMES, "-o", "a.exr", "--exr-type", "float", *EV, "--preview-operator", "reinhard")
     command = ["tonemap", "a.exr", "-o", "b.jpg", "--operator", "reinhard"]
