@@ -157,6 +157,7 @@ def test_the_header_says_how_it_came_about(place):
         "dfghdr:response": "gamma",
         "dfghdr:scale": "1.0 is the white of the reference frame",
         "dfghdr:peak": 4.0,
+        "dfghdr:brightestWhite": 0.25,
         "dfghdr:clippedShare": own["dfghdr:clippedShare"],
         "dfghdr:inputSpace": "sRGB",
         "dfghdr:outputSpace": "rec709",
