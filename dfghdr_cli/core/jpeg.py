@@ -117,12 +117,13 @@ def _bands(height: int) -> Iterator[tuple[slice, slice, slice]]:
 
 
 def _ringing_white(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """(H, W, 3): nearly white samples beside white ones, and what rings in reach of a block."""
+    """(H, W, 3): nearly white samples beside white ones, and those where the luma rings at white."""
     beside = cv2.dilate(codes, np.ones((3, 3), np.uint8)) >= _WHITE
     square = np.ones((2 * _BLOCK + 1, 2 * _BLOCK + 1), np.uint8)
-    near, low = cv2.dilate(codes, square) >= _WHITE, cv2.erode(codes, square)
-    rings = codes >= 255 - _OVERSHOOT * (255 - low.astype(np.float32))
-    return (codes >= _NEARLY_WHITE) & beside | rings & near
+    luma = cv2.cvtColor(codes, cv2.COLOR_RGB2GRAY)
+    least = 255 - _OVERSHOOT * (255 - cv2.erode(luma, square).astype(np.float32))
+    rings = (luma >= least) & (cv2.dilate(luma, square) >= _WHITE)
+    return (codes >= _NEARLY_WHITE) & beside | (codes >= least[..., None]) & rings[..., None]
 
 
 def _halved(image: FloatImage, rows: bool, columns: bool) -> FloatImage:
