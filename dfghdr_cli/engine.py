@@ -33,6 +33,7 @@ from dfghdr_cli.core.align import (
     warp,
     warp_with_trust,
 )
+from dfghdr_cli.core.borders import LEAST_SOURCE, bare, continued, recoloured
 from dfghdr_cli.core.burst import fuse
 from dfghdr_cli.core.classic import classic_merge
 from dfghdr_cli.core.coded import EVERYTHING, CodedFrame
@@ -987,13 +988,18 @@ def merge_bracket(
                 small = aligned.reduced(config.reduction(aligned.size))
                 aligned = replace(aligned, flows=small.dense_flows())
         with watch.stage("merge"):
-            return merge_classic(aligned, weights=config.weights), aligned
+            result = merge_classic(aligned, weights=config.weights)
+            extend_inside(result, aligned)
+            return result, aligned
     with watch.stage("align"):
         fused, shares = fuse_equal_exposures(aligned)
     if len(fused.frames) == 1:
         result = _as_it_is(fused, name)
     else:
         result = merge_with_network(network, name, fused, config, on_progress, watch)
+    if not paints(network, config):
+        with watch.stage("merge"):
+            extend_inside(result, aligned)
     if result.weights is not None and shares:
         own = [w * share for w, (_, share) in zip(result.weights, shares, strict=True)]
         weights = np.zeros((len(aligned.frames), *aligned.size), np.float32)
@@ -1001,6 +1007,50 @@ def merge_bracket(
             weights[members] = parts
         result = replace(result, weights=weights)
     return result, aligned
+
+
+BORDER_PIXELS = 250_000
+"""Size of the picture on which colours are continued to the borders."""
+
+
+def extend_inside(result: MergeResult, aligned: AlignedBracket) -> None:
+    """Give borders that only a white reference shows the colour of the inside (`core.borders`).
+
+    Args:
+        result: the merge, whose radiance is changed there.
+        aligned: what it was made of.
+    """
+    darker = [
+        alignment.transform
+        for alignment, stops in zip(aligned.alignments, aligned.stops, strict=True)
+        if stops < -SAME_EXPOSURE and alignment.model != "none"
+    ]
+    size = aligned.size
+    small = _reduced_size(size, (BORDER_PIXELS / (size[0] * size[1])) ** 0.5)
+    uncovered = bare(darker, size, small)
+    if not uncovered.any():
+        return
+    reference = aligned.frames[aligned.reference]
+    pixels = result.radiance.pixels
+    reduced = reference.reduced(small)
+    source = _any_channel(is_white(reduced.code(), reduced.worth)) & ~uncovered
+    if np.count_nonzero(source) < LEAST_SOURCE:
+        return
+    inside = cv2.resize(pixels, small[::-1], interpolation=cv2.INTER_AREA)
+    colours = continued(np.asarray(inside, np.float32), source)
+    across = uncovered.astype(np.float32)
+
+    def one(tile: Tile) -> None:
+        here = tile.rows, tile.columns
+        if not result.clipped[here].any():
+            return
+        strip = result.clipped[here] & (_enlarged(across, size, *here) > 0)
+        if strip.any():
+            white = is_white(reference.code(*here), reference.worth)[strip]
+            colour = _enlarged(colours, size, *here)[strip]
+            pixels[here][strip] = recoloured(pixels[here][strip], white, colour)
+
+    _everywhere(one, size)
 
 
 def equal_exposures(stops: Sequence[float]) -> list[list[int]]:
