@@ -8,13 +8,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from dfghdr_cli.core.radiance import GAMMA
-from dfghdr_cli.core.types import FloatImage
+from dfghdr_cli.core.types import FloatImage, Mask
 from dfghdr_cli.errors import InputError
 
 # Brighter than this a channel may be clipped, darker it is mostly noise (10 of 255 at gamma 2.2
 # is 0.08 % of white, some 10 stops down). Both in encoded values.
 _CLIPPED = 0.98
 _NOISE_FLOOR = 0.04
+# Code from which on no camera's noise reaches: 25 of 255.
+_WELL_EXPOSED = 0.1
+ENOUGH_TO_COMPARE = 0.01
+"""Share of the pixels by which two frames can be compared."""
 # A frame with at least this part of the best frame's usable share is good enough to lead.
 _GOOD_ENOUGH = 2 / 3
 
@@ -118,11 +122,29 @@ def choose_reference(usable: Sequence[float]) -> int:
     return min(good, key=lambda index: (abs(index - middle), -usable[index], index))
 
 
+def comparable(first: FloatImage, second: FloatImage) -> Mask:
+    """Which pixels tell how two frames are exposed against each other.
+
+    Those that are clipped in neither frame and well exposed in one of them. Of pixels that are
+    nearly black in both, noise alone would be compared, which is the same in any exposure.
+
+    Args:
+        first: (H, W, 3) float32 in [0, 1], encoded.
+        second: the same size and scene.
+
+    Returns:
+        (H, W) bool.
+    """
+    brighter = np.maximum(first, second)
+    seen = (brighter.min(axis=2) > _WELL_EXPOSED) & (brighter.max(axis=2) < _CLIPPED)
+    return np.asarray(seen, np.bool_)
+
+
 def looks_brighter_by(first: FloatImage, second: FloatImage) -> float:
     """Estimate from the pixels alone how much brighter the second of two frames is.
 
-    Compares the median greys of the pixels that are clipped or black in neither frame, or of all
-    where fewer than 1 % are left. Gamma 2.2 stands for the unknown response, so this is good
+    Compares the median greys of the pixels of `comparable`, or of all where these are fewer than
+    1 %. Gamma 2.2 stands for the unknown response, so this is good
     enough to notice a wrong exposure and not to measure one.
 
     Args:
@@ -132,9 +154,8 @@ def looks_brighter_by(first: FloatImage, second: FloatImage) -> float:
     Returns:
         Stops; positive where the second is brighter.
     """
-    low, high = np.minimum(first, second).min(axis=2), np.maximum(first, second).max(axis=2)
-    usable = (low > _NOISE_FLOOR) & (high < _CLIPPED)
-    if usable.mean() < 0.01:
+    usable = comparable(first, second)
+    if usable.mean() < ENOUGH_TO_COMPARE:
         usable = np.ones_like(usable)
     darkest = 1e-3
     levels = [

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dfghdr_cli.core.exposure import looks_brighter_by
+from dfghdr_cli.core.exposure import ENOUGH_TO_COMPARE, comparable, looks_brighter_by
 from dfghdr_cli.core.ratios import ExposureEstimate, estimate_exposures
 from dfghdr_cli.core.types import Exposure, FloatImage, Frame
 from dfghdr_cli.errors import InputError
@@ -149,8 +149,17 @@ def settled(frames: list[Frame], recorded: Exposures) -> tuple[list[Frame], str]
     steps = [b.exposure.stops - a.exposure.stops for a, b in pairwise(ordered)]
     samples = [sample_of(frame) for frame in ordered]
     looks = [looks_brighter_by(a, b) for a, b in pairwise(samples)]
+    told = [comparable(a, b).mean() >= ENOUGH_TO_COMPARE for a, b in pairwise(samples)]
     equal = sum(steps) < SAME_EXPOSURE
-    if not equal and not any(map(_contradicts, looks, steps)):
+
+    def contradict(shown: Sequence[float]) -> bool:
+        """Whether any step does; two frames that are both nearly black, or white, tell nothing."""
+        return any(
+            _contradicts(value, step) and (known or value < -_PLAINLY_DIFFERENT)
+            for value, step, known in zip(shown, steps, told, strict=True)
+        )
+
+    if not equal and not contradict(looks):
         return frames, recorded.source
     reason = f"{names_of(frames)}: the pixels contradict the exposures in the EXIF data"
     if equal:
@@ -166,9 +175,7 @@ def settled(frames: list[Frame], recorded: Exposures) -> tuple[list[Frame], str]
     if equal:
         contradicted = max(shown) - min(shown) > _PLAINLY_DIFFERENT / 2
     else:
-        contradicted = any(
-            _contradicts(b - a, step) for (a, b), step in zip(pairwise(shown), steps, strict=True)
-        )
+        contradicted = contradict([b - a for a, b in pairwise(shown)])
     return _estimated(frames, reason) if contradicted else (frames, recorded.source)
 
 

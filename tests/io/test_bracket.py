@@ -279,11 +279,19 @@ def test_true_exposures_are_not_estimated(tmp_path, caplog):
 
 
 def test_a_doubt_that_the_pixels_cannot_settle_is_a_warning(tmp_path, caplog):
-    """Two black frames look alike, whatever their exposures."""
-    bracket = read_bracket(shots_saying(tmp_path, (-60, -60), (0.01, 0.04)))
+    """A black frame that should be the brighter one."""
+    bracket = read_bracket(shots_saying(tmp_path, (0, -60), (0.01, 0.04)))
     assert bracket.stops == pytest.approx((-2, 0)) or bracket.stops == pytest.approx((0, 2))
     assert bracket.exposures_from == "EXIF"
     assert "contradict" in caplog.text
+
+
+def test_two_black_frames_contradict_nothing(tmp_path, caplog):
+    """They look alike, whatever their exposures."""
+    bracket = read_bracket(shots_saying(tmp_path, (-60, -60), (0.01, 0.04)))
+    assert bracket.stops[1] - bracket.stops[0] == pytest.approx(2)
+    assert "contradict" not in caplog.text
+    assert "next to nothing" in caplog.text
     assert "share too little" in caplog.text
 
 

@@ -11,6 +11,7 @@ from dfghdr_cli.errors import InputError
 from dfghdr_cli.io.bracket import find_frames, read_bracket
 from dfghdr_cli.io.display import write_display
 from dfghdr_cli.io.selection import is_own_result
+from tests.support.night import night_bracket
 from tests.support.photographs import photograph, textured_scene, write_bracket, write_jpeg
 
 
@@ -45,6 +46,19 @@ def test_a_right_bracket_is_taken_whole_without_a_word(tmp_path, caplog):
     write_bracket(tmp_path, 5, (-6, -3, 0, 3), shift=4)
     assert len(read_bracket([tmp_path]).frames) == 4
     assert not said(caplog)
+
+
+@pytest.mark.parametrize("stops", [(-8, -4, 0, 4, 8), (-16, -12, -8, -4, 0)])
+def test_a_right_bracket_of_16_stops_is_believed_without_a_word(tmp_path, caplog, stops):
+    """Its darkest frames show noise and its brightest white, which is alike in neighbours."""
+    bracket = night_bracket(1, stops, (160, 220))
+    for number, (pixels, stop) in enumerate(zip(bracket.frames, bracket.stops, strict=True)):
+        write_jpeg(tmp_path / f"{number}.jpg", pixels, seconds=2.0**stop)
+    found = read_bracket([tmp_path])
+    assert not said(caplog)
+    assert found.exposures_from == "EXIF"
+    steps = np.diff(found.stops)
+    np.testing.assert_allclose(steps, 4, atol=0.1)
 
 
 def test_two_sets_in_a_folder_are_refused(tmp_path):

@@ -75,7 +75,7 @@ def write_jpeg(
         if value is not None:
             exif[tag] = value
     if seconds is not None:
-        exif.get_ifd(0x8769)[33434] = IFDRational(round(seconds * 1_000_000), 1_000_000)
+        exif.get_ifd(0x8769)[33434] = IFDRational(round(seconds * 100_000_000), 100_000_000)
     Image.fromarray(pixels).save(path, quality=95, exif=exif)
     return path
 
