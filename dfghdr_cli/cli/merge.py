@@ -110,7 +110,7 @@ def merge(
             metavar="zip|piz|dwaa[:LEVEL]",
             help="Of an .exr: zip and piz lose nothing, dwaa is lossy and much smaller.",
         ),
-    ] = "zip",
+    ] = "piz",
     preview: Annotated[
         bool,
         typer.Option("--preview/--no-preview", help="Write a preview beside an .exr or .hdr."),

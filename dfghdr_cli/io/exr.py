@@ -11,11 +11,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dfghdr_cli.core.colour import REC709, to_xyz
+from dfghdr_cli.core.colour import (
+    ACESCG,
+    ADOBE_RGB,
+    P3,
+    REC709,
+    REC2020,
+    Chromaticities,
+    to_xyz,
+)
 from dfghdr_cli.core.types import FloatImage
 from dfghdr_cli.errors import InputError
 from dfghdr_cli.io.source import read_head
 
+INTEROP_IDS: dict[str, Chromaticities] = {
+    "lin_rec709_scene": REC709,
+    "lin_rec2020_scene": REC2020,
+    "lin_ap1_scene": ACESCG,
+    "lin_p3d65_scene": P3,
+    "lin_ap0_scene": (0.7347, 0.2653, 0.0, 1.0, 0.0001, -0.077, 0.32168, 0.33767),
+    "lin_adobergb_scene": ADOBE_RGB,
+}
+"""Linear spaces by their names of the Color Interop Forum (ASWF), "Texture Asset Color Spaces"."""
 _KINDS = (("R", "G", "B"), ("RED", "GREEN", "BLUE"), ("Y", "RY", "BY"), ("Y",))
 _POSITIONS = {"X", "Z"}
 """Beside these a Y is a coordinate and no luminance."""

@@ -300,7 +300,9 @@ def _decode_tiff(path: Path) -> _Decoded:
                 "convert it to 8 or 16-bit integers or 32-bit float."
             )
         _check_area(path, page.imagewidth, page.imagelength)
-        samples = page.asarray()
+        samples = _lzw_of_opencv(path, page) if page is pages[0] else None
+        if samples is None:
+            samples = page.asarray()
         if samples.dtype.kind == "f":
             samples = samples.astype(np.float32, copy=False)
         if page.axes == "SYX":
@@ -313,6 +315,32 @@ def _decode_tiff(path: Path) -> _Decoded:
         orientation = page.tags.valueof(274, 1)
         icc_profile = page.tags.valueof(34675)
     return _Decoded(samples, int(orientation), icc_profile)
+
+
+def _lzw_of_opencv(path: Path, page: Any) -> NDArray[Any] | None:
+    """(H, W, 3) codes of an LZW-compressed page, in two thirds of the processor time of tifffile.
+
+    None where it is of another kind, or OpenCV cannot read it. Of all other compressions tifffile
+    is the faster one.
+    """
+    import cv2
+    from tifffile import COMPRESSION, PHOTOMETRIC
+
+    plain = page.compression == COMPRESSION.LZW and page.photometric == PHOTOMETRIC.RGB
+    if not plain or page.axes != "YXS" or page.samplesperpixel != 3 or page.dtype.kind != "u":
+        return None
+    if page.tags.valueof(274, 1) != 1:  # which OpenCV may apply
+        return None
+    before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
+    finally:
+        cv2.utils.logging.setLogLevel(before)
+    if pixels is None or pixels.shape != page.shape or pixels.dtype != page.dtype:
+        return None
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
 
 
 def _colors(

@@ -19,7 +19,7 @@ from dfghdr_cli.atomic import atomic_write
 from dfghdr_cli.core.colour import REC709, Chromaticities, conversion, transform
 from dfghdr_cli.core.types import Exposure, FloatImage, Mask, RadianceImage
 from dfghdr_cli.errors import InputError, OutputError
-from dfghdr_cli.io.exr import decode_exr
+from dfghdr_cli.io.exr import INTEROP_IDS, decode_exr
 from dfghdr_cli.io.rgbe import decode_hdr
 from dfghdr_cli.io.source import read_head
 
@@ -35,29 +35,30 @@ class ExrCompression:
     """How an .exr is made smaller.
 
     Attributes:
-        kind: "zip" and "piz" lose nothing; "dwaa" is lossy and keeps half floats at most.
+        kind: "piz" and "zip" lose nothing, of which the first takes half the time on half floats
+            and makes the smaller files; "dwaa" is lossy and keeps half floats at most.
         level: of "dwaa", 0 to 200; higher is smaller and coarser.
     """
 
-    kind: Literal["zip", "piz", "dwaa"] = "zip"
+    kind: Literal["piz", "zip", "dwaa"] = "piz"
     level: float = 45.0
 
     @classmethod
     def parse(cls, text: str) -> ExrCompression:
-        """Read "zip", "piz", "dwaa" or "dwaa:LEVEL".
+        """Read "piz", "zip", "dwaa" or "dwaa:LEVEL".
 
         Raises:
             ValueError: it is none of these, or the level is not in 0 to 200.
         """
         kind, colon, level = text.partition(":")
-        if kind in ("zip", "piz") and not colon:
+        if kind in ("piz", "zip") and not colon:
             return cls(kind)  # pyright: ignore[reportArgumentType]
         if kind == "dwaa":
             with contextlib.suppress(ValueError):
                 value = float(level) if colon else cls("dwaa").level
                 if 0 <= value <= 200:
                     return cls("dwaa", value)
-        raise ValueError(f"{text!r} is none of zip, piz, dwaa and dwaa:LEVEL with LEVEL 0 to 200")
+        raise ValueError(f"{text!r} is none of piz, zip, dwaa and dwaa:LEVEL with LEVEL 0 to 200")
 
 
 # Attribute names longer than this stop older readers (the limit of OpenEXR 1.x).
@@ -158,11 +159,12 @@ def encode_radiance(
 ) -> bytes:
     """The bytes of a merged picture as .exr or .hdr, to be written as `path`.
 
-    EXR: scan lines and Rec. 709 chromaticities. "float" keeps every bit; "half" is within 2**-11
-    of a value from 6.1e-5 to 65504 and in steps of 2**-24 below; brighter pixels become 65504, with
-    a warning in the log, never infinity. "dwaa" leaves black pixels beside bright ones a little
-    below 0 (-1e-4 at level 45 beside 8.0); where it would make a pixel infinite, the file is
-    compressed by "zip" instead, with a warning. `dfghdr:peak` is always written.
+    EXR: scan lines; chromaticities, and `colorInteropID` where the Color Interop Forum has one for
+    them, by which OpenColorIO and Blender know a space. "float" keeps every bit; "half" is within
+    2**-11 of a value from 6.1e-5 to 65504 and in steps of 2**-24 below; brighter pixels become
+    65504, with a warning in the log, never infinity. "dwaa" leaves black pixels beside bright ones
+    a little below 0 (-1e-4 at level 45 beside 8.0); where it would make a pixel infinite, the file
+    is compressed by "piz" instead, with a warning. `dfghdr:peak` is always written.
 
     HDR: run-length encoded RGBE, within 1 % of a pixel's largest channel. Attributes become
     header lines, except those longer than the 120 bytes that readers hold, which are left out.
@@ -291,8 +293,13 @@ def _decode(path: Path) -> tuple[FloatImage, dict[str, Any], list[str]]:
 
 
 def _primaries(header: Mapping[str, Any]) -> Chromaticities | None:
-    """What the header says of the primaries: `chromaticities` (.exr) or PRIMARIES (.hdr)."""
-    stated = header.get("chromaticities", header.get("PRIMARIES"))
+    """What the header says of the primaries.
+
+    That is `chromaticities` or, where a program writes only that, `colorInteropID` (.exr), or
+    PRIMARIES (.hdr).
+    """
+    named = INTEROP_IDS.get(str(header.get("colorInteropID")))
+    stated = header.get("chromaticities", header.get("PRIMARIES", named))
     values = stated.split() if isinstance(stated, str) else stated
     try:
         numbers = tuple(float(value) for value in values or ())
@@ -408,9 +415,9 @@ def _encode_exr(
     data = _exr_bytes(samples, compression, attributes, primaries)
     if compression.kind == "dwaa" and samples.max() > _DWAA_SURE and not _is_finite_exr(data):
         logger.warning(
-            "%s: DWAA would make its brightest pixels infinite; compressed by ZIP instead.", path
+            "%s: DWAA would make its brightest pixels infinite; compressed by PIZ instead.", path
         )
-        data = _exr_bytes(samples, ExrCompression("zip"), attributes, primaries)
+        data = _exr_bytes(samples, ExrCompression(), attributes, primaries)
     return data
 
 
@@ -428,6 +435,8 @@ def _exr_bytes(
         "chromaticities": primaries,
         **attributes,
     }
+    if interop := next((name for name, p in INTEROP_IDS.items() if p == primaries), None):
+        header["colorInteropID"] = interop
     if compression.kind == "dwaa":
         header["dwaCompressionLevel"] = compression.level
     OpenEXR.set_global_thread_count(os.cpu_count() or 1)

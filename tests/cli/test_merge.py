@@ -505,7 +505,7 @@ def test_existing_results_are_kept_unless_told_otherwise(place):
         ([*NAMES, "-o", "out.exr", "-o", "./out.exr", *EV], 7, "two results"),
         ([*NAMES, "-o", "out.exr", "-o", "missing/out.hdr", *EV], 7, "missing"),
         ([*NAMES, "-o", "out.exr", "--ghost-map", "out.jpg", *EV], 7, "out.jpg"),
-        ([*NAMES, "-o", "out.exr", *EV, "--exr-compression", "rle"], 2, "zip, piz, dwaa"),
+        ([*NAMES, "-o", "out.exr", *EV, "--exr-compression", "rle"], 2, "piz, zip, dwaa"),
         ([*NAMES, "-o", "out.exr", *EV, "--exr-compression", "dwaa:-1"], 2, "LEVEL 0 to 200"),
         (
             [*NAMES, "-o", "out.exr", *EV, "--exr-compression", "dwaa", "--exr-type", "float"],

@@ -142,6 +142,20 @@ def test_the_full_picture_of_a_tiff_of_several_is_taken(tmp_path, caplog):
     assert "a.tif holds 3 pages; page 2 is used" in caplog.text
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("orientation", [1, 4, 6])
+def test_a_compressed_tiff_is_turned_once(tmp_path, dtype, orientation):
+    """Two decoders share the work, one of which might turn the picture by itself."""
+    codes = RAMP.astype(dtype) * (257 if dtype == np.uint16 else 1)
+    tag = [(274, "H", 1, orientation, True)]
+    tifffile.imwrite(
+        tmp_path / "a.tif", codes, photometric="rgb", compression="lzw", extratags=tag,
+        metadata=None,
+    )  # fmt: skip
+    expected = {1: codes, 4: codes[::-1], 6: np.rot90(codes, -1)}[orientation]
+    np.testing.assert_array_equal(read_frame(tmp_path / "a.tif", GIVEN).pixels, expected)
+
+
 def chunk(kind, content):
     checked = kind + content
     return struct.pack(">I", len(content)) + checked + struct.pack(">I", zlib.crc32(checked))

@@ -7,7 +7,7 @@ import numpy as np
 import OpenEXR
 import pytest
 
-from dfghdr_cli.core.colour import REC709, REC2020, conversion
+from dfghdr_cli.core.colour import ACESCG, REC709, REC2020, conversion
 from dfghdr_cli.core.types import RadianceImage
 from dfghdr_cli.errors import InputError
 from dfghdr_cli.io.radiance import read_linear, read_radiance, write_radiance
@@ -174,6 +174,29 @@ def test_primaries_of_a_radiance_file(tmp_path):
     assert np.abs(picture.pixels - wide).max() > 0.3
     (tmp_path / "b.hdr").write_bytes(data.replace(b"0.6400 0.3300", b"one two"))
     assert read_linear(tmp_path / "b.hdr").notes == ()
+
+
+def test_the_name_of_a_space_counts_where_no_chromaticities_are(tmp_path):
+    """Blender writes nothing else."""
+    wide = (colours() @ conversion(REC709, REC2020).T).astype(np.float32)
+    path = exr(tmp_path / "a.exr", {"RGB": wide}, colorInteropID="lin_rec2020_scene")
+    np.testing.assert_allclose(read_linear(path).pixels, colours(), atol=1e-5)
+    path = exr(tmp_path / "b.exr", {"RGB": colours()}, colorInteropID="unknown")
+    np.testing.assert_array_equal(read_linear(path).pixels, colours())
+
+
+@pytest.mark.parametrize(
+    ("primaries", "name"),
+    [
+        (REC709, "lin_rec709_scene"),
+        (REC2020, "lin_rec2020_scene"),
+        (ACESCG, "lin_ap1_scene"),
+        (tuple(v + 0.01 for v in REC709), None),
+    ],
+)
+def test_the_name_of_a_space_is_written(tmp_path, primaries, name):
+    write_radiance(tmp_path / "a.exr", RadianceImage(colours(), 1.0, primaries))
+    assert read_linear(tmp_path / "a.exr").header.get("colorInteropID") == name
 
 
 @pytest.mark.parametrize("names", ["RGB", ("Y", "RY", "BY")])
