@@ -33,6 +33,7 @@ from dfghdr_cli.core.colour import (
 )
 from dfghdr_cli.core.costs import Stopwatch, peak_memory, resident_memory
 from dfghdr_cli.core.ghostmap import frame_colors, ghost_map
+from dfghdr_cli.core.hotpixels import without_hot_pixels
 from dfghdr_cli.core.jpeg import restore_bracket
 from dfghdr_cli.core.response import Calibration, Response, choose_response
 from dfghdr_cli.core.response import Kind as ResponseKind
@@ -355,6 +356,7 @@ def _merge_files(
             on_first=fit,
             ahead=request.ahead,
         )
+        bracket, hot_pixels = without_hot_pixels(bracket)
     alike = max(map(len, equal_exposures(bracket.stops)))
     config = fit(bracket.frames[0], len(bracket.frames), alike)
     config = replace(config, weights=request.ghost_map is not None)
@@ -397,6 +399,7 @@ def _merge_files(
     if response_report.warning:
         warnings.append(response_report.warning)
     values = _values(merger, request, bracket, alignments, result)
+    values["hot_pixels"] = hot_pixels
     values["reference_white"] = float(scale)
     values["response"] = {
         "kind": response.name,
