@@ -32,6 +32,7 @@ from dfghdr_cli.core.exposure import choose_reference, usable_share
 from dfghdr_cli.core.jpeg import restore_bracket
 from dfghdr_cli.core.response import choose_response
 from dfghdr_cli.core.types import Bracket, FloatImage, Frame
+from dfghdr_cli.core.white import find_white
 from dfghdr_cli.engine import MergeConfig, merge_bracket
 from dfghdr_cli.io.bracket import read_bracket
 from dfghdr_cli.pipeline.merge import load_merger
@@ -95,18 +96,19 @@ def merge(frames: list[Frame], indices: tuple[int, ...], method: str) -> Merge:
     """Merge some of the frames as `dfghdr merge` would."""
     chosen = [frames[index] for index in indices]
     reference = choose_reference([usable_share(frame.encoded()) for frame in chosen])
-    bracket = restore_bracket(Bracket(tuple(chosen), reference))
+    bracket = Bracket(tuple(chosen), reference)
+    white = find_white(bracket.frames, bracket.stops)
+    bracket = restore_bracket(bracket)
     recorded = bracket.frames[reference].exposure.stops
-    found = choose_response("auto", bracket.frames, bracket.stops)
+    found = choose_response("auto", bracket.frames, bracket.stops, "both", white)
     bracket = bracket.with_stops(found.stops)
     coded = [
-        CodedFrame.of_samples(frame.pixels, response.linearise)
+        CodedFrame.of_frame(frame, response)
         for frame, response in zip(bracket.frames, found.responses, strict=True)
     ]
     merger = load_merger("classic" if method == "classic" else "dfgnet")
     network = merger.model.network if merger.model else None
-    config = MergeConfig(slack=found.report.slack, weights=False)
-    result, _ = merge_bracket(network, merger.name, bracket, coded, config)
+    result, _ = merge_bracket(network, merger.name, bracket, coded, MergeConfig(weights=False))
     codes = [found.responses[reference].evaluate(np.full(3, c))[1] for c in (0.5, 0.9)]
     text = f"{found.report.kind} 0.5 at {np.log2(codes[0]):.2f}, 0.9 at {np.log2(codes[1]):.2f}"
     moved = [f"{indices[k]}{value:+.2f}" for k, value in found.report.corrections.items()]

@@ -56,6 +56,14 @@ def merge(
             "--ev-step", metavar="STOPS", help="Equal steps; FILES go from dark to bright."
         ),
     ] = None,
+    exposures_from: Annotated[
+        Literal["auto", "files", "pixels"],
+        typer.Option(
+            "--exposures-from",
+            help="What to believe where the exposures recorded or given contradict the pixels: "
+            "auto corrects small errors and refuses large ones.",
+        ),
+    ] = "auto",
     reference: Annotated[
         str,
         typer.Option(
@@ -202,6 +210,7 @@ def merge(
         stops=None if ev is None else parse_stops(ev),
         times=None if times is None else parse_times(times),
         ev_step=ev_step,
+        exposures_from=exposures_from,
         reference=chosen,  # pyright: ignore[reportArgumentType]
         response=response if response in get_args(Kind) else Path(response),  # pyright: ignore[reportArgumentType]
         save_response=save_response,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from dfghdr_cli.core.radiance import GAMMA
-from dfghdr_cli.core.types import FloatImage, Mask
+from dfghdr_cli.core.types import Exposure, FloatImage, Mask
 from dfghdr_cli.errors import InputError
 
 # Brighter than this a channel may be clipped, darker it is mostly noise (10 of 255 at gamma 2.2
@@ -21,6 +22,66 @@ ENOUGH_TO_COMPARE = 0.01
 """Share of the pixels by which two frames can be compared."""
 # A frame with at least this part of the best frame's usable share is good enough to lead.
 _GOOD_ENOUGH = 2 / 3
+
+
+_PER_SECOND = (
+    *(16000, 12800, 10000, 8000, 6400, 5000, 4000, 3200, 2500, 2000, 1600, 1250, 1000, 800, 640),
+    *(500, 400, 320, 250, 200, 160, 125, 100, 80, 60, 50, 40, 30, 25, 20, 15, 13, 10, 8, 6, 5, 4),
+)
+_SECONDS = (0.3, 1 / 3, 0.4, 0.5, 0.6, 0.8, 1, 1.3, 1.6, 2, 2.5, 3.2, 4, 5, 6, 8, 10, 13, 15, 20)
+_THIRDS = (*(1 / n for n in _PER_SECOND), *_SECONDS, 25, 30)
+_HALVES = (*(1 / n for n in (12000, 6000, 3000, 1500, 750, 350, 180, 90, 45)), 0.7, 1.5, 3)
+"""Exposure times as cameras show them [s], of series of thirds and halves of a stop; of the halves,
+those that are not among the thirds."""
+_APERTURES = (
+    *(1, 1.1, 1.2, 1.4, 1.6, 1.8, 2, 2.2, 2.5, 2.8, 3.2, 3.5, 4, 4.5, 5, 5.6, 6.3, 7.1, 8, 9, 10),
+    *(11, 13, 14, 16, 18, 20, 22, 25, 29, 32),
+)
+_AS_SHOWN = 0.01
+"""Relative error of a time as a file has it, 10/130 for 1/13 say."""
+
+
+def _true_stops(value: float, shown: Sequence[float], per_stop: float) -> float | None:
+    """log2 of what a shown value stands for, a fraction of a stop; None where it is no such."""
+    if min(abs(value / nominal - 1.0) for nominal in shown) > _AS_SHOWN:
+        return None
+    return round(per_stop * math.log2(value)) / per_stop
+
+
+def true_exposures(exposures: Sequence[Exposure]) -> list[Exposure]:
+    """Exposures with the times and apertures that the settings of a camera stand for.
+
+    Cameras show rounded values: 1/15 s stands for 1/16 s, 1/60 for 1/64, 13 s for 12.7 s, f/5.6
+    for the square root of 32 (ISO 2720 for exposure times; ISO 517 for apertures), so that what is
+    written down is up to a tenth of a stop from what the shutter does. Only where all times are
+    such values are they taken for what they stand for; a phone's 1/1014 s is what it says.
+
+    Args:
+        exposures: of one bracket.
+
+    Returns:
+        The same with other `stops`; times and apertures stay as they are shown.
+    """
+    times: list[float] = []
+    for exposure in exposures:
+        if exposure.time_s is None:
+            return list(exposures)
+        time = _true_stops(exposure.time_s, _THIRDS, 3.0)
+        time = _true_stops(exposure.time_s, _HALVES, 2.0) if time is None else time
+        if time is None:
+            return list(exposures)
+        times.append(time - math.log2(exposure.time_s))
+    apertures = [
+        0.0
+        if exposure.f_number is None
+        else (_true_stops(exposure.f_number, _APERTURES, 6.0) or math.log2(exposure.f_number))
+        - math.log2(exposure.f_number)
+        for exposure in exposures
+    ]
+    return [
+        replace(exposure, stops=exposure.stops + time - 2.0 * aperture)
+        for exposure, time, aperture in zip(exposures, times, apertures, strict=True)
+    ]
 
 
 def parse_time(text: str) -> float:

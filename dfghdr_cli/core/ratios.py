@@ -25,6 +25,7 @@ from dfghdr_cli.core.colour import srgb_decode
 from dfghdr_cli.core.quantiles import tile_quantiles
 from dfghdr_cli.core.radiance import GAMMA
 from dfghdr_cli.core.types import FloatImage, Frame
+from dfghdr_cli.core.white import full_code
 from dfghdr_cli.errors import InputError
 
 Floats = NDArray[np.float64]
@@ -99,7 +100,8 @@ def estimate_exposures(frames: Sequence[Frame]) -> ExposureEstimate:
         InputError: frames share too little that is neither black nor white, or contradict one
             another, as pictures of different scenes do.
     """
-    images = [_reduced(frame) for frame in frames]
+    full = np.float32(full_code(frames))
+    images = [_reduced(frame) / full for frame in frames]
     pairs = _pairs(images)
     _check_connected(frames, pairs)
     if all(frame.linear or frame.bit_depth == 32 for frame in frames):

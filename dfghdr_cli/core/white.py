@@ -19,12 +19,17 @@ Floats = NDArray[np.float64]
 
 _PIXELS = 250_000
 _BINS = 1024
-_SMALL_MAXIMA = (1023.0, 4095.0, 16383.0)
+_SMALL_MAXIMA = (1023, 4095, 16383)
 """Largest values of 10, 12 and 14 bits."""
+_LEAST_OFTEN = 10
+"""Samples of a frame that have such a value."""
 _FULL = 0.9975
 """Codes from here on are the format's own white: 254.4 of 255."""
 _LEAST_FULL = 1e-3
-"""Share of a frame that is at the format's white and so settles it: more than JPEG's overshoot."""
+"""Share of a frame that is at the format's white and so settles it, if it is also ..."""
+_OVERSHOOT = (0.984, 0.9945)
+_ABOVE_OVERSHOOT = 3.0
+"""... so many times that of the codes right below: overshoot of a lower white thins out upwards."""
 _LOWEST = 0.6
 """Whites are not looked for below this code, but in files that say 16 bits and hold fewer."""
 _REACH = 0.006
@@ -35,6 +40,8 @@ _STANDS_OUT = 4.0
 """... how many times denser than the codes below it."""
 _MOST_ABOVE = 0.35
 """Share of a pile that may lie above it, from ringing."""
+_BEYOND = 0.01
+"""Share of a channel that overshoots the other channels' white at most."""
 _SAME = 0.006
 """Codes that differ by no more are the same in two frames."""
 _DIFFERENT = 0.5
@@ -54,20 +61,20 @@ def find_white(frames: Sequence[Frame], stops: Sequence[float]) -> Floats:
         (3,) float64 in (0, 1]; 1 where nothing tells of a lower white.
     """
     samples = [_sample(frame) for frame in frames]
-    scale = _of_fewer_bits(frames, samples)
-    if scale is not None:
+    scale = full_code(frames)
+    if scale != 1.0:
         return np.full(3, scale)
     found = [_channel([sample[:, c] for sample in samples], stops) for c in range(3)]
     lowered = [white for white in found if white is not None and white < 1.0]
     if not lowered:
         return np.ones(3)
-    # A channel that never clips is not told apart; it ends where the others do, if it stays below.
+    # A channel of which nothing tells ends where the others do, unless it goes on beyond.
     common = max(lowered)
     result = np.ones(3)
     for channel, white in enumerate(found):
         if white is not None:
             result[channel] = white
-        elif max(_share(s[:, channel] > common + _REACH) for s in samples) < _LEAST_FULL:
+        elif max(_share(s[:, channel] > common + 3 * _REACH) for s in samples) < _BEYOND:
             result[channel] = common
     return result
 
@@ -85,21 +92,30 @@ def _sample(frame: Frame) -> FloatImage:
     return np.asarray(pixels / np.float32(top), np.float32)
 
 
-def _of_fewer_bits(frames: Sequence[Frame], samples: Sequence[FloatImage]) -> float | None:
-    """White of 10 to 14 bits stored in 16, if that is what the frames are."""
+def full_code(frames: Sequence[Frame]) -> float:
+    """The largest code that the frames' bits can make, as a share of the format's.
+
+    10, 12 or 14 bits stored in 16 are recognised by the largest value, 1023, 4095 or 16383, if it
+    occurs more often than chance has it.
+
+    Args:
+        frames: of one bracket.
+
+    Returns:
+        A share in (0, 1], 1 for all other frames.
+    """
     if any(frame.bit_depth != 16 for frame in frames):
-        return None
-    largest = max(float(frame.pixels.max()) for frame in frames)
+        return 1.0
+    largest = max(int(frame.pixels.max()) for frame in frames)
     if largest not in _SMALL_MAXIMA:
-        return None
-    white = largest / 65535.0
-    clipped = max(_share(sample >= white * 0.9999) for sample in samples)
-    return white if clipped > 1e-4 else None
+        return 1.0
+    often = max(int((frame.pixels == largest).sum()) for frame in frames)
+    return largest / 65535.0 if often >= _LEAST_OFTEN else 1.0
 
 
 def _channel(samples: Sequence[FloatImage], stops: Sequence[float]) -> float | None:
     """White of one channel, 1 where the format's own is in use, None where nothing tells."""
-    if max(_share(sample >= _FULL) for sample in samples) > _LEAST_FULL:
+    if any(map(_reaches_full, samples)):
         return 1.0
     piles = [_pile(sample) for sample in samples]
     order = np.argsort(stops)
@@ -116,6 +132,13 @@ def _channel(samples: Sequence[FloatImage], stops: Sequence[float]) -> float | N
         if darker and _hides(samples[bright], samples[darker[-1]], pile):
             return pile
     return None
+
+
+def _reaches_full(sample: FloatImage) -> bool:
+    full = _share(sample >= _FULL)
+    low, high = _OVERSHOOT
+    below = _share((sample >= low) & (sample < high))
+    return full > _LEAST_FULL and full > _ABOVE_OVERSHOOT * below
 
 
 def _pile(sample: FloatImage) -> float | None:

@@ -24,8 +24,9 @@ from dfghdr_cli.io.exposures import (
     check_span,
     names_of,
     recorded_exposures,
-    sample_of,
+    samples_of,
     settled,
+    taken_from_pixels,
 )
 from dfghdr_cli.io.formats import SUFFIXES, image_format
 from dfghdr_cli.io.ldr import balance_of, read_frame
@@ -35,6 +36,7 @@ from dfghdr_cli.io.selection import of_one_scene, turned_alike, without_own_resu
 logger = logging.getLogger(__name__)
 
 Reference = int | Path | Literal["auto"]
+ExposuresFrom = Literal["auto", "files", "pixels"]
 
 _MOST_FRAMES = 9
 _SAME_COLORS = 0.01
@@ -52,6 +54,7 @@ def read_bracket(
     times: Sequence[float] | None = None,
     ev_step: float | None = None,
     reference: Reference = "auto",
+    exposures_from: ExposuresFrom = "auto",
     on_first: Callable[[Frame, int], object] | None = None,
     ahead: FramesAhead | None = None,
 ) -> Bracket:
@@ -74,6 +77,8 @@ def read_bracket(
         reference: the frame that keeps its geometry: its number, from 1 for the darkest; its file;
             or "auto", which takes the middle one unless it is badly exposed, see
             `choose_reference`.
+        exposures_from: "files" believes what they record whatever the pixels show, "pixels" only
+            these; of no effect on exposures that the caller says.
         on_first: called with the first frame, and how many there are, before the others are read.
         ahead: frames that are being read already.
 
@@ -98,11 +103,11 @@ def read_bracket(
     _check_sizes(frames)
     frames, strays = of_one_scene(frames)
     _check_colors(frames)
-    frames, source = (frames, asked.source) if asked else _recorded(frames)
+    frames, source = (frames, asked.source) if asked else _recorded(frames, exposures_from)
     # Rounded, so that the last bit of a logarithm cannot reorder frames of equal exposure.
     frames.sort(key=lambda frame: (round(frame.exposure.stops, 6), frame.name, str(frame.path)))
     check_span(frames)
-    samples = [sample_of(frame) for frame in frames]
+    samples = samples_of(frames)
     if asked is not None:
         check_brightness(frames, samples)
     if max(map(usable_share, samples)) < _NEXT_TO_NOTHING:
@@ -120,10 +125,14 @@ def read_bracket(
     return Bracket(tuple(frames), chosen, source, (*results, *strays))
 
 
-def _recorded(frames: Sequence[Frame]) -> tuple[list[Frame], str]:
+def _recorded(frames: Sequence[Frame], source: ExposuresFrom) -> tuple[list[Frame], str]:
     """The frames with the exposures that their files record, as far as the pixels agree."""
+    if source == "pixels":
+        return taken_from_pixels(frames)
     known = recorded_exposures([frame.path for frame in frames if frame.path is not None])
     exposed = [replace(f, exposure=e) for f, e in zip(frames, known.exposures, strict=True)]
+    if source == "files" and known.doubt is None:
+        return exposed, known.source
     return settled(exposed, known)
 
 

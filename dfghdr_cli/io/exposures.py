@@ -11,9 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from dfghdr_cli.core.exposure import ENOUGH_TO_COMPARE, comparable, looks_brighter_by
+from dfghdr_cli.core.exposure import (
+    ENOUGH_TO_COMPARE,
+    comparable,
+    looks_brighter_by,
+    true_exposures,
+)
 from dfghdr_cli.core.ratios import ExposureEstimate, estimate_exposures
 from dfghdr_cli.core.types import Exposure, FloatImage, Frame
+from dfghdr_cli.core.white import full_code
 from dfghdr_cli.errors import InputError
 from dfghdr_cli.io.exif import read_bias, read_exposure
 
@@ -68,7 +74,8 @@ def asked_exposures(
                 raise InputError(
                     f"{path.name} cannot have been exposed for {value} s; mend --times."
                 )
-        asked = Exposures([Exposure.from_camera(float(value)) for value in times], "--times")
+        shown = [Exposure.from_camera(float(value)) for value in times]
+        asked = Exposures(true_exposures(shown), "--times")
     elif ev_step is not None:
         if not 0 < ev_step < math.inf:
             raise InputError(
@@ -130,7 +137,7 @@ def recorded_exposures(paths: Sequence[Path]) -> Exposures:
         for exposure in exposures
         if exposure.time_s is not None
     ]
-    return Exposures(exposures, "EXIF")
+    return Exposures(true_exposures(exposures), "EXIF")
 
 
 def settled(frames: list[Frame], recorded: Exposures) -> tuple[list[Frame], str]:
@@ -147,7 +154,7 @@ def settled(frames: list[Frame], recorded: Exposures) -> tuple[list[Frame], str]
             raise InputError(f"{recorded.doubt}, and {error}") from error
     ordered = sorted(frames, key=lambda frame: frame.exposure.stops)
     steps = [b.exposure.stops - a.exposure.stops for a, b in pairwise(ordered)]
-    samples = [sample_of(frame) for frame in ordered]
+    samples = samples_of(ordered)
     looks = [looks_brighter_by(a, b) for a, b in pairwise(samples)]
     told = [comparable(a, b).mean() >= ENOUGH_TO_COMPARE for a, b in pairwise(samples)]
     equal = sum(steps) < SAME_EXPOSURE
@@ -177,6 +184,15 @@ def settled(frames: list[Frame], recorded: Exposures) -> tuple[list[Frame], str]
     else:
         contradicted = contradict([b - a for a, b in pairwise(shown)])
     return _estimated(frames, reason) if contradicted else (frames, recorded.source)
+
+
+def taken_from_pixels(frames: Sequence[Frame]) -> tuple[list[Frame], str]:
+    """The frames with the exposures that their pixels show, as the user asks, and the source.
+
+    Raises:
+        InputError: the pixels do not tell.
+    """
+    return _estimated(frames, f"{names_of(frames)}: the pixels are to tell the exposures")
 
 
 def _contradicts(shown: float, step: float) -> bool:
@@ -280,11 +296,18 @@ def check_span(frames: Sequence[Frame]) -> None:
         )
 
 
-def sample_of(frame: Frame) -> FloatImage:
-    """At most 100 000 pixels on a grid, encoded: enough for the checks below."""
-    height, width = frame.pixels.shape[:2]
-    step = math.ceil(math.sqrt(height * width / _SAMPLED_PIXELS))
-    return replace(frame, pixels=frame.pixels[::step, ::step]).encoded()
+def samples_of(frames: Sequence[Frame]) -> list[FloatImage]:
+    """At most 100 000 pixels of each frame on a grid, encoded: enough to compare exposures by.
+
+    Frames of fewer bits than their files have are scaled to [0, 1] all the same.
+    """
+    full = np.float32(full_code(frames))
+    found = []
+    for frame in frames:
+        height, width = frame.pixels.shape[:2]
+        step = math.ceil(math.sqrt(height * width / _SAMPLED_PIXELS))
+        found.append(replace(frame, pixels=frame.pixels[::step, ::step]).encoded() / full)
+    return found
 
 
 def names_of(frames: Sequence[Frame]) -> str:

@@ -35,7 +35,7 @@ from dfghdr_cli.core.costs import Stopwatch, peak_memory, resident_memory
 from dfghdr_cli.core.ghostmap import frame_colors, ghost_map
 from dfghdr_cli.core.hotpixels import without_hot_pixels
 from dfghdr_cli.core.jpeg import restore_bracket
-from dfghdr_cli.core.response import Calibration, Response, choose_response
+from dfghdr_cli.core.response import Belief, Calibration, Response, choose_response
 from dfghdr_cli.core.response import Kind as ResponseKind
 from dfghdr_cli.core.tonemap import (
     DEFAULT_OPERATOR,
@@ -57,7 +57,13 @@ from dfghdr_cli.engine import (
     paints,
 )
 from dfghdr_cli.errors import DeviceError, InputError, ModelError, OutputError
-from dfghdr_cli.io.bracket import FramesAhead, Reference, is_photograph_name, read_bracket
+from dfghdr_cli.io.bracket import (
+    ExposuresFrom,
+    FramesAhead,
+    Reference,
+    is_photograph_name,
+    read_bracket,
+)
 from dfghdr_cli.io.display import (
     DISPLAY_SUFFIXES,
     HDR_FORMATS,
@@ -150,6 +156,8 @@ class MergeRequest:
         times: exposure times [s] likewise.
         ev_step: equal steps [stops] likewise, `paths` from dark to bright.
         reference: "auto", a number from 1 for the darkest, or one of the files.
+        exposures_from: "files" or "pixels" where these contradict each other; "auto" corrects small
+            errors and refuses large ones.
         response: "auto", "srgb", "gamma", "linear", or a file with a camera's response.
         save_response: where to write the response that was used, or None.
         config: how to merge.
@@ -175,6 +183,7 @@ class MergeRequest:
     times: Sequence[float] | None = None
     ev_step: float | None = None
     reference: Reference = "auto"
+    exposures_from: ExposuresFrom = "auto"
     response: ResponseKind | Path = "auto"
     save_response: Path | None = None
     config: MergeConfig = field(default_factory=MergeConfig)
@@ -321,16 +330,20 @@ def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
-def calibrated(bracket: Bracket, asked: ResponseKind | Response) -> tuple[Bracket, Calibration]:
+def calibrated(
+    bracket: Bracket, asked: ResponseKind | Response, believe: Belief = "both"
+) -> tuple[Bracket, Calibration]:
     """A bracket without what JPEG did to it, its exposures corrected, and its frames' responses.
 
     Args:
         bracket: as it was read.
         asked: see `core.response.choose_response`.
+        believe: likewise; exposures that were estimated from the pixels count as such.
     """
     white = find_white(bracket.frames, bracket.stops)  # as the file has it
     bracket = restore_bracket(bracket)
-    believe = "pixels" if bracket.exposures_from == "pixels" else "both"
+    if bracket.exposures_from == "pixels":
+        believe = "pixels"
     calibration = choose_response(asked, bracket.frames, bracket.stops, believe, white)
     return bracket.with_stops(calibration.stops), calibration
 
@@ -353,6 +366,7 @@ def _merge_files(
             times=request.times,
             ev_step=request.ev_step,
             reference=request.reference,
+            exposures_from=request.exposures_from,
             on_first=fit,
             ahead=request.ahead,
         )
@@ -362,7 +376,7 @@ def _merge_files(
     config = replace(config, weights=request.ghost_map is not None)
     scale = _scale(request.anchor_ev, bracket)
     with watch.stage("response"):
-        bracket, calibration = calibrated(bracket, asked)
+        bracket, calibration = calibrated(bracket, asked, _BELIEF[request.exposures_from])
         response_report = calibration.report
         log.info(response_report.text)
         response = calibration.responses[bracket.reference]
@@ -560,6 +574,7 @@ def _legend(bracket: Bracket) -> dict[str, str]:
     }
 
 
+_BELIEF: dict[ExposuresFrom, Belief] = {"auto": "both", "files": "files", "pixels": "pixels"}
 _FARTHEST_ANCHOR = 24.0
 """Stops between the reference and the exposure that the scale is anchored to."""
 _WORTH_A_WARNING = 0.01

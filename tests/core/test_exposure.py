@@ -9,8 +9,10 @@ from dfghdr_cli.core.exposure import (
     parse_stops,
     parse_time,
     parse_times,
+    true_exposures,
     usable_share,
 )
+from dfghdr_cli.core.types import Exposure
 from dfghdr_cli.errors import InputError
 
 
@@ -85,3 +87,36 @@ def test_looks_brighter_by_survives_black_and_white():
     assert looks_brighter_by(black, white) > 5
     assert looks_brighter_by(white, black) < -5
     assert looks_brighter_by(black, black) == 0
+
+
+@pytest.mark.parametrize(
+    ("shown", "true"),
+    [
+        ((1 / 15, 1 / 60, 1 / 250), (-4, -6, -8)),
+        ((1 / 30, 1 / 125, 1 / 8000), (-5, -7, -13)),
+        ((13, 3.2, 0.8), (11 / 3, 5 / 3, -1 / 3)),
+        ((1 / 45, 1 / 180, 0.7), (-5.5, -7.5, -0.5)),
+        ((10 / 130, 10 / 60, 1 / 3), (-11 / 3, -8 / 3, -5 / 3)),
+    ],
+)
+def test_times_that_cameras_show_stand_for_fractions_of_a_stop(shown, true):
+    exposures = true_exposures([Exposure.from_camera(time) for time in shown])
+    np.testing.assert_allclose([exposure.stops for exposure in exposures], true, atol=1e-9)
+    assert [exposure.time_s for exposure in exposures] == list(shown)
+
+
+def test_apertures_stand_for_square_roots():
+    exposures = true_exposures([Exposure.from_camera(1 / 60, f_number=n) for n in (5.6, 11, 8)])
+    np.testing.assert_allclose([e.stops for e in exposures], [-11, -13, -12], atol=1e-9)
+
+
+def test_a_time_that_no_camera_shows_is_what_it_says():
+    exposures = [Exposure.from_camera(time) for time in (1 / 60, 1 / 1014)]
+    assert true_exposures(exposures) == exposures
+
+
+@given(st.integers(-12, 4), st.integers(-12, 4))
+def test_powers_of_two_stay(first, second):
+    exposures = [Exposure.from_camera(2.0**k) for k in (first, second)]
+    for before, after in zip(exposures, true_exposures(exposures), strict=True):
+        assert after.stops == pytest.approx(before.stops)
