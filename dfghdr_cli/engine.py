@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
 
 import cv2
@@ -52,7 +53,7 @@ from dfghdr_cli.core.types import (
     RadianceImage,
 )
 from dfghdr_cli.core.undershoot import REACH, has_undershoot, repair_undershoot
-from dfghdr_cli.core.worth import WHITE, apart, is_white, white_tolerance
+from dfghdr_cli.core.worth import WHITE, apart, is_white, mismatch, white_tolerance
 from dfghdr_cli.errors import DeviceError
 from dfghdr_cli.nets.candidates import Candidates, Hypothesis, candidate_layout
 from dfghdr_cli.nets.carry import carry_out
@@ -422,6 +423,26 @@ class AlignedBracket:
 
         with _cores(few=True) as pool:
             return tuple(pool.map(flow, range(len(self.stops))))
+
+    def with_frames_that_meet(self) -> AlignedBracket:
+        """The same bracket with darker frames exposed so that their light meets their neighbour's.
+
+        The same in all but brackets of phones, see `core.worth.mismatch`.
+        """
+        small = self.reduced((SLACK_PIXELS / (self.size[0] * self.size[1])) ** 0.5)
+        stops, offset = list(self.stops), 0.0
+        brighter, there = small.warped(self.reference)
+        for k in range(self.reference - 1, -1, -1):
+            darker, trust = small.warped(k)
+            step = self.stops[k] - self.stops[k + 1]
+            worths = small.frames[k + 1].worth, small.frames[k].worth
+            if step < -SAME_EXPOSURE:
+                both = np.minimum(there, trust)
+                offset += mismatch(brighter, worths[0], darker, both, step, worths[1])
+            stops[k] += offset
+            brighter, there = darker, trust
+        in_order = all(a <= b for a, b in pairwise(stops))
+        return replace(self, stops=tuple(stops)) if offset and in_order else self
 
     def measured_slack(self) -> float:
         """How much darker than the reference's white darker frames show what only just clips.
@@ -981,6 +1002,7 @@ def merge_bracket(
         aligned = align_bracket(
             frames, bracket.stops, bracket.reference, align=config.align, on_progress=on_progress
         )
+        aligned = aligned.with_frames_that_meet()
         aligned = replace(aligned, slack=aligned.measured_slack())
     if network is None:
         if config.align == "flow":

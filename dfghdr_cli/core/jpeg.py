@@ -117,7 +117,7 @@ def _bands(height: int) -> Iterator[tuple[slice, slice, slice]]:
 
 
 def _ringing_white(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """(H, W, 3): nearly white samples beside white ones, and those where the luma rings at white."""
+    """(H, W, 3): nearly white samples beside white ones, and those where the luma rings there."""
     beside = cv2.dilate(codes, np.ones((3, 3), np.uint8)) >= _WHITE
     square = np.ones((2 * _BLOCK + 1, 2 * _BLOCK + 1), np.uint8)
     luma = cv2.cvtColor(codes, cv2.COLOR_RGB2GRAY)

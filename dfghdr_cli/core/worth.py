@@ -220,14 +220,9 @@ def white_tolerance(
     """
     found = 0.0
     for channel in range(3):
-        own, other = reference[..., channel], darker[..., channel]
-        limits, others = worth.limits[channel], darker_worth.limits[channel]
-        measured = (other > others[DARK]) & (other < others[SHOULDER]) & (trust > 0.5)
-        light = np.full(own.shape, np.nan, np.float32)
-        light[measured] = GAMMA * np.log2(
-            other[measured] / np.maximum(own[measured], np.float32(1e-3))
-        )
-        light -= np.float32(stops)
+        own, limits = reference[..., channel], worth.limits[channel]
+        light = _ratio(reference, darker, trust, stops, darker_worth, channel)
+        measured = np.isfinite(light)
         exposed = measured & (own > limits[DARK]) & (own < limits[SHOULDER])
         if exposed.sum() < _ENOUGH:
             continue
@@ -240,6 +235,72 @@ def white_tolerance(
         if here.sum() >= _ENOUGH:
             found = max(found, -float(np.quantile(light[here], 0.25)))
     return min(found, _MOST_TOLERANCE) if found > _USUAL else 0.0
+
+
+_BRIGHT_CODE = 0.4
+"""Gamma code of the brighter of two frames from which on its light is one that the darker frame is
+needed for: there the two must meet."""
+_DIFFERS = 0.25
+"""Stops from which on two frames' light does not meet; of 27 brackets from cameras with one curve
+for all frames none has more than 0.18."""
+
+
+def mismatch(
+    brighter: FloatImage,
+    worth: Worth,
+    darker: FloatImage,
+    trust: FloatImage,
+    stops: float,
+    darker_worth: Worth,
+) -> float:
+    """How much more light a darker frame shows than a brighter one does where both measure [stops].
+
+    Phones change their tone curve from frame to frame. No exposure and no common curve then makes
+    the frames meet, and what a darker frame puts in place of a clipped one is brighter or darker
+    than what surrounds it. The median over well exposed bright pixels of all channels tells by how
+    much, if they agree about it: things that move do not.
+
+    Args:
+        brighter: (H, W, 3) gamma codes of the brighter frame in [0, 1], aligned.
+        worth: of its codes.
+        darker: (H, W, 3) likewise of the darker frame.
+        trust: (H, W) how far pixels of both can be trusted, in [0, 1].
+        stops: exposure of the darker frame relative to the brighter one [stops], < 0.
+        darker_worth: of its codes.
+
+    Returns:
+        0 where it is less than a quarter of a stop, as exposures that are a little off make it.
+    """
+    found = []
+    for channel in range(3):
+        own, limits = brighter[..., channel], worth.limits[channel]
+        light = _ratio(brighter, darker, trust, stops, darker_worth, channel)
+        bright = (own > max(float(limits[DARK]), _BRIGHT_CODE)) & (own < limits[SHOULDER])
+        found.append(light[bright & np.isfinite(light)])
+    samples = np.concatenate(found)
+    if len(samples) < max(_ENOUGH, 0.002 * brighter.size):
+        return 0.0
+    middle = float(np.median(samples))
+    spread = 1.4826 * float(np.median(np.abs(samples - middle)))
+    return middle if abs(middle) > _DIFFERS and spread < _DIFFERS else 0.0
+
+
+def _ratio(
+    brighter: FloatImage,
+    darker: FloatImage,
+    trust: FloatImage,
+    stops: float,
+    darker_worth: Worth,
+    channel: int,
+) -> FloatImage:
+    """log2 of a darker frame's light over a brighter one's (H, W); NaN where it measures none."""
+    own, other = brighter[..., channel], darker[..., channel]
+    limits = darker_worth.limits[channel]
+    measured = (other > limits[DARK]) & (other < limits[SHOULDER]) & (trust > 0.5)
+    light = np.full(own.shape, np.nan, np.float32)
+    ratio = other[measured] / np.maximum(own[measured], np.float32(1e-3))
+    light[measured] = GAMMA * np.log2(ratio) - np.float32(stops)
+    return light
 
 
 def _most(planes: Any) -> FloatImage:

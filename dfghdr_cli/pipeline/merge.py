@@ -389,10 +389,12 @@ def _merge_files(
         network, merger.name, bracket, frames, config, on_progress, watch
     )
     alignments = tuple(zip(aligned.alignments, aligned.flows, strict=True))
-    bracket, slack = bracket.without_pixels(), aligned.slack
+    moved = _about_curves(bracket, aligned.stops)
+    bracket = bracket.with_stops(aligned.stops).without_pixels()
+    slack = aligned.slack
     del frames, aligned  # with their pixels; the memory serves for writing
     clipped = float(result.clipped.mean())
-    warnings = [*result.warnings]
+    warnings = [*result.warnings, *moved]
     with watch.stage("write"):
         radiance, outside = _converted(result.radiance, bracket, request.output_space)
         if scale != 1.0:
@@ -443,6 +445,22 @@ def _merge_files(
     values["kept"] = [str(path) for path in request.results if path not in missing]
     values["seconds"] = watch.seconds
     return MergeReport(request.results, values, tuple(warnings))
+
+
+def _about_curves(bracket: Bracket, stops: Sequence[float]) -> list[str]:
+    """A sentence on frames whose light had to be brought to that of their neighbours."""
+    named = [
+        f"{frame.name} by {after - before:+.1f}"
+        for frame, before, after in zip(bracket.frames, bracket.stops, stops, strict=True)
+        if abs(after - before) > 0.01
+    ]
+    if not named:
+        return []
+    return [
+        "The tone curve differs from frame to frame, as phones have it, so that frames do not show "
+        f"the same light; exposures were changed so that they meet: {', '.join(named)} stops. How "
+        "bright the highlights are is uncertain by as much."
+    ]
 
 
 def _fitted(

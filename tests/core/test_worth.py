@@ -19,6 +19,7 @@ from dfghdr_cli.core.worth import (
     code_worth,
     darkness,
     is_white,
+    mismatch,
     tolerance,
     white_tolerance,
     whiteness,
@@ -130,3 +131,18 @@ def test_what_moved_tells_nothing_about_white():
     darker = np.ascontiguousarray(darker * rng.uniform(0.3, 1.0, darker.shape).astype(np.float32))
     trust = np.ones(reference.shape[:2], np.float32)
     assert white_tolerance(reference, CLEAN, darker, trust, -2.0, CLEAN) == 0.0
+
+
+@pytest.mark.parametrize(("stops", "expected"), [(0.0, 0.0), (0.2, 0.0), (-0.6, -0.6), (1.1, 1.1)])
+def test_frames_of_different_curves_are_told_by_how_far_they_are_apart(stops, expected):
+    brighter, darker = bracket(2.0**stops)
+    trust = np.ones(brighter.shape[:2], np.float32)
+    found = mismatch(brighter, CLEAN, darker, trust, -2.0, CLEAN)
+    assert found == pytest.approx(expected, abs=0.02)
+
+
+def test_frames_that_moved_are_not_apart():
+    brighter, darker = bracket(2.0)
+    darker = np.ascontiguousarray(np.roll(darker, 40, axis=1))
+    trust = np.ones(brighter.shape[:2], np.float32)
+    assert mismatch(brighter, CLEAN, darker[:, ::-1], trust, -2.0, CLEAN) == 0.0

@@ -494,3 +494,19 @@ def test_files_that_show_nothing(level, method, models_dir, tmp_path, caplog):
     assert (pixels.max() > 0) == (level > 0)
     assert report.values["clipped_share"] == (level > 0)
     assert caplog.text == ""
+
+
+def test_frames_of_a_phone_meet(tmp_path):
+    """The darkest frame is a stop brighter than it is said to be, and no response explains it."""
+    truth = 0.02 + 6.0 * scene(3, 160, 240) ** 2
+    linears = expose(truth, (-1.0, 0.0, 2.0))
+    paths = write_frames(tmp_path, linears)
+    request = MergeRequest(
+        paths, [tmp_path / "a.exr"], stops=(-2, 0, 2), response="gamma", exposures_from="files"
+    )
+    report = merge_files(load_merger("classic"), request)
+    assert any(paths[0].name in warning and "+1.0" in warning for warning in report.warnings)
+    assert report.values["frames"][0]["stops"] == pytest.approx(-1.0, abs=0.05)
+    pixels, _ = read_radiance(tmp_path / "a.exr")
+    known = truth.max(axis=2) < 1.8
+    np.testing.assert_allclose(pixels[known], truth[known], rtol=0.1)
