@@ -137,16 +137,14 @@ def compare(first: Merge, second: Merge) -> Agreement:
     inside = use.all(axis=2)
     level, off = np.log2(a[inside].mean(axis=1)), difference[inside].mean(axis=1)
     bounds = np.percentile(level, [1, 20, 40, 60, 80, 99.5])
-    bias = [
-        abs(float(np.median(off[(level >= low) & (level < high)])))
-        for low, high in pairwise(bounds)
-    ]
+    fifths = [off[(level >= low) & (level < high)] for low, high in pairwise(bounds) if low < high]
+    bias = [abs(float(np.median(fifth))) for fifth in fifths if fifth.size]
     expected = first.reference - second.reference
     return Agreement(
         float(use.mean()),
         scale - expected,
         float(np.median(np.abs(difference[use]))),
-        max(bias),
+        max(bias, default=0.0),
         float(psnr),
     )
 
