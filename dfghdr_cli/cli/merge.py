@@ -37,7 +37,7 @@ def merge(
         typer.Option(
             "--output",
             "-o",
-            help="The result, .exr or .hdr, or a picture such as .jpg or .avif; may be repeated.",
+            help="The result, .exr, .hdr or .dng, or a picture such as .jpg; may be repeated.",
             show_default=False,
         ),
     ],
@@ -121,7 +121,7 @@ def merge(
     ] = "piz",
     preview: Annotated[
         bool,
-        typer.Option("--preview/--no-preview", help="Write a preview beside an .exr or .hdr."),
+        typer.Option("--preview/--no-preview", help="Write a preview beside a linear result."),
     ] = True,
     preview_operator: Annotated[
         OperatorName,

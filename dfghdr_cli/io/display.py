@@ -8,7 +8,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 from functools import cache
-from io import SEEK_END, BytesIO
+from io import BytesIO
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -33,7 +33,8 @@ from dfghdr_cli.core.types import FloatImage
 from dfghdr_cli.errors import OutputError
 from dfghdr_cli.io.avif import with_exif
 from dfghdr_cli.io.jxl import DEFAULT_WHITE, as_pq, in_container
-from dfghdr_cli.io.metadata import EXIF_IFD, GPS_IFD, OWN_SOFTWARE, Metadata, exif_bytes
+from dfghdr_cli.io.metadata import OWN_SOFTWARE, Metadata, exif_bytes
+from dfghdr_cli.io.tiff import append_exif, exif_tags_of
 from dfghdr_cli.io.ultrahdr import join
 
 # Display light of the 8-bit codes of sRGB and Display P3.
@@ -300,17 +301,7 @@ def _png_chunk(kind: bytes, content: bytes) -> bytes:
 
 def _encode_tiff(codes: NDArray[np.unsignedinteger], profile: bytes, metadata: Metadata) -> bytes:
     import tifffile
-    from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-    # tifffile writes no folders of EXIF data and no tags that lead to them: the folders go to the
-    # end, and the tags are written with the free number before theirs, which keeps the order.
-    folders = {EXIF_IFD: metadata.photo, GPS_IFD: metadata.place}
-    extra = [
-        (tag, "s", 0, value, True)
-        for tag, value in metadata.main.items()
-        if isinstance(value, str) and value.isascii()
-    ]
-    extra += [(tag - 1, "I", 1, 0, True) for tag, folder in folders.items() if folder]
     buffer = BytesIO()
     tifffile.imwrite(
         buffer,
@@ -323,25 +314,9 @@ def _encode_tiff(codes: NDArray[np.unsignedinteger], profile: bytes, metadata: M
         iccprofile=profile,
         metadata=None,
         software=f"{OWN_SOFTWARE}{__version__}",
-        extratags=extra,
+        extratags=exif_tags_of(metadata),
     )
-    buffer.seek(0)
-    with tifffile.TiffFile(buffer) as file:
-        entries = {tag.code: (tag.offset, tag.valueoffset) for tag in file.pages.first.tags}
-    for tag, folder in folders.items():
-        if not folder:
-            continue
-        end = buffer.seek(0, SEEK_END)
-        start = end + end % 2
-        directory = ImageFileDirectory_v2(b"II*\0\x08\0\0\0", group=tag)
-        for key, value in folder.items():
-            directory[key] = value
-        buffer.write(bytes(start - end) + directory.tobytes(start))
-        entry, value_place = entries[tag - 1]
-        buffer.seek(entry)
-        buffer.write(struct.pack("<H", tag))
-        buffer.seek(value_place)
-        buffer.write(struct.pack("<I", start))
+    append_exif(buffer, metadata)
     return buffer.getvalue()
 
 

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -19,7 +19,9 @@ from dfghdr_cli.atomic import atomic_write
 from dfghdr_cli.core.colour import REC709, Chromaticities, conversion, transform
 from dfghdr_cli.core.types import Exposure, FloatImage, Mask, RadianceImage
 from dfghdr_cli.errors import InputError, OutputError
+from dfghdr_cli.io.dng import encode_dng
 from dfghdr_cli.io.exr import INTEROP_IDS, decode_exr
+from dfghdr_cli.io.metadata import Metadata
 from dfghdr_cli.io.rgbe import decode_hdr
 from dfghdr_cli.io.source import read_head
 
@@ -81,7 +83,7 @@ _LARGEST_ASPECT = 8.0
 _SQUARE = 0.005
 """Programs write 0.9996 for 1."""
 _EXR_MAGIC = b"\x76\x2f\x31\x01"
-RADIANCE_SUFFIXES = (".exr", ".hdr")
+RADIANCE_SUFFIXES = (".exr", ".hdr", ".dng")
 BRIGHTEST_WHITE = "dfghdr:brightestWhite"
 """The header entry for the value that is white in the brightest frame of a bracket."""
 
@@ -104,7 +106,7 @@ def exposure_attributes(exposure: Exposure) -> dict[str, str | float]:
 
 
 def is_radiance_name(path: Path) -> bool:
-    """Whether a name ends in .exr or .hdr."""
+    """Whether a name ends in .exr, .hdr or .dng."""
     return path.suffix.lower() in RADIANCE_SUFFIXES
 
 
@@ -112,10 +114,10 @@ def ensure_radiance_name(path: Path) -> None:
     """Refuse a result name whose ending names no radiance format.
 
     Raises:
-        OutputError: the name ends in neither .exr nor .hdr.
+        OutputError: the name ends in none of .exr, .hdr and .dng.
     """
     if not is_radiance_name(path):
-        raise OutputError(f"{path} names no radiance format; end it in .exr or .hdr.")
+        raise OutputError(f"{path} names no radiance format; end it in .exr, .hdr or .dng.")
 
 
 def write_radiance(
@@ -125,16 +127,18 @@ def write_radiance(
     exr_type: ExrType = "half",
     compression: ExrCompression = ExrCompression(),
     attributes: Mapping[str, str | float] | None = None,
+    metadata: Metadata | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Write a merged picture as .exr or .hdr, by the ending of the name; see `encode_radiance`.
+    """Write a merged picture as .exr, .hdr or .dng, by the ending; see `encode_radiance`.
 
     Args:
-        path: the result, ending in .exr or .hdr.
-        image: see `encode_radiance`, as are the next three.
+        path: the result, ending in .exr, .hdr or .dng.
+        image: see `encode_radiance`, as are the next four.
         exr_type: "half" or "float".
         compression: of .exr.
         attributes: header entries.
+        metadata: of the reference frame.
         overwrite: whether an existing file may be replaced.
 
     Raises:
@@ -143,7 +147,12 @@ def write_radiance(
         ValueError: see `encode_radiance`.
     """
     data = encode_radiance(
-        path, image, exr_type=exr_type, compression=compression, attributes=attributes
+        path,
+        image,
+        exr_type=exr_type,
+        compression=compression,
+        attributes=attributes,
+        metadata=metadata,
     )
     with atomic_write(path, overwrite) as file:
         file.write(data)
@@ -156,8 +165,9 @@ def encode_radiance(
     exr_type: ExrType = "half",
     compression: ExrCompression = ExrCompression(),
     attributes: Mapping[str, str | float] | None = None,
+    metadata: Metadata | None = None,
 ) -> bytes:
-    """The bytes of a merged picture as .exr or .hdr, to be written as `path`.
+    """The bytes of a merged picture as .exr, .hdr or .dng, to be written as `path`.
 
     EXR: scan lines; chromaticities, and `colorInteropID` where the Color Interop Forum has one for
     them, by which OpenColorIO and Blender know a space. "float" keeps every bit; "half" is within
@@ -169,13 +179,16 @@ def encode_radiance(
     HDR: run-length encoded RGBE, within 1 % of a pixel's largest channel. Attributes become
     header lines, except those longer than the 120 bytes that readers hold, which are left out.
 
+    DNG: 32-bit floats, see `dfghdr_cli.io.dng.encode_dng`; it has no place for attributes.
+
     Args:
         path: the result, for its ending and for messages.
         image: (H, W, 3) float32, linear, finite, >= 0.
-        exr_type: "half" (16 bits a channel) or "float" (32); no effect on .hdr.
-        compression: no effect on .hdr.
+        exr_type: "half" (16 bits a channel) or "float" (32); of .exr alone.
+        compression: of .exr alone.
         attributes: header entries: names `dfghdr:*` of at most 31 characters, or those of the
             standard that `dfghdr_cli.io.metadata` makes.
+        metadata: of the reference frame, which a .dng carries; the others have attributes.
 
     Raises:
         OutputError: the ending is unknown.
@@ -187,6 +200,8 @@ def encode_radiance(
     header = _checked_attributes({"dfghdr:peak": float(image.peak), **(attributes or {})})
     if path.suffix.lower() == ".exr":
         return _encode_exr(pixels, exr_type, compression, header, image.primaries, path)
+    if path.suffix.lower() == ".dng":
+        return encode_dng(replace(image, pixels=pixels), metadata or Metadata())
     return _encode_hdr(pixels, header, image.primaries)
 
 

@@ -33,7 +33,8 @@ def is_own_result(path: Path) -> bool:
     """
     try:
         actual = image_format(path)
-        software = exif_tags(path, actual).get("Image Software") if actual != "raw" else None
+        possible = actual != "raw" or path.suffix.lower() == ".dng"
+        software = exif_tags(path, actual).get("Image Software") if possible else None
     except InputError:
         return False
     return str(software or "").startswith(OWN_SOFTWARE)

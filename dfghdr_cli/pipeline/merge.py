@@ -150,8 +150,8 @@ class MergeRequest:
 
     Attributes:
         paths: 2 to 9 photographs, in any order, or one folder that holds them.
-        outputs: the results, .exr or .hdr, or pictures for screens, tone-mapped by the default
-            operator.
+        outputs: the results, .exr, .hdr or .dng, or pictures for screens, tone-mapped by the
+            default operator.
         stops: exposures [stops] in the order of `paths`; overrides what the files say.
         times: exposure times [s] likewise.
         ev_step: equal steps [stops] likewise, `paths` from dark to bright.
@@ -169,7 +169,7 @@ class MergeRequest:
         exr_type: "half" or "float".
         exr_compression: of an .exr.
         format: of the pictures for screens; None goes by their names.
-        preview: whether to write a preview beside the first .exr or .hdr.
+        preview: whether to write a preview beside the first .exr, .hdr or .dng.
         preview_operator: what tone-maps the preview, a key of `core.tonemap.OPERATORS`.
         ghost_map: where to show which frame was used where (.png), or None.
         overwrite: whether existing files may be replaced.
@@ -564,6 +564,7 @@ class _Results:
                 exr_type=request.exr_type,
                 compression=request.exr_compression,
                 attributes=self.header,
+                metadata=self.metadata,
             )
         return self._for_screens(path)
 

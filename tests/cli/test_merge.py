@@ -520,7 +520,7 @@ def test_existing_results_are_kept_unless_told_otherwise(place):
             *(5, "leave out one of the two"),
         ),
         ([*NAMES, "-o", "missing/out.exr", *EV], 7, "missing"),
-        ([*NAMES, "-o", ".", *EV], 7, "end it in one of .exr, .hdr, .jpg"),
+        ([*NAMES, "-o", ".", *EV], 7, "end it in one of .exr, .hdr, .dng, .jpg"),
     ],
 )
 def test_exit_codes(arguments, code, word, place):
@@ -583,7 +583,17 @@ def test_several_results_of_one_merge(truth, place):
     np.testing.assert_allclose(second, first, atol=0.01 * first.max(axis=2).max())
 
 
-@pytest.mark.parametrize("text", ["piz", "dwaa", "dwaa:10"])
+def test_a_linear_dng(place):
+    done = merge(*NAMES, "-o", "a.dng", "-o", "a.exr", "--exr-type", "float", *EV)
+    assert done.stdout == "a.dng\na.exr\na.preview.jpg\n"
+    with tifffile.TiffFile(place / "a.dng") as file:
+        page = file.pages.first
+        stops, one = page.tags[50730].value
+        pixels = page.asarray() * np.float32(2.0 ** (stops / one))
+    np.testing.assert_array_equal(pixels, read_radiance(place / "a.exr")[0])
+
+
+@pytest.mark.parametrize("text", ["zip", "dwaa", "dwaa:10"])
 def test_compressions_of_an_exr(text, truth, place):
     merge(*NAMES, "-o", "out.exr", *EV, "--exr-compression", text)
     _, header = read_radiance(place / "out.exr")

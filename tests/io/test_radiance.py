@@ -208,7 +208,7 @@ def test_pixels_no_merge_may_make_are_bugs(tmp_path, pixels):
 
 def test_names_and_overwriting(tmp_path):
     image = RadianceImage(wide_range(), 1.0)
-    with pytest.raises(OutputError, match=r"a\.tif.*\.exr or \.hdr"):
+    with pytest.raises(OutputError, match=r"a\.tif.*\.exr, \.hdr or \.dng"):
         write_radiance(tmp_path / "a.tif", image)
     write_radiance(tmp_path / "A.EXR", image)
     with pytest.raises(OutputExistsError):
