@@ -202,7 +202,7 @@ def encode_display(
             raise ValueError(f"{format} needs the radiance")
         _check(radiance, picture.shape)
         _warn_of_brighter(radiance, path)
-        exif = exif_bytes(metadata, is_srgb=False) if metadata else b""
+        exif = exif_bytes(metadata, is_srgb=False)
         if format == "avif":
             return _encode_avif(radiance, path, quality, exif)
         if format == "jxl":
@@ -353,7 +353,7 @@ def _encode_avif(radiance: FloatImage, path: Path, quality: int, exif: bytes) ->
         matrix=9,
         numthreads=os.cpu_count(),
     )
-    return with_exif(bytes(encoded), exif) if exif else bytes(encoded)
+    return with_exif(bytes(encoded), exif)
 
 
 def _encode_jxl(radiance: FloatImage, quality: int, exif: bytes) -> bytes:
@@ -367,7 +367,7 @@ def _encode_jxl(radiance: FloatImage, quality: int, exif: bytes) -> bytes:
         )
     )
     marked = as_pq(codestream)
-    return in_container(marked, exif) if exif else marked
+    return in_container(marked, exif)
 
 
 def _pq_codes(radiance: FloatImage, bits: int) -> NDArray[np.uint16]:

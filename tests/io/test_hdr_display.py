@@ -218,6 +218,7 @@ def test_a_screen_with_some_headroom_gets_a_part(picture, radiance):
 def test_jpeg_xl_says_how_it_is_meant(picture, radiance):
     """ISO/IEC 18181-1, D.3, bit by bit."""
     data = encode("jxl", picture, radiance)
+    data = data[data.index(b"jxlc") + 4 :]  # the last box of the container
     assert data[:2] == b"\xff\x0a"
     bits = "".join(f"{byte:08b}"[::-1] for byte in data[2:30])
     size = "0" + "00" + f"{72 - 1:09b}"[::-1] + "000" + "00" + f"{100 - 1:09b}"[::-1]
@@ -269,8 +270,8 @@ def test_exif_data(tmp_path, picture, radiance):
         assert image.size == (100, 72)
 
 
-def test_other_layouts_of_avif_are_refused(picture, radiance):
-    data = encode("avif", picture, radiance)
+def test_other_layouts_of_avif_are_refused():
+    data = bytes(imagecodecs.avif_encode(np.full((16, 16, 3), 99, np.uint8), level=80))
     alpha = imagecodecs.avif_encode(np.full((16, 16, 4), 99, np.uint8), level=80)
     again = with_exif(data, b"II*\0\x08\0\0\0\0\0")
     for other in (bytes(alpha), again, data[:-1], data + b"\0\0\0\x08free"):

@@ -109,12 +109,12 @@ def test_a_frame_that_is_turned_without_a_tag_is_left_out(tmp_path, caplog):
     assert "or is turned" in warning
 
 
-@pytest.mark.parametrize("ending", [".jpg", ".png", ".tif"])
+@pytest.mark.parametrize("ending", [".jpg", ".png", ".tif", ".avif", ".jxl"])
 def test_own_results_are_known_by_what_they_say(tmp_path, caplog, ending):
     paths = write_bracket(tmp_path, 10)
     result = tmp_path / f"hall{ending}"
     picture = photograph(textured_scene(10), 0.0).astype(np.float32) / 255
-    write_display(result, picture)
+    write_display(result, picture, radiance=picture)
     assert is_own_result(result)
     assert not any(map(is_own_result, paths))
     assert find_frames([tmp_path]) == paths
