@@ -1,120 +1,138 @@
 # ruff: noqa: T201
 """How fast does a training go, and where does the time go?
 
-    python benchmarks/training_speed.py FOLDERS... [--vgg FILE] [--device NAME] [--workers N]
+    python benchmarks/training_speed.py FOLDERS... [--device NAME] [--workers N] [--batch N]
 
-FOLDERS hold HDR images or scenes, as for `dfghdr train`. First the samples alone are timed, made
-by one process. Then each stage of each architecture is trained for some steps with the default
-settings, on `--device` (all there are: the CPU, and CUDA). The columns:
+FOLDERS hold HDR images or scenes, as for `dfghdr train`. First the making of samples alone is
+timed, in one process: scenes, which stay on CPUs, and samples of them, on each device. Then each
+network is trained for some steps with the default settings on `--device` (all there are: the CPU,
+and CUDA), fed by `--workers` processes. The columns:
 
-    samples/s       of the whole training, after its first steps
-    waiting         share of the time spent waiting for samples
-    forward, backward, optimiser
-                    shares of the rest (the optimiser includes cutting gradients and averaging)
-    workers         processes making samples that it takes for the waiting to be at most 20 %
+    made       samples a second that the workers' scenes and the device's samples allow, by
+               themselves
+    used       samples a second of the whole training, after its first steps
+    network    share of a step in the network: forward, backward and optimiser
+    samples    share of a step making samples of scenes on the device
+    waiting    share of a step waiting for scenes
+    workers    processes making scenes that it takes for the waiting to vanish
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import default_collate
 
 from dfghdr_cli.nets.registry import build
 from dfghdr_cli.pipeline.train import PRESETS
 from dfghdr_cli.pipeline.training_data import CropConfig, load_training_data
 from dfghdr_cli.training.config import Stage
-from dfghdr_cli.training.loop import moving_average
+from dfghdr_cli.training.loop import StageRun
 from dfghdr_cli.training.objectives import DisentangleObjective, MergeObjective
 from dfghdr_cli.training.perceptual import PerceptualDistance, read_vgg
-from dfghdr_cli.training.synth import Sample
+from dfghdr_cli.training.processes import Processes
+from dfghdr_cli.training.samples import Samples, as_samples
 
 NETWORKS = {
     "dfgmerge": ("dfgmerge", {}),
+    "dfgmerge, width 48": ("dfgmerge", {"width": (48, 96, 144), "disentangle_width": 24}),
     "dfgnet, width 16": ("dfgnet", {"width": 16, "disentangle_width": 16, "code_length": 256}),
     "dfgnet, width 64": ("dfgnet", {}),
 }
-HEAD = "network           stage        device  samples/s  waiting  forward  backward  optimiser"
+HEAD = "network             stage        device  made/s  used/s  network  samples  waiting  workers"
 
 
-def ticks(device: torch.device, stages: int) -> Iterator[float]:
-    """Times at which the device has done all that it was told [s]."""
-    for _ in range(stages):
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        yield time.perf_counter()
+def seconds(work: Callable[[], object], device: torch.device) -> float:
+    """How long something takes until the device has done it."""
+    begun = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - begun
+
+
+class Timed(Samples):
+    """Samples that note how long making them takes on the device."""
+
+    def __init__(self, samples: Samples, device: torch.device) -> None:
+        self.samples, self.device = samples, device
+        self.begins, self.raw = samples.begins, samples.raw
+        self.prepared = samples.prepared
+        self.spent = 0.0
+
+    def __len__(self) -> int:
+        return len(self.samples)  # pyright: ignore
+
+    def finished(self, prepared: object, indices: Sequence[int]) -> dict[str, torch.Tensor]:
+        """See `Samples`."""
+        made = []
+        self.spent += seconds(
+            lambda: made.append(self.samples.finished(prepared, indices)), self.device
+        )
+        return made[0]
+
+
+def making(samples: Samples, batch: int, device: torch.device) -> tuple[float, float]:
+    """Seconds that a scene takes one process, and a sample of it a device."""
+    parts: list[dict[str, torch.Tensor]] = []
+    count = min(batch, 8)
+
+    def scenes() -> None:
+        parts.append(default_collate([samples.raw(index) for index in range(count)]))
+
+    samples.raw(0)
+    scene = seconds(scenes, torch.device("cpu")) / count
+    prepared = samples.prepared(parts, 0, device)
+    samples.finished(prepared, range(count))
+    rounds = [seconds(lambda: samples.finished(prepared, range(count)), device) for _ in range(5)]
+    return scene, sum(rounds) / len(rounds) / count
 
 
 def measure(
-    data: Dataset[Sample],
-    network_name: str,
-    stage: Stage,
-    device: torch.device,
-    vgg: Path | None,
-    steps: int,
-    workers: int,
-) -> tuple[list[float], int]:
-    """Mean seconds a step of waiting, forward, backward and optimiser; and the batch."""
-    architecture, sizes = NETWORKS[network_name]
+    samples: Samples, name: str, stage: Stage, device: torch.device, options: argparse.Namespace
+) -> tuple[float, float, float]:
+    """Mean seconds a step of waiting, making samples, and the network."""
+    architecture, sizes = NETWORKS[name]
     config = replace(
         PRESETS["default"].config,
-        perceptual=PRESETS["default"].config.perceptual if vgg else 0.0,
+        batch=options.batch,
+        workers=options.workers,
+        steps=options.steps,
+        disentangle_steps=options.steps,
+        perceptual=PRESETS["default"].config.perceptual if options.vgg else 0.0,
         precision="bf16" if device.type == "cuda" else "float32",
+        compile=options.compile,
     )
     torch.manual_seed(0)
     network = build(architecture, sizes, decoder=True)
-    network = network.to(device, memory_format=torch.channels_last)  # pyright: ignore
-    distance = PerceptualDistance(read_vgg(vgg)).to(device) if vgg else None
+    plain = network.paints and device.type == "cpu"
+    memory = torch.contiguous_format if plain else torch.channels_last
+    network = network.to(device, memory_format=memory)  # pyright: ignore
+    distance = PerceptualDistance(read_vgg(options.vgg)).to(device) if options.vgg else None
     if stage == "disentangle":
         objective = DisentangleObjective(network, config, distance)
     else:
         objective = MergeObjective(network, config)
-    network.requires_grad_(False)
-    parameters = list(objective.trained())
-    for parameter in parameters:
-        parameter.requires_grad_(True)
-    optimiser = torch.optim.AdamW(parameters, lr=1e-4)
-    average = AveragedModel(network, multi_avg_fn=moving_average(config.average))
-    loader = iter(
-        DataLoader(
-            data,
-            batch_size=config.batch,
-            num_workers=workers,
-            pin_memory=device.type == "cuda",
-            prefetch_factor=4 if workers else None,
-            multiprocessing_context="spawn" if workers else None,
-        )
-    )
-    spent = []
-    for _ in range(steps):
-        clock = ticks(device, 5)
-        times = [next(clock)]
-        batch: dict[str, Tensor] = {
-            k: v.to(device, non_blocking=True) for k, v in next(loader).items()
-        }
-        times.append(next(clock))
-        loss, _ = objective(batch)
-        times.append(next(clock))
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        times.append(next(clock))
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        average.update_parameters(network)
-        times.append(next(clock))
-        spent.append([after - before for before, after in pairwise(times)])
-    kept = spent[max(1, steps // 4) :]
-    return [sum(column) / len(kept) for column in zip(*kept, strict=True)], config.batch
+    run = StageRun(stage, network, objective, config, Path(), device, Processes())
+    timed = Timed(samples, device)
+    batches = run.batches(timed)
+    rows = []
+    for step in range(options.steps):
+        timed.spent, got = 0.0, []
+        arrived = seconds(lambda got=got: got.append(next(batches)), device)
+        worked = seconds(lambda got=got, step=step: run.update(got[0], 1e-4, str(step)), device)
+        rows.append((arrived - timed.spent, timed.spent, worked))
+    kept = rows[max(1, options.steps // 4) :]
+    waiting, making_, working = (sum(column) / len(kept) for column in zip(*kept, strict=True))
+    return waiting, making_, working
 
 
 def main() -> None:
@@ -124,36 +142,42 @@ def main() -> None:
     parser.add_argument("--vgg", type=Path)
     parser.add_argument("--device", choices=["cpu", "cuda"], action="append")
     parser.add_argument("--network", choices=list(NETWORKS), action="append")
-    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--stage", choices=["disentangle", "merge"], action="append")
+    parser.add_argument("--steps", type=int, default=16)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--samples-per-scene", type=int, default=8)
     parser.add_argument("--workers", type=int, default=1)
-    arguments = parser.parse_args()
-    synth = PRESETS["default"].synth
-    found = load_training_data(arguments.folders, smallest=synth.crop)
-    devices = arguments.device or ["cpu"] + ["cuda"] * torch.cuda.is_available()
+    parser.add_argument("--compile", action="store_true")
+    options = parser.parse_args()
+    synth = replace(
+        PRESETS["default"].synth, batch=options.batch, variants=options.samples_per_scene
+    )
+    found = load_training_data(options.folders, smallest=synth.crop)
+    devices = options.device or ["cpu"] + ["cuda"] * torch.cuda.is_available()
+    print(f"{torch.get_num_threads()} threads of {os.cpu_count()} cores, {options.workers} workers")
     with TemporaryDirectory() as cache:
-        length = arguments.steps * synth.batch
-        data = found.samples(synth, CropConfig(), 0, length, Path(cache))
-        data[0]
-        begun = time.perf_counter()
-        for index in range(1, 17):
-            data[index]
-        sample = (time.perf_counter() - begun) / 16
-        print(f"one process makes {1 / sample:.1f} samples of {synth.crop} pixels a second")
-        print(f"{torch.get_num_threads()} threads, {arguments.workers} workers\n")
-        print(f"{HEAD}  workers")
+        length = options.steps * synth.batch
+        samples = as_samples(found.samples(synth, CropConfig(), 0, length, Path(cache)))
         for device in map(torch.device, devices):
-            for name in arguments.network or NETWORKS:
-                for stage in ("disentangle", "merge"):
-                    times, batch = measure(
-                        data, name, stage, device, arguments.vgg, arguments.steps, arguments.workers
-                    )
+            scene, sample = making(samples, options.batch, device)
+            print(
+                f"{device.type}: one process makes {1 / scene:.1f} scenes a second, the device "
+                f"{1 / sample:.1f} samples; together, {synth.variants} of each scene, "
+                f"{1 / (scene / synth.variants + sample):.1f} samples of {synth.crop} pixels"
+            )
+            print(HEAD)
+            made = min(max(options.workers, 1) * synth.variants / scene, 1 / sample)
+            for name in options.network or NETWORKS:
+                for stage in options.stage or ("disentangle", "merge"):
+                    times = measure(samples, name, stage, device, options)
                     total, work = sum(times), sum(times[1:])
-                    needed = math.ceil(batch * sample / (work / 0.8))
-                    shares = [times[0] / total, *(part / work for part in times[1:])]
-                    waiting, forward, backward, optimiser = (f"{x:.0%}" for x in shares)
+                    needed = math.ceil(options.batch / synth.variants * scene / work)
+                    waiting, making_, network = (f"{part / total:.0%}" for part in times)
                     print(
-                        f"{name:17} {stage:12} {device.type:7} {batch / total:8.2f} {waiting:>8} "
-                        f"{forward:>8} {backward:>9} {optimiser:>10} {needed:>8}"
+                        f"{name:19} {stage:12} {device.type:7} {made:6.1f} "
+                        f"{options.batch / total:7.2f} {network:>8} {making_:>8} {waiting:>8} "
+                        f"{needed:>8}",
+                        flush=True,
                     )
 
 

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -90,6 +89,8 @@ def own_models_dir() -> Path:
 
 
 def _user_models_dir() -> Path:
+    import platformdirs
+
     return platformdirs.user_data_path("dfghdr", appauthor=False) / "models"
 
 

@@ -188,6 +188,14 @@ def train(
         Literal["auto", "float32", "bf16"],
         typer.Option("--precision", help="Of the convolutions; auto: bf16 on CUDA devices."),
     ] = "auto",
+    compile_: Annotated[
+        bool,
+        typer.Option("--compile/--no-compile", help="Compile the networks, for long GPU runs."),
+    ] = False,
+    checkpoints: Annotated[
+        Literal["exact", "small"],
+        typer.Option("--checkpoints", help="small: half the size, resumed not bit by bit."),
+    ] = "exact",
     workers: Annotated[
         int, typer.Option("--workers", min=0, help="Processes that synthesise samples.")
     ] = 1,
@@ -248,6 +256,8 @@ def train(
             learning_rate=recipe.config.learning_rate if learning_rate is None else learning_rate,
             perceptual=recipe.config.perceptual if perceptual else 0.0,
             precision=precision,
+            compile=compile_,
+            checkpoints=checkpoints,
             seed=seed,
             workers=workers,
         ),

@@ -282,11 +282,10 @@ def _encode_jpeg(
 
 
 def _encode_png(codes: NDArray[np.unsignedinteger], profile: bytes, exif: bytes) -> bytes:
-    import imagecodecs
-
-    # Pillow writes no 16-bit colour, and imagecodecs neither profile nor EXIF data: these chunks go
+    # Pillow writes no 16-bit colour, and OpenCV neither profile nor EXIF data: these chunks go
     # right behind the header chunk (PNG specification, 3rd edition, 5.3, 11.3.2.3 and 11.3.4.4).
-    data = bytes(imagecodecs.png_encode(codes, level=_PNG_LEVEL))
+    level = [cv2.IMWRITE_PNG_COMPRESSION, _PNG_LEVEL]
+    data = cv2.imencode(".png", cv2.cvtColor(codes, cv2.COLOR_RGB2BGR), level)[1].tobytes()
     end_of_header = 8 + 12 + 13  # signature; length, type and checksum of a chunk; IHDR
     chunks = _png_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(profile))
     if exif:

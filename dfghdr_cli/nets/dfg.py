@@ -103,7 +103,9 @@ class ExposureAttentionUnit(nn.Module):
 
     def attention(self, codes: Tensor, roles: Sequence[Role]) -> Tensor:
         """Weights (B, K, C) that sum to 1 over the images, from codes (B, K, L)."""
-        each = [self.dense[role](code) for role, code in zip(roles, codes.unbind(1), strict=True)]
+        each = [
+            self.dense[int(role)](code) for role, code in zip(roles, codes.unbind(1), strict=True)
+        ]
         return torch.stack(each, 1).softmax(1)
 
     def forward(self, features: Sequence[Tensor], codes: Tensor, roles: Sequence[Role]) -> Tensor:
@@ -131,7 +133,7 @@ class SpatialAttentionUnit(nn.Module):
         """Gates (B, C, H, W) in [0, 1] of each image, not normalised across the images."""
         common = F.leaky_relu_(self.common(weighted_sum(features, role_shares(roles))))
         guides = (F.leaky_relu_(self.guide(tap)) for tap in taps)
-        convs = (self.gate[role] for role in roles)
+        convs = (self.gate[int(role)] for role in roles)
         for gate in conv_of_both(convs, common, guides):  # pyright: ignore[reportArgumentType]
             yield gate.sigmoid_()
 

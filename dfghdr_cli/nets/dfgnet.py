@@ -131,7 +131,7 @@ class DFGEncoder(nn.Module):
         """
         x, first, merged = images, [], []
         for index, (stage, merge) in enumerate(zip(self.stages, self.merge, strict=True)):
-            x = [stage[role](each) for role, each in zip(roles, x, strict=True)]  # pyright: ignore[reportIndexIssue]
+            x = [stage[int(role)](each) for role, each in zip(roles, x, strict=True)]  # pyright: ignore[reportIndexIssue]
             first = first or x
             merged.append(merge(x, codes, [tap[index] for tap in taps], roles))
         return first, merged

@@ -68,6 +68,8 @@ _FREE = frozenset(
         "disentangle_minutes",
         "workers",
         "checkpoint_every",
+        "checkpoints",
+        "compile",
         "validate_every",
     }
 )

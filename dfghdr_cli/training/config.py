@@ -45,6 +45,9 @@ class TrainConfig:
             the weights of their merge are from the teacher's (Kullback-Leibler divergence).
         precision: "bf16" computes the networks' convolutions in bfloat16, all else in float32;
             "auto" does so on CUDA devices that can.
+        compile: whether PyTorch compiles the networks, which pays on a GPU after some minutes.
+        checkpoints: "small" ones keep what steers the optimiser, and the averaged weights, in 16
+            bits, half the size; a run that goes on from one is not bit by bit the same.
         seed: of the weights' initial values and of the samples.
         workers: processes that make samples; 0 makes them in this one.
         checkpoint_every: steps between checkpoints.
@@ -71,6 +74,8 @@ class TrainConfig:
     erase_after: float = 2 / 3
     imitation: float = 0.02
     precision: Literal["auto", "float32", "bf16"] = "auto"
+    compile: bool = False
+    checkpoints: Literal["exact", "small"] = "exact"
     seed: int = 0
     workers: int = 1
     checkpoint_every: int = 100

@@ -24,6 +24,7 @@ from dfghdr_cli.training.checkpoint import (
     GOOD_CHECKPOINT,
     damaged,
     load_checkpoint,
+    reduced,
     save_checkpoint,
 )
 from dfghdr_cli.training.config import Stage, TrainConfig, learning_rate
@@ -181,7 +182,7 @@ def train(
             objective = DisentangleObjective(network, config, perceptual)
         else:
             objective = MergeObjective(network, config, teacher)
-        run = _StageRun(stage, network, objective, config, folder, device, processes)
+        run = StageRun(stage, network, objective, config, folder, device, processes)
         if state is not None:
             run.restore(state)
             state = None
@@ -207,7 +208,7 @@ def moving_average(decay: float) -> Callable[[Any, Any, Tensor | int], None]:
     return update
 
 
-class _StageRun:
+class StageRun:
     """One stage of a run: its optimiser, its averaged weights and its loop."""
 
     def __init__(
@@ -243,8 +244,15 @@ class _StageRun:
             self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay
         )
         self.average = AveragedModel(self.network, multi_avg_fn=moving_average(config.average))
-        self.objective = self.processes.wrap(self.own)
+        self.objective = self.processes.wrap(self._compiled() if config.compile else self.own)
         self.guard = Guard(config.clip)
+
+    def _compiled(self) -> nn.Module:
+        """The objective, compiled anew for each composition of brackets that comes along."""
+        # What the compiler does not understand runs as it is.
+        torch._dynamo.config.suppress_errors = True  # pyright: ignore[reportPrivateImportUsage]
+        torch._dynamo.config.recompile_limit = 64  # pyright: ignore[reportPrivateImportUsage]
+        return torch.compile(self.own, dynamic=False)  # pyright: ignore[reportReturnType]
 
     def begin_decoder(self) -> None:
         """From now on train the decoder alone."""
@@ -285,6 +293,8 @@ class _StageRun:
             "guard": self.guard.state(),
             "erased": self.erased,
         }
+        if self.config.checkpoints == "small":
+            state |= {name: reduced(state[name]) for name in ("average", "optimiser")}
         if self.guard.healthy:
             save_checkpoint(self.folder / GOOD_CHECKPOINT, state)
         save_checkpoint(self.folder / CHECKPOINT, state)

@@ -59,6 +59,23 @@ def ideal_camera(frames, **change):
     return {name: np.asarray(value) for name, value in (camera | change).items()}
 
 
+class Clean(SceneSynthesiser):
+    """A camera of whose codes nothing is known but that they are linear, whatever their bits."""
+
+    def _camera(self, rng, frames):
+        clean = {"limits": CLEAN.limits, "tolerance": CLEAN.tolerance}
+        return super()._camera(rng, frames) | clean
+
+
+class Noisy(Clean):
+    """The same, with two and a half times the noise."""
+
+    def _camera(self, rng, frames):
+        camera = super()._camera(rng, frames)
+        factor = np.float32(2.5)
+        return camera | {"shot": camera["shot"] * factor**2, "read": camera["read"] * factor}
+
+
 class NoNoise(SceneSynthesiser):
     """A camera whose exposures and response may be wrong, but nothing else."""
 
@@ -104,10 +121,8 @@ class StaticOneStop(Static, OneStop):
     """Both."""
 
 
-KINDS = {
-    kind.__name__: kind
-    for kind in (SceneSynthesiser, NoNoise, Ideal, OneStop, Static, StaticNoNoise, StaticOneStop)
-}
+_KINDS = (SceneSynthesiser, Clean, Noisy, NoNoise, Ideal, OneStop, Static, StaticNoNoise)
+KINDS = {kind.__name__: kind for kind in (*_KINDS, StaticOneStop)}
 
 
 @pytest.fixture(scope="session")

@@ -159,6 +159,52 @@ def test_the_number_of_workers_changes_nothing(run, synthesiser):
     assert same(alone.network, helped.network)
 
 
+@pytest.mark.parametrize("killed_after", [1, 3, 4])
+def test_scenes_that_serve_several_batches_are_resumed_amid_them(killed_after, run, synthesiser):
+    data = synthesiser(length=12, variants=4)
+    whole = run(folder="whole", data=data)
+    run(folder="parts", data=data, killed_after=killed_after)
+    assert same(whole.network, run(folder="parts", data=data).network)
+
+
+def test_a_scene_is_rendered_once(run, synthesiser):
+    data, rendered = synthesiser(length=12, variants=4), []
+    raw = data.raw
+    data.raw = lambda index: rendered.append(index) or raw(index)
+    run(data=data)
+    assert rendered == [0, 1, 8, 9]  # two scenes for four batches of two, and two for the others
+
+
+def test_small_checkpoints(run):
+    exact = run(folder="exact")
+    small = replace(SIX, checkpoints="small")
+    whole = run(small, folder="whole")
+    assert same(exact.network, whole.network)  # as long as nothing goes on from one
+    sizes = [(r.folder / "checkpoint.pt").stat().st_size for r in (exact, whole)]
+    assert sizes[1] < 0.75 * sizes[0]
+    run(small, folder="parts", killed_after=3)
+    parts = run(small, folder="parts")
+    for name, value in exact.average.state_dict().items():
+        torch.testing.assert_close(parts.average.state_dict()[name], value, rtol=0.02, atol=2e-3)
+
+
+def test_a_compiled_training_is_the_same_but_for_rounding(run, monkeypatch):
+    """With the compiler's front end alone: what follows takes minutes."""
+    compiled = []
+
+    def compile_(module, **options):
+        compiled.append(module)
+        return real(module, backend="aot_eager", **options)
+
+    real = torch.compile
+    monkeypatch.setattr(torch, "compile", compile_)
+    one = replace(SIX, steps=1)
+    plain, fast = run(one, folder="plain"), run(replace(one, compile=True), folder="fast")
+    assert compiled
+    for name, value in plain.average.state_dict().items():
+        torch.testing.assert_close(fast.average.state_dict()[name], value, rtol=1e-2, atol=1e-4)
+
+
 def test_an_interrupted_checkpoint_leaves_the_previous_one(run):
     whole = run(folder="whole")
     parts = run(folder="parts", killed_after=3)

@@ -1,7 +1,7 @@
-"""What a sample is like, in one number each for everything that should vary."""
+"""Samples have the distribution that they had before they were made in batches."""
 
 import numpy as np
-import torch
+import pytest
 
 from dfghdr_cli.core.radiance import CLIPPED_CODE, encode
 
@@ -53,25 +53,67 @@ def deviation(errors):
     return 1.4826 * np.median(np.abs(errors)) if errors.size > 300 else np.nan
 
 
-def moments(samples):
-    """Of each quantity over many samples, mean and standard deviation and both standard errors."""
-    rows = [quantities(sample) for sample in samples]
-    found = {}
-    for name in rows[0]:
-        values = np.array([row[name] for row in rows])
+BEFORE = {
+    "frames": (2.992, 0.5585, 1500),
+    "log2 peak": (2.192, 1.221, 1500),
+    "step": (2.134, 0.7919, 1500),
+    "reference": (0.434, 0.1781, 1500),
+    "clipped": (0.1148, 0.1497, 1500),
+    "black": (0.00104, 0.01942, 1500),
+    "truth": (0.5616, 0.1603, 1500),
+    "contrast": (1.329, 0.2935, 1500),
+    "colour": (0.0837, 0.09749, 1500),
+    "noise": (0.006523, 0.00374, 1500),
+    "dark noise": (0.00878, 0.005252, 328),
+    "smoothed noise": (0.006861, 0.003407, 1500),
+    "smoothing": (0.004824, 0.002354, 1500),
+    "eight bits": (0.5187, 0.4997, 1500),
+    "aligned, code": (0.4562, 0.2017, 1500),
+    "aligned, trust": (0.8587, 0.1046, 1500),
+    "aligned, outside": (0.002319, 0.01339, 1500),
+    "aligned, white": (0.2677, 0.2362, 1500),
+    "aligned, black": (0.004682, 0.04015, 1500),
+    "aligned, off": (0.05946, 0.05666, 1493),
+    "aligned, far off": (0.1806, 0.1951, 1493),
+    "moved, code": (0.4564, 0.2015, 1500),
+    "moved, trust": (0.7992, 0.1302, 1500),
+    "moved, outside": (0.05537, 0.1052, 1500),
+    "moved, white": (0.2701, 0.2375, 1500),
+    "moved, black": (0.003261, 0.03135, 1500),
+    "moved, off": (0.0268, 0.02512, 1493),
+    "moved, far off": (0.0653, 0.09352, 1493),
+}
+"""Mean, standard deviation and number of 1500 samples as they were made one by one on a CPU, before
+batches were: by dfghdr at commit 9a81c37, of the same pictures, with 24 pixels of margin."""
+
+ENOUGH = 64
+"""Samples to compare, each of a scene of its own."""
+
+
+@pytest.fixture(scope="module")
+def rows(synthesiser):
+    data = synthesiser(11, kind="Clean", margin=24, variants=8)
+    return [quantities(data[index]) for index in data.apart(ENOUGH)]
+
+
+@pytest.mark.parametrize("name", BEFORE)
+def test_samples_made_in_batches_are_like_those_made_one_by_one(name, rows):
+    values = np.array([row[name] for row in rows])
+    values = values[np.isfinite(values)]
+    assert len(values) >= ENOUGH / 5
+    mean, spread, count = BEFORE[name]
+    # Rare things have hardly any spread among few samples: theirs is the one of many.
+    error = spread * (1 / len(values) + 1 / count) ** 0.5
+    assert abs(values.mean() - mean) < 4 * error
+    if mean > 3 * spread / len(values) ** 0.5:  # else a few samples have all of it
+        assert 0.4 < values.std() / spread < 2.5
+
+
+def test_the_comparison_can_fail(synthesiser):
+    """Two and a half times the noise, and steps of one stop, are told."""
+    for kind, name in (("Noisy", "noise"), ("OneStop", "step")):
+        data = synthesiser(11, kind=kind, margin=24, variants=8)
+        values = np.array([quantities(data[index])[name] for index in data.apart(20)])
         values = values[np.isfinite(values)]
-        count, mean, spread = len(values), values.mean(), values.std()
-        fourth = ((values - mean) ** 4).mean()
-        # Of the variance, (mu4 - sigma^4) / n; of the deviation by the chain rule.
-        error = np.sqrt(max(fourth - spread**4, 0) / count) / max(2 * spread, 1e-12)
-        found[name] = [mean, spread / np.sqrt(count), spread, error]
-    return {name: [float(f"{x:.4g}") for x in values] for name, values in found.items()}
-
-
-def as_arrays(batch):
-    """The samples of a collated batch."""
-    count = len(batch["peak"])
-    return [
-        {k: (v[i].numpy() if isinstance(v, torch.Tensor) else v[i]) for k, v in batch.items()}
-        for i in range(count)
-    ]
+        mean, spread, count = BEFORE[name]
+        assert abs(values.mean() - mean) > 4 * spread * (1 / ENOUGH + 1 / count) ** 0.5
