@@ -105,7 +105,8 @@ def test_samples_made_in_batches_are_like_those_made_one_by_one(name, rows):
     # Rare things have hardly any spread among few samples: theirs is the one of many.
     error = spread * (1 / len(values) + 1 / count) ** 0.5
     assert abs(values.mean() - mean) < 4 * error
-    if mean > 3 * spread / len(values) ** 0.5:  # else a few samples have all of it
+    # The spread of few samples, or of rare things, hangs on single ones.
+    if len(values) > ENOUGH / 2 and mean > 3 * spread / len(values) ** 0.5:
         assert 0.4 < values.std() / spread < 2.5
 
 
