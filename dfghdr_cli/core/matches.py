@@ -41,7 +41,7 @@ class Matches:
     """Pairs of codes at which two frames show equal radiance, K in all.
 
     Attributes:
-        dark, bright: (K,) the codes as shares of white, in [0, 1].
+        dark, bright: (K,) the codes as shares of the largest white, in [0, 1].
         dark_spread, bright_spread: (K,) how far each code moves when the ranks are a little wrong.
         stops: (K,) stated exposure of the bright one relative to the dark one, > 0 [stops].
         weight: (K,) share of the picture behind the match.
@@ -77,7 +77,7 @@ def _no_matches() -> Matches:
 
 
 def _reduced(frame: Frame, white: Floats) -> FloatImage:
-    """Shares of white (h, w, 3) float32, averaged over blocks of 2x2 or more."""
+    """Shares of the largest white (h, w, 3) float32, averaged over blocks of 2x2 or more."""
     height, width = frame.pixels.shape[:2]
     factor = max(2, -(-max(height, width) // _LONG_SIDE))
     size = (max(1, width // factor), max(1, height // factor))
@@ -86,7 +86,7 @@ def _reduced(frame: Frame, white: Floats) -> FloatImage:
         whole = np.multiply(whole, np.uint16(257), dtype=np.uint16)
     top = 1.0 if whole.dtype == np.float32 else 65535.0
     small = cv2.resize(np.ascontiguousarray(whole), size, interpolation=cv2.INTER_AREA)
-    scaled = small.astype(np.float32) / (np.float32(top) * white.astype(np.float32))
+    scaled = small.astype(np.float32) / np.float32(top * white.max())
     return np.minimum(scaled, np.float32(1.0))
 
 
@@ -152,6 +152,7 @@ def match(frames: Sequence[Frame], stops: Sequence[float], white: Floats) -> Mat
     """
     order = sorted(range(len(frames)), key=lambda index: stops[index])
     images = _registered([_reduced(frames[index], white) for index in order])
+    highest = _HIGHEST * white / white.max()
     steps = [stops[index] for index in order]
     pieces: list[Matches] = []
     tiles = 0
@@ -160,7 +161,7 @@ def match(frames: Sequence[Frame], stops: Sequence[float], white: Floats) -> Mat
         spreads = [np.gradient(t, LEVELS, axis=1) * _RANK_NOISE * grid**0.5 for t in tables]
         for low, high in combinations(range(len(frames)), 2):
             step = steps[high] - steps[low]
-            usable = (tables[low] > _LOWEST) & (tables[high] < _HIGHEST)
+            usable = (tables[low] > _LOWEST) & (tables[high] < highest)
             if step < _SMALLEST_STEP or not usable.any():
                 continue
             tile, _, channel = np.nonzero(usable)

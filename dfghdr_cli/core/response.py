@@ -45,12 +45,14 @@ class Response:
     """Monotone map from code in [0, 1] to linear light in [0, 1], with f(white) = 1.
 
     f(0) is 0 unless a file says otherwise. A file may clip below its full code (video levels,
-    edited exports); the curve is that of the codes divided by `white`.
+    edited exports); the curve is that of the codes divided by the largest `white`. Channels that
+    clip at different codes (white balance after the sensor's clipping, the cause of pink skies)
+    keep their proportions: each ends at the light of its own white.
 
     Attributes:
         name: "srgb" (IEC 61966-2-1), "gamma" (code ** 2.2, eq. (7)), "linear", "fitted", or
             "file NAME" where it was read from a file.
-        codes: (M,) float64, increasing from 0 to 1, as shares of `white`.
+        codes: (M,) float64, increasing from 0 to 1, as shares of the largest `white`.
         linear: (M,) or (M, 3) float64, f at `codes`, one column per channel where they differ. The
             named responses are evaluated in closed form and carry the table for plots only.
         white: (3,) float64 in (0, 1], the file's code from which on each channel is at its white.
@@ -81,10 +83,10 @@ class Response:
                 three columns or `white` three values the last axis must be the three channels.
 
         Returns:
-            The same shape, float64 in [0, 1]; 1 from `white` on.
+            The same shape, float64 in [0, 1]; the same from `white` on.
         """
         white = self.white if (self.white != self.white[0]).any() else self.white[0]
-        inside = np.clip(np.asarray(codes, np.float64) / white, 0.0, 1.0)
+        inside = np.clip(np.asarray(codes, np.float64), 0.0, white) / self.white.max()
         if self.name in _NAMED:
             return _closed_form(self.name, inside)
         if self.linear.ndim == 1:

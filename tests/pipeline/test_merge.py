@@ -510,3 +510,20 @@ def test_frames_of_a_phone_meet(tmp_path):
     pixels, _ = read_radiance(tmp_path / "a.exr")
     known = truth.max(axis=2) < 1.8
     np.testing.assert_allclose(pixels[known], truth[known], rtol=0.1)
+
+
+@pytest.mark.parametrize("kind", ["classic", "released"])
+def test_channels_that_clip_at_different_codes_keep_their_colour(kind, models_dir, tmp_path):
+    """Green clips at 0.8 and blue at 0.9: a bright sky must not turn pink, nor the rest green."""
+    truth = 0.02 + 3.5 * scene(3, 160, 240) ** 2
+    whites = np.array([1.0, 0.8, 0.9]) ** 2.2
+    linears = [np.minimum(linear, whites) for linear in expose(truth, (-2.0, 0.0, 2.0))]
+    paths = write_frames(tmp_path, linears)
+    install_model(NETWORKS["released"], DEFAULT_MODEL, models_dir)
+    merger = load_merger("classic" if kind == "classic" else "dfgnet", device="cpu")
+    request = MergeRequest(paths, [tmp_path / "a.exr"], stops=(-2, 0, 2))
+    merge_files(merger, request)
+    pixels, _ = read_radiance(tmp_path / "a.exr")
+    known = truth.max(axis=2) < 4.0 * whites.min() * 0.9
+    assert (known & (truth.max(axis=2) > 1.0)).mean() > 0.05
+    assert np.quantile(np.abs(np.log2(pixels[known] / truth[known])), 0.99) < 0.05
