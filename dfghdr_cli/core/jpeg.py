@@ -12,7 +12,7 @@ All of this is in the codes of the file, before any response.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -48,12 +48,17 @@ _OVERSHOOT = 0.09
 lamp is off by up to 23 levels, in a smooth sky by none."""
 
 
-def restore_bracket(bracket: Bracket) -> Bracket:
-    """A bracket whose frames have what JPEG compression took from them put back; see `restore`."""
+def restore_bracket(bracket: Bracket, white: Sequence[float] = (1.0, 1.0, 1.0)) -> Bracket:
+    """A bracket whose frames have what JPEG compression took from them put back; see `restore`.
+
+    Args:
+        bracket: as it was read.
+        white: (3,) code in (0, 1] from which on each channel is white, see `core.white`.
+    """
     darkest = min(bracket.stops) + SAME_EXPOSURE
 
     def restored(frame: Frame, stops: float) -> Frame:
-        pixels = restore(frame.pixels, is_darkest=stops <= darkest)
+        pixels = restore(frame.pixels, white, is_darkest=stops <= darkest)
         return frame if pixels is frame.pixels else replace(frame, pixels=pixels, restored=True)
 
     return replace(bracket, frames=tuple(map(restored, bracket.frames, bracket.stops)))
@@ -71,11 +76,14 @@ def has_eight_bits(pixels: Samples) -> bool:
     return not (samples[::16] % 257).any() and not (samples % 257).any()
 
 
-def restore(pixels: Samples, *, is_darkest: bool) -> Samples:
+def restore(
+    pixels: Samples, white: Sequence[float] = (1.0, 1.0, 1.0), *, is_darkest: bool
+) -> Samples:
     """The codes of one frame with lost colour detail and ringing whites put back.
 
     Args:
         pixels: (H, W, 3) RGB, uint8, uint16 or float32, as in `Frame`.
+        white: (3,) code in (0, 1] from which on each channel is white.
         is_darkest: whether no frame of the bracket is darker. Its nearly white pixels are the best
             there is of the highlights, so they stay as they are; in the other frames a darker one
             knows better.
@@ -90,7 +98,7 @@ def restore(pixels: Samples, *, is_darkest: bool) -> Samples:
     codes = cast("NDArray[np.uint8]", codes)
     gains = _lost_shares(codes)
     if not any(gains):
-        if is_darkest or not (codes >= _WHITE).any():
+        if is_darkest or not (codes >= _WHITE * np.asarray(white)).any():
             return pixels
         result = codes.astype(np.uint16) * np.uint16(257)
     else:
@@ -100,7 +108,7 @@ def restore(pixels: Samples, *, is_darkest: bool) -> Samples:
             result[target] = np.rint(band * np.float32(65535))
         result[codes == 255] = 65535
     if not is_darkest:
-        result[_ringing_white(codes)] = 65535
+        result[_ringing_white(codes, np.asarray(white, np.float32))] = 65535
     return result
 
 
@@ -116,14 +124,15 @@ def _bands(height: int) -> Iterator[tuple[slice, slice, slice]]:
         )
 
 
-def _ringing_white(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def _ringing_white(codes: NDArray[np.uint8], white: FloatImage) -> NDArray[np.bool_]:
     """(H, W, 3): nearly white samples beside white ones, and those where the luma rings there."""
-    beside = cv2.dilate(codes, np.ones((3, 3), np.uint8)) >= _WHITE
+    beside = cv2.dilate(codes, np.ones((3, 3), np.uint8)) >= _WHITE * white
     square = np.ones((2 * _BLOCK + 1, 2 * _BLOCK + 1), np.uint8)
-    luma = cv2.cvtColor(codes, cv2.COLOR_RGB2GRAY)
-    least = 255 - _OVERSHOOT * (255 - cv2.erode(luma, square).astype(np.float32))
-    rings = (luma >= least) & (cv2.dilate(luma, square) >= _WHITE)
-    return (codes >= _NEARLY_WHITE) & beside | (codes >= least[..., None]) & rings[..., None]
+    luma, top = cv2.cvtColor(codes, cv2.COLOR_RGB2GRAY), 255 * float(_LUMA @ white)
+    lacks = _OVERSHOOT * (top - cv2.erode(luma, square).astype(np.float32))
+    rings = (luma >= top - lacks) & (cv2.dilate(luma, square) >= top - (255 - _WHITE))
+    near = codes >= 255 * white - lacks[..., None]
+    return (codes >= _NEARLY_WHITE * white) & beside | near & rings[..., None]
 
 
 def _halved(image: FloatImage, rows: bool, columns: bool) -> FloatImage:

@@ -341,7 +341,7 @@ def calibrated(
         believe: likewise; exposures that were estimated from the pixels count as such.
     """
     white = find_white(bracket.frames, bracket.stops)  # as the file has it
-    bracket = restore_bracket(bracket)
+    bracket = restore_bracket(bracket, white.tolist())
     if bracket.exposures_from == "pixels":
         believe = "pixels"
     calibration = choose_response(asked, bracket.frames, bracket.stops, believe, white)

@@ -123,3 +123,12 @@ def test_the_darkest_frames_of_a_bracket_keep_their_highlights():
     whites = [(frame.encoded()[8:22, 8:22] == 1).sum() for frame in restored.frames]
     assert whites == [300, 300, 432]
     assert restored.reference == 2
+
+
+def test_a_white_below_full_code_rings_likewise():
+    pixels = np.full((40, 40, 3), 231, np.uint8)
+    pixels[10:20, 10:20] = 235
+    restored = restore(pixels, [235 / 255] * 3, is_darkest=False)
+    assert restored[9, 15, 0] == 231 * 257  # 252 of 255 would be 232.2
+    pixels[9, 15] = 233
+    assert restore(pixels, [235 / 255] * 3, is_darkest=False)[9, 15, 0] == 65535
