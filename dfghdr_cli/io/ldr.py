@@ -29,7 +29,7 @@ from dfghdr_cli.io.formats import image_format
 from dfghdr_cli.io.jpeg import is_complete, read_jpeg_header
 from dfghdr_cli.io.jxl import read_color
 from dfghdr_cli.io.png import read_png_header
-from dfghdr_cli.io.profile import Profile, primaries_to_rec709, read_profile
+from dfghdr_cli.io.profile import Profile, convert, primaries_to_rec709, read_profile
 from dfghdr_cli.io.raw import WhiteBalance, develop, read_white_balance
 from dfghdr_cli.io.source import first_line
 
@@ -359,6 +359,14 @@ def _colors(
             space = ("Adobe RGB", primaries_to_rec709(ADOBE_RGB))
         name, matrix = space or ("sRGB", None)
         return pixels, "sRGB" if matrix is None else name, matrix, decoded.linear
+    if not profile.fits and decoded.icc_profile:
+        logger.warning(
+            "%s: its profile %s is no matrix and curve; its colours were converted by Little CMS.",
+            path,
+            profile.name,
+        )
+        converted, matrix = convert(pixels, decoded.icc_profile)
+        return converted, profile.name, matrix, False
     pixels, linear = _standard_curve(pixels, profile)
     return pixels, "sRGB" if profile.to_rec709 is None else profile.name, profile.to_rec709, linear
 
