@@ -1,6 +1,21 @@
-"""`python -m dfghdr_cli` is the same as `dfghdr`."""
+"""The program: `dfghdr`, and the same as `python -m dfghdr_cli`."""
 
-from dfghdr_cli.cli.app import main
+import sys
+
+
+def main() -> None:
+    """Run the program on `sys.argv`; always ends in SystemExit.
+
+    What it is made of is imported here, so that Ctrl-C meanwhile is no traceback either.
+    """
+    try:
+        from dfghdr_cli.cli.app import main as run
+
+        run()
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted.\n")
+        raise SystemExit(130) from None
+
 
 if __name__ == "__main__":
     main()

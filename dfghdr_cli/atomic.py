@@ -394,6 +394,17 @@ def _sweep(path: Path) -> None:
 
 
 @contextmanager
+def hidden_name(place: Path) -> Iterator[Path]:
+    """A free hidden name in a folder; what is left there at the end is deleted."""
+    path = place / f"{PREFIX}{secrets.token_hex(8)}-name.part"
+    try:
+        yield path
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
 def hidden_folder(place: Path) -> Iterator[Path]:
     """A new hidden folder, to be renamed by the caller; what is left of it at the end is deleted.
 

@@ -5,6 +5,8 @@ Code 130 (Ctrl-C) belongs to the command line, and so does 2 (usage) but for one
 a partly failed batch.
 """
 
+import errno
+
 
 class DfghdrError(Exception):
     """Base of every error a user can cause or mend."""
@@ -46,3 +48,46 @@ class OutputError(DfghdrError):
     """A result cannot be written."""
 
     exit_code = 7
+
+
+_NO_MEMORY = (
+    *("DefaultCPUAllocator", "bad_alloc", "not enough memory", "out of memory", "no memory"),
+    *("insufficient memory", "cannot allocate memory", "can't allocate memory"),
+    *("unable to allocate", "failed to allocate", "memory allocation", "failed to map segment"),
+    *("can't start new thread", "thread constructor failed"),
+)
+"""What libraries say that raise errors of their own where memory does not suffice."""
+_OPENCV_NO_MEMORY = -4
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error, of whatever library, means that memory did not suffice.
+
+    To be asked ahead of every "damaged": a file is not, because a computer is small.
+    """
+    if isinstance(error, DfghdrError):
+        return False
+    if isinstance(error, MemoryError) or getattr(error, "code", None) == _OPENCV_NO_MEMORY:
+        return True
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return True
+    said = str(error).lower()
+    return any(words.lower() in said for words in _NO_MEMORY)
+
+
+def refuse_if_out_of_memory(error: BaseException, what: object) -> None:
+    """Raise the error that says so if another one means that memory did not suffice.
+
+    Args:
+        error: what was caught.
+        what: the file that was read, or what else was done.
+
+    Raises:
+        DeviceError: if so.
+    """
+    if isinstance(error, DeviceError):
+        raise error
+    if is_out_of_memory(error):
+        raise DeviceError(
+            f"There is not enough memory for {what}; close other programs or make it smaller."
+        ) from error

@@ -12,16 +12,23 @@ import json
 import logging
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
 from dfghdr_cli.atomic import atomic_write_all, hidden_folder, recover
-from dfghdr_cli.errors import ModelError, OutputError, OutputExistsError
+from dfghdr_cli.errors import (
+    ModelError,
+    OutputError,
+    OutputExistsError,
+    refuse_if_out_of_memory,
+)
 from dfghdr_cli.nets.dfgnet import Inputs
 from dfghdr_cli.nets.golden import golden_case, golden_error
 from dfghdr_cli.nets.registry import Network, build, describe
@@ -32,6 +39,8 @@ DEFAULT_MODEL = "dfgmerge-v5"
 """The released model that `dfghdr merge` takes unless told otherwise."""
 MODELS_DIR_VARIABLE = "DFGHDR_MODELS_DIR"
 FORMAT = 1
+_LONGEST_TEXT = 1_000_000
+"""Bytes of a config.json or a card."""
 CONFIG, WEIGHTS, GOLDEN, CARD = (
     "config.json",
     "model.safetensors",
@@ -91,7 +100,12 @@ def own_models_dir() -> Path:
 def _user_models_dir() -> Path:
     import platformdirs
 
-    return platformdirs.user_data_path("dfghdr", appauthor=False) / "models"
+    try:
+        return platformdirs.user_data_path("dfghdr", appauthor=False) / "models"
+    except RuntimeError as error:  # neither HOME nor an entry in the list of users
+        raise ModelError(
+            f"your home folder is not known; set ${MODELS_DIR_VARIABLE} to a folder of models"
+        ) from error
 
 
 def search_path() -> list[Path]:
@@ -101,8 +115,19 @@ def search_path() -> list[Path]:
     that are there.
     """
     package = Path(__file__).parent
-    places = [own_models_dir(), _user_models_dir(), package / "_models", package.parent / "models"]
-    return [place for place in dict.fromkeys(places) if place.is_dir()]
+    own = [Path(given)] if (given := os.environ.get(MODELS_DIR_VARIABLE)) else []
+    with suppress(ModelError):
+        own.append(_user_models_dir())
+    places = [*own, package / "_models", package.parent / "models"]
+    return [place for place in dict.fromkeys(places) if _is_folder(place)]
+
+
+def _is_folder(place: Path) -> bool:
+    try:
+        return place.is_dir()
+    except OSError:
+        log.warning("%s cannot be searched for models.", place)
+        return False
 
 
 def find_models() -> dict[str, Path]:
@@ -157,6 +182,40 @@ def model_files(folder: Path) -> list[Path]:
     return [folder / name for name in (CONFIG, WEIGHTS, GOLDEN, CARD)]
 
 
+def read_card(folder: Path) -> str | None:
+    """A model's card, as far as it is not overlong; None where it has none.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    path = folder / CARD
+    try:
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            return file.read(_LONGEST_TEXT).decode("utf-8", "replace")
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read ({error}); get the model folder again") from error
+
+
+def read_sizes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of the tensors of a .safetensors file, without the tensors.
+
+    Raises:
+        ModelError: if it is missing or damaged.
+    """
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > path.stat().st_size:
+                raise ValueError("its header is cut off")
+            header = json.loads(file.read(length))
+        header.pop("__metadata__", None)
+        return {key: tuple(map(int, value["shape"])) for key, value in header.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ModelError(f"{path} cannot be read ({error}); get the model folder again") from error
+
+
 def read_info(folder: Path) -> ModelInfo:
     """Read a model folder's config.json.
 
@@ -165,7 +224,11 @@ def read_info(folder: Path) -> ModelInfo:
     """
     path = folder / CONFIG
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            data = file.read(_LONGEST_TEXT + 1)
+        if len(data) > _LONGEST_TEXT:
+            raise ValueError("it is too long")
+        values = json.loads(data)
         if values.pop("format") != FORMAT:
             raise ModelError(f"{path} has a format this version cannot read; update dfghdr")
         if "imported_from" in values.get("training", ()):
@@ -182,7 +245,7 @@ def read_info(folder: Path) -> ModelInfo:
             if not isinstance(value, kind):
                 raise ValueError(f"{value!r} is out of place")
         return info
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"{path} is damaged ({error}); get the model folder again") from error
 
 
@@ -195,7 +258,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], str]:
     try:
         data = path.read_bytes()
         return load(data), hashlib.sha256(data).hexdigest()[:12]
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, MemoryError, RuntimeError) as error:
+        refuse_if_out_of_memory(error, path)
         raise ModelError(f"{path} cannot be read ({error}); get the model folder again") from error
 
 
@@ -207,16 +271,21 @@ def load_model(name: str) -> Model:
     """
     folder = find_model(name)
     info = read_info(folder)
-    network = build(
-        info.architecture, info.hyper_parameters, decoder=info.decoder, inputs=info.inputs
-    )
     tensors, digest = read_tensors(folder / WEIGHTS)
-    try:
-        network.load_state_dict({key: value.float() for key, value in tensors.items()})
-    except RuntimeError as error:
+
+    def built() -> Network:
+        return build(
+            info.architecture, info.hyper_parameters, decoder=info.decoder, inputs=info.inputs
+        )
+
+    with torch.device("meta"):  # which takes no memory, whatever the configuration says
+        expected = {key: value.shape for key, value in built().state_dict().items()}
+    if {key: value.shape for key, value in tensors.items()} != expected:
         raise ModelError(
             f"the weights in {folder / WEIGHTS} do not fit its {CONFIG}; get the model folder again"
-        ) from error
+        )
+    network = built()
+    network.load_state_dict({key: value.float() for key, value in tensors.items()})
     return Model(info, network.eval(), digest, folder)
 
 

@@ -7,7 +7,9 @@ its function; it is registered at the end of this file, once it works.
 
 from __future__ import annotations
 
+import errno
 import gc
+import os
 import traceback
 from typing import Annotated, Any
 
@@ -15,17 +17,25 @@ import typer
 from typer.core import TyperGroup
 
 from dfghdr_cli import __version__
-from dfghdr_cli.cli import console, evaluate, explore, merge, models, tonemap, train
-from dfghdr_cli.errors import DfghdrError
+from dfghdr_cli.cli import console, evaluate, explore, merge, models, process, tonemap, train
+from dfghdr_cli.errors import (
+    DeviceError,
+    DfghdrError,
+    InputError,
+    OutputError,
+    is_out_of_memory,
+)
 
 EXIT_INTERNAL = 1
 EXIT_INTERRUPTED = 130
+EXIT_CLOSED_PIPE = 141
 
 EPILOG = """\
 Exit codes: 0 done, 1 internal error or part of a batch failed, 2 wrong usage, \
 3 the output exists already, 4 unusable input, 5 unusable model, \
 6 device absent or too little memory, \
-7 the output cannot be written, 130 interrupted.
+7 the output cannot be written, \
+129 hung up, 130 interrupted, 141 nobody reads the output, 143 terminated.
 """
 
 
@@ -37,13 +47,15 @@ class Commands(TyperGroup):
 
         Raises:
             typer.Exit: with the exit code of the `DfghdrError` that was raised, 130 after Ctrl-C,
-                1 after any other exception. Wrong usage (2), a closed pipe and the end of input
-                stay with Typer.
+                1 after any other exception. Wrong usage (2), and the end of input stay with
+                Typer.
         """
         try:
             return super().invoke(ctx)
-        except (typer.Exit, typer.Abort, typer.TyperException, BrokenPipeError, EOFError):
+        except (typer.Exit, typer.Abort, typer.TyperException, EOFError):
             raise
+        except BrokenPipeError as error:
+            raise typer.Exit(EXIT_CLOSED_PIPE) from error
         except KeyboardInterrupt as error:
             console.print_plain("Interrupted.")
             raise typer.Exit(EXIT_INTERRUPTED) from error
@@ -53,12 +65,46 @@ class Commands(TyperGroup):
             raise typer.Exit(error.exit_code) from error
         except Exception as error:
             _print_traceback(ctx)
+            if is_out_of_memory(error):
+                console.print_error(
+                    "There is not enough memory for this; close other programs or give smaller "
+                    "pictures."
+                )
+                raise typer.Exit(DeviceError.exit_code) from error
+            if isinstance(error, OSError) and (refused := _refused_by_system(error)):
+                console.print_error(str(refused))
+                raise typer.Exit(refused.exit_code) from error
             cause = " ".join(f"{type(error).__name__}: {error}".split())
             console.print_error(
                 f"This is a bug in dfghdr {__version__} ({cause}): please report it, "
                 "with what `dfghdr --debug ...` prints for the same command."
             )
             raise typer.Exit(EXIT_INTERNAL) from error
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+_OUT_OF_REACH = (
+    *(errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR),
+    *(errno.EIO, errno.ESTALE, errno.EINVAL, errno.EILSEQ),
+)
+
+
+def _refused_by_system(error: OSError) -> DfghdrError | None:
+    """What the system said of a file that nobody expected it to say; None if it is another error.
+
+    Everything that can go wrong where a path is looked at for the first time ends here.
+    """
+    if error.errno in _FULL:
+        place = f"{error.filename} cannot be written" if error.filename else "There is no room left"
+        return OutputError(f"{place} ({error.strerror}); free some space.")
+    if error.errno in _OUT_OF_REACH and error.filename is not None:
+        return InputError(
+            f"{os.fsdecode(error.filename)} cannot be looked at ({error.strerror}); check its name "
+            "and its permissions."
+        )
+    if error.errno == errno.ENOENT:  # os.getcwd names no file
+        return InputError("The working folder is no longer there; change to one that is.")
+    return None
 
 
 def _print_traceback(ctx: typer.Context) -> None:
@@ -115,7 +161,7 @@ app = typer.Typer(
 def main() -> None:
     """Run the program on `sys.argv`; always ends in SystemExit with a code listed in `EPILOG`."""
     try:
-        app(prog_name="dfghdr")
+        process.run(lambda: app(prog_name="dfghdr"))
     finally:
         # At its end Python looks for cycles in all that PyTorch made: half a second, for nothing.
         gc.freeze()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+import sys
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import typer
+
+from dfghdr_cli.errors import OutputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,7 +21,8 @@ if TYPE_CHECKING:
 OnProgress = Callable[[int, int, str], None]
 """on_progress(done, total, what): steps done, steps in all (0: unknown), what is being done."""
 
-_PACKAGE = "dfghdr_cli"
+PACKAGE = "dfghdr_cli"
+"""The logger above all of ours."""
 _STYLES = {"debug": "dim", "info": "", "warning": "yellow", "error": "red", "critical": "red"}
 
 
@@ -29,9 +34,57 @@ def stderr_console() -> Console:
     return Console(stderr=True, highlight=False)
 
 
+def printable(text: str, keep: str = "") -> str:
+    """Text that does nothing to a terminal: what is no character to be seen is written as code.
+
+    File names, EXIF data and model cards may hold anything: control characters that move the
+    cursor, marks that turn the direction of writing, and bytes that are no UTF-8.
+
+    Args:
+        text: any.
+        keep: control characters to be left, such as line feeds.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        c
+        if c in keep or unicodedata.category(c) not in _UNSEEN
+        else c.encode("utf-8", "surrogateescape").decode("ascii", "backslashreplace")
+        if "\udc80" <= c <= "\udcff"
+        else c.encode("unicode_escape").decode()
+        for c in text
+    )
+
+
+_UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+"""Unicode's categories of controls, formats, surrogates, and separators of lines and paragraphs."""
+
+
 def print_plain(text: str) -> None:
-    """Write text to stderr exactly as it stands: no markup, no wrapping."""
-    stderr_console().print(text, markup=False, soft_wrap=True)
+    """Write text to stderr as it stands, lines and all: no markup, no wrapping."""
+    with suppress(OSError):  # where stderr is full or closed, nothing can be said
+        stderr_console().print(printable(text, "\n\t"), markup=False, soft_wrap=True)
+
+
+def print_result(text: object) -> None:
+    """Write a line to stdout: to a terminal without control characters, else byte for byte.
+
+    Raises:
+        OutputError: stdout takes no more.
+    """
+    line = str(text)
+    terminal = sys.stdout is not None and sys.stdout.isatty()
+    try:
+        line.encode()
+        typer.echo(printable(line, "\n\t") if terminal else line)
+    except UnicodeEncodeError:  # a file name that is no UTF-8
+        typer.echo(printable(line) if terminal else line.encode(errors="surrogateescape"))
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(
+            f"Standard output takes no more ({error.strerror or error}); write it elsewhere."
+        ) from error
 
 
 def print_error(sentence: str) -> None:
@@ -41,14 +94,14 @@ def print_error(sentence: str) -> None:
 
 def print_warning(sentence: str) -> None:
     """Write one sentence to stderr, marked as a warning, unless `--quiet`."""
-    if logging.getLogger(_PACKAGE).isEnabledFor(logging.WARNING):
+    if logging.getLogger(PACKAGE).isEnabledFor(logging.WARNING):
         _print_marked("warning", sentence)
 
 
 def print_status(sentence: str) -> None:
     """Write one sentence on what is going on to stderr, unless `--quiet`."""
-    if logging.getLogger(_PACKAGE).isEnabledFor(logging.WARNING):
-        print_plain(sentence)
+    if logging.getLogger(PACKAGE).isEnabledFor(logging.WARNING):
+        print_plain(printable(sentence))
 
 
 class Report(Protocol):
@@ -74,17 +127,18 @@ def print_report(report: Report, as_json: bool) -> None:
     for warning in report.warnings:
         print_warning(warning)
     if as_json:
-        typer.echo(report.to_json())
+        print_result(report.to_json())
         return
     for path in report.outputs:
-        typer.echo(path)
+        print_result(path)
 
 
 def _print_marked(kind: str, text: str) -> None:
     from rich.text import Text
 
-    line = Text.assemble((f"{kind}: ", _STYLES[kind]), text)
-    stderr_console().print(line, soft_wrap=True)
+    line = Text.assemble((f"{kind}: ", _STYLES[kind]), printable(text))
+    with suppress(OSError):  # where stderr is full or closed, nothing can be said
+        stderr_console().print(line, soft_wrap=True)
 
 
 class _OneLineHandler(logging.Handler):
@@ -98,7 +152,7 @@ class _OneLineHandler(logging.Handler):
             _print_marked("debug", f"{record.name}: {message}")
         else:
             _print_marked(record.levelname.lower(), message)
-        if record.exc_info and logging.getLogger(_PACKAGE).isEnabledFor(logging.DEBUG):
+        if record.exc_info and logging.getLogger(PACKAGE).isEnabledFor(logging.DEBUG):
             print_plain(logging.Formatter().formatException(record.exc_info))
 
 
@@ -115,7 +169,7 @@ def set_up_logging(verbosity: int) -> None:
         everyone.removeHandler(handler)
     everyone.addHandler(_OneLineHandler())
     everyone.setLevel(level + 10)
-    logging.getLogger(_PACKAGE).setLevel(level)
+    logging.getLogger(PACKAGE).setLevel(level)
     logging.captureWarnings(True)
 
 
@@ -129,7 +183,7 @@ def progress() -> Iterator[OnProgress]:
     Yields:
         on_progress(done, total, what).
     """
-    if not stderr_console().is_terminal or not logging.getLogger(_PACKAGE).isEnabledFor(
+    if not stderr_console().is_terminal or not logging.getLogger(PACKAGE).isEnabledFor(
         logging.WARNING
     ):
         yield lambda done, total, what: None

@@ -134,6 +134,7 @@ def evaluate(
         ),
     ] = None,
     device: options.Device = "auto",
+    max_pixels: options.MaxPixels = None,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Score merges against scenes with truth.
@@ -191,7 +192,7 @@ def evaluate(
     makers.append((report, lambda: page.html(evaluation)))
     write_texts([(path, make()) for path, make in makers if path is not None], overwrite)
     if markdown:
-        typer.echo(_markdown(evaluation))
+        console.print_result(_markdown(evaluation))
     else:
         _print_figures(evaluation)
     _print_notes(evaluation)
@@ -249,18 +250,20 @@ def _print_figures(evaluation: Evaluation) -> None:
     """The table on stdout: drawn on a terminal, else tab-separated with a column mean/worst."""
     headings, rows, best = _figures(evaluation)
     if not sys.stdout.isatty():
-        typer.echo("\t".join([headings[0], "of scenes", *headings[1:]]))
+        console.print_result("\t".join([headings[0], "of scenes", *headings[1:]]))
         for mean, worst in rows:
-            typer.echo("\t".join([mean[0], "mean", *mean[1:]]))
-            typer.echo("\t".join([mean[0], "worst", *worst[1:]]))
+            console.print_result("\t".join([mean[0], "mean", *mean[1:]]))
+            console.print_result("\t".join([mean[0], "worst", *worst[1:]]))
         return
     from rich.console import Console
     from rich.text import Text
 
     table = _empty_table(headings, {0, len(headings) - 1})
     for (mean, worst), marks in zip(rows, best, strict=True):
-        table.add_row(*(Text(c, "bold" if i in marks else "") for i, c in enumerate(mean)))
-        table.add_row(*(Text(cell, "dim") for cell in worst))
+        table.add_row(
+            *(Text(console.printable(c), "bold" if i in marks else "") for i, c in enumerate(mean))
+        )
+        table.add_row(*(Text(console.printable(cell), "dim") for cell in worst))
     Console().print(table)
 
 
@@ -328,7 +331,7 @@ def _print_published() -> None:
         [row.method, *(_number(v, 2) for v in (row.psnr_mu, row.psnr_l, row.hdr_vdp2))]
         for row in PUBLISHED
     ]
-    typer.echo("")
+    console.print_result("")
     if sys.stdout.isatty():
         from rich.console import Console
 
@@ -338,5 +341,5 @@ def _print_published() -> None:
         Console().print(table)
     else:
         for row in (headings, *rows):
-            typer.echo("\t".join(row))
-    typer.echo(f"Published: {PUBLISHED_SOURCE}.")
+            console.print_result("\t".join(row))
+    console.print_result(f"Published: {PUBLISHED_SOURCE}.")

@@ -94,6 +94,7 @@ def explore_disentangle(
     ] = None,
     model: options.Model = None,
     device: options.Device = "auto",
+    max_pixels: options.MaxPixels = None,
     overwrite: options.Overwrite = False,
 ) -> None:
     """See what the encoders learned: where things are, apart from how bright they are.
@@ -148,7 +149,7 @@ def explore_disentangle(
     if report.metrics is not None:
         _print_metrics(report.metrics)
     for path in report.outputs:
-        typer.echo(path)
+        console.print_result(path)
 
 
 def _print_metrics(found: Metrics) -> None:
@@ -159,12 +160,14 @@ def _print_metrics(found: Metrics) -> None:
         f"{found.images} images: {found.views} views of {found.pictures} pictures; "
         f"linear probes {found.fitted_on}."
     )
-    typer.echo(f"{'code':<20}{'R2':>8}{'within':>8}{'rmse':>8}{'invariance':>12}")
+    console.print_result(f"{'code':<20}{'R2':>8}{'within':>8}{'rmse':>8}{'invariance':>12}")
     for name in CODES:
         code = found.codes[name]
         moved = "" if code.invariance is None else f"{code.invariance:.3f}"
-        typer.echo(f"{name:<20}{code.r2:>8.3f}{code.r2_within:>8.3f}{code.rmse:>8.3f}{moved:>12}")
-    typer.echo(f"{'PSNR':<20}{'dB':>8}")
+        console.print_result(
+            f"{name:<20}{code.r2:>8.3f}{code.r2_within:>8.3f}{code.rmse:>8.3f}{moved:>12}"
+        )
+    console.print_result(f"{'PSNR':<20}{'dB':>8}")
     for name in PSNRS:
         if name in found.psnr:
-            typer.echo(f"{name:<20}{found.psnr[name]:>8.2f}")
+            console.print_result(f"{name:<20}{found.psnr[name]:>8.2f}")

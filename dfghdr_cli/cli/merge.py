@@ -140,7 +140,10 @@ def merge(
             show_default=False,
         ),
     ] = None,
+    no_gps: options.NoGps = False,
+    strip: options.Strip = False,
     device: options.Device = "auto",
+    max_pixels: options.MaxPixels = None,
     max_memory: Annotated[
         str | None,
         typer.Option(
@@ -224,6 +227,8 @@ def merge(
         preview_operator=preview_operator,
         format=format,
         ghost_map=ghost_map,
+        keep_place=not (no_gps or strip),
+        keep_identity=not strip,
         overwrite=overwrite,
         skip_existing=skip_existing,
         ahead=ahead,

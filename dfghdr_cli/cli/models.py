@@ -30,7 +30,7 @@ def list_(json: options.Json = False) -> None:
 
     models = list_models()
     if json:
-        typer.echo(dumps([model.values() for model in models]))
+        console.print_result(dumps([model.values() for model in models]))
         return
     if not models:
         console.print_status("No model found.")
@@ -56,7 +56,7 @@ def show(
 
     details = show_model(name)
     if json:
-        typer.echo(dumps(details.values()))
+        console.print_result(dumps(details.values()))
         return
     summary, config = details.summary, details.config
     lines = {
@@ -74,9 +74,9 @@ def show(
         "card": details.card or "none",
     }
     for key, value in lines.items():
-        typer.echo(f"{key}: {value}")
+        console.print_result(f"{key}: {value}")
     if details.card_text:
-        typer.echo("\n" + details.card_text.rstrip())
+        console.print_result("\n" + details.card_text.rstrip())
 
 
 @app.command()
@@ -100,7 +100,7 @@ def verify(
 
     verdicts = verify_models(names or ())
     if json:
-        typer.echo(dumps([verdict.values() for verdict in verdicts]))
+        console.print_result(dumps([verdict.values() for verdict in verdicts]))
     else:
         _print_table(
             ("name", "verdict", "largest difference", "problem"),
@@ -153,7 +153,7 @@ def import_(
     """
     from dfghdr_cli.pipeline.models import import_published
 
-    typer.echo(import_published(folder, name, models_dir, overwrite=overwrite))
+    console.print_result(import_published(folder, name, models_dir, overwrite=overwrite))
 
 
 def _print_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -164,7 +164,7 @@ def _print_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> N
     cells = [["" if value is None else str(value) for value in row] for row in rows]
     if not sys.stdout.isatty():
         for row in cells:
-            typer.echo("\t".join(" ".join(cell.split()) for cell in row))
+            console.print_result("\t".join(" ".join(cell.split()) for cell in row))
         return
     from rich.console import Console
     from rich.table import Table
@@ -175,5 +175,5 @@ def _print_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> N
     for index in shown:
         table.add_column(headings[index], overflow="fold")
     for row in cells:
-        table.add_row(*(Text(row[index]) for index in shown))
+        table.add_row(*(Text(console.printable(row[index])) for index in shown))
     Console().print(table)

@@ -5,6 +5,7 @@ Used as annotations: `def merge(..., overwrite: options.Overwrite = False) -> No
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Literal
 
 import typer
@@ -45,7 +46,41 @@ Ev = Annotated[
         help="Exposures in stops, + is brighter, in the order of FILES: --ev -2,0,2.",
     ),
 ]
+
+
+def _allow_pixels(text: str | None) -> str | None:
+    if text is not None:
+        from dfghdr_cli.limits import MAX_PIXELS_VARIABLE, parse_pixels
+
+        try:
+            os.environ[MAX_PIXELS_VARIABLE] = str(parse_pixels(text))
+        except ValueError as error:
+            raise typer.BadParameter(f"{error}.") from None
+    return text
+
+
+MaxPixels = Annotated[
+    str | None,
+    typer.Option(
+        "--max-pixels",
+        metavar="N",
+        callback=_allow_pixels,
+        help="Take pictures of up to so many pixels, such as 600M, however small their files.",
+    ),
+]
+NoGps = Annotated[bool, typer.Option("--no-gps", help="Leave out of the results where it was.")]
+Strip = Annotated[
+    bool,
+    typer.Option(
+        "--strip", help="Leave out of the results where it was, serial numbers, and whose it is."
+    ),
+]
 Seed = Annotated[
     int,
-    typer.Option("--seed", min=0, help="Start of every random choice; the same gives the same."),
+    typer.Option(
+        "--seed",
+        min=0,
+        max=2**63 - 1,
+        help="Start of every random choice; the same gives the same.",
+    ),
 ]

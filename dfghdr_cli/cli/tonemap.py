@@ -105,6 +105,9 @@ def tonemap(
         Path | None,
         typer.Option("--sheet", help="Show all operators side by side in this file."),
     ] = None,
+    no_gps: options.NoGps = False,
+    strip: options.Strip = False,
+    max_pixels: options.MaxPixels = None,
     json: options.Json = False,
     overwrite: options.Overwrite = False,
     skip_existing: Annotated[
@@ -138,6 +141,8 @@ def tonemap(
         format=format,
         space=space,
         sheet=sheet,
+        keep_place=not (no_gps or strip),
+        keep_identity=not strip,
         overwrite=overwrite,
         skip_existing=skip_existing,
     )

@@ -201,6 +201,7 @@ def train(
     ] = 1,
     seed: options.Seed = 0,
     device: options.Device = "auto",
+    max_pixels: options.MaxPixels = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --run, exactly.")
     ] = False,
@@ -294,7 +295,7 @@ def train(
 
         folder = train_model(request, on_progress)
     if speaks:
-        typer.echo(folder)
+        console.print_result(folder)
 
 
 def _refuse_other_lengths(context: typer.Context, stage: str) -> None:

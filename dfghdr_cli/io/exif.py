@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dfghdr_cli.core.types import Exposure
-from dfghdr_cli.errors import InputError
+from dfghdr_cli.errors import InputError, refuse_if_out_of_memory
 from dfghdr_cli.io.boxes import jxl_exif
 from dfghdr_cli.io.formats import image_format
 from dfghdr_cli.io.jpeg import jpeg_exif
@@ -193,6 +193,7 @@ def exif_tags(path: Path, actual: str) -> Mapping[str, Any]:
     except InputError:
         raise
     except Exception as error:  # damaged EXIF is no reason to refuse a good picture
+        refuse_if_out_of_memory(error, path)
         logger.warning("%s: its EXIF data is damaged (%s).", path, first_line(error))
         return {}
 

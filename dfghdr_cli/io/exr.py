@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,9 @@ from dfghdr_cli.core.colour import (
     to_xyz,
 )
 from dfghdr_cli.core.types import FloatImage
-from dfghdr_cli.errors import InputError
+from dfghdr_cli.errors import InputError, refuse_if_out_of_memory
 from dfghdr_cli.io.source import read_head
+from dfghdr_cli.limits import ensure_pixels
 
 INTEROP_IDS: dict[str, Chromaticities] = {
     "lin_rec709_scene": REC709,
@@ -39,8 +40,6 @@ _POSITIONS = {"X", "Z"}
 _MAIN_LAYERS = ("", "combined", "beauty", "rgba")
 _HAS_DEEP_DATA = 0x800
 """Bit of the version field ("OpenEXR File Layout", "Version Field")."""
-_LARGEST_DISPLAY = 1 << 29
-"""Pixels of a display window beyond which it is taken for a mistake."""
 
 
 def decode_exr(path: Path) -> tuple[FloatImage, dict[str, Any], list[str]]:
@@ -67,9 +66,16 @@ def decode_exr(path: Path) -> tuple[FloatImage, dict[str, Any], list[str]]:
     try:
         # Separate channels: the package cannot join R, G and B of different types.
         # At a damaged file it prints a warning to stdout, which belongs to results.
+        # Through memory: it does not take every name.
+        data = BytesIO(path.read_bytes())
+        with contextlib.redirect_stdout(StringIO()):
+            with OpenEXR.File(data, header_only=True) as file:
+                for part in file.parts:
+                    _check_windows(path, part.header)
+            data.seek(0)
         with (
             contextlib.redirect_stdout(StringIO()),
-            OpenEXR.File(str(path), separate_channels=True) as file,
+            OpenEXR.File(data, separate_channels=True) as file,
         ):
             found: list[str] = []
             for part in file.parts:
@@ -93,6 +99,7 @@ def decode_exr(path: Path) -> tuple[FloatImage, dict[str, Any], list[str]]:
                     f"(found: {', '.join(found) or 'none'}); export it as RGB."
                 )
     except (RuntimeError, ValueError, TypeError, MemoryError) as error:
+        refuse_if_out_of_memory(error, path)
         if int.from_bytes(read_head(path)[4:8], "little") & _HAS_DEEP_DATA:
             raise _deep(path) from error
         raise InputError(
@@ -111,6 +118,17 @@ def _deep(path: Path) -> InputError:
         f"{path} holds deep data, many samples a pixel, and no flat picture; "
         "flatten it first, for example by `oiiotool --flatten`."
     )
+
+
+def _check_windows(path: Path, header: Mapping[str, Any]) -> None:
+    """Refuse what is too large: the package decodes all channels of all parts at once."""
+    colours = max(1.0, len(header["channels"]) / 3)
+    for window, planes in (("dataWindow", colours), ("displayWindow", 1.0)):
+        low, high = (np.asarray(v, int) for v in header[window])
+        width, height = (high - low + 1).tolist()
+        if width < 1 or height < 1:
+            raise ValueError("a window without pixels")
+        ensure_pixels(path, width, round(height * planes))
 
 
 def _picture_channels(names: Iterable[str]) -> tuple[str, ...]:
@@ -220,7 +238,7 @@ def _in_display_window(
         return pixels
     width, height = (high - low + 1).tolist()
     first, last = np.maximum(low, data_low), np.minimum(high, data_high)
-    if (first > last).any() or width * height > _LARGEST_DISPLAY:
+    if (first > last).any():
         raise InputError(
             f"{path} has a display window of {width} x {height} pixels that its data do not fill; "
             "export it again."

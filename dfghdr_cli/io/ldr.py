@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dfghdr_cli.core.colour import ADOBE_RGB, Chromaticities, srgb_decode, srgb_encode
 from dfghdr_cli.core.radiance import GAMMA
 from dfghdr_cli.core.types import Exposure, Frame
-from dfghdr_cli.errors import InputError
+from dfghdr_cli.errors import InputError, refuse_if_out_of_memory
 from dfghdr_cli.io.boxes import (
     HLG,
     LINEAR,
@@ -32,10 +32,10 @@ from dfghdr_cli.io.png import read_png_header
 from dfghdr_cli.io.profile import Profile, convert, primaries_to_rec709, read_profile
 from dfghdr_cli.io.raw import WhiteBalance, develop, read_white_balance
 from dfghdr_cli.io.source import first_line
+from dfghdr_cli.limits import ensure_pixels
 
 logger = logging.getLogger(__name__)
 
-_MOST_PIXELS = 500_000_000
 # Floating-point rounding of an exporter; anything further outside [0, 1] is another scale.
 _FLOAT_TOLERANCE = 1e-4
 _SAME_CURVE = 2e-3
@@ -119,9 +119,8 @@ def read_frame(
         pixels, space, matrix, linear = _colors(pixels, decoded, tags, path)
     except InputError:
         raise
-    except MemoryError as error:
-        raise InputError(f"{path} does not fit in memory; make it smaller.") from error
     except Exception as error:  # the decoders raise dozens of types at damaged files
+        refuse_if_out_of_memory(error, path)
         raise InputError(
             f"{path} is damaged or incomplete ({first_line(error)}); copy or export it again."
         ) from error
@@ -145,20 +144,12 @@ def balance_of(paths: Sequence[Path]) -> WhiteBalance | None:
     return read_white_balance(min(raw, key=lambda path: (path.name, str(path)))) if raw else None
 
 
-def _check_area(path: Path, width: int, height: int) -> None:
-    if width * height > _MOST_PIXELS:
-        raise InputError(
-            f"{path} has {width}x{height} pixels, more than the {_MOST_PIXELS // 1_000_000} "
-            "megapixels that dfghdr takes; make it smaller."
-        )
-
-
 def _decode_jpeg(path: Path, tags: Mapping[str, Any]) -> _Decoded:
     import imagecodecs
 
     data = path.read_bytes()
     header = read_jpeg_header(data)
-    _check_area(path, header.width, header.height)
+    ensure_pixels(path, header.width, header.height)
     if header.components not in (1, 3):
         kind = "CMYK" if header.components == 4 else f"{header.components}-channel"
         raise InputError(f"{path} is a {kind} JPEG; convert it to RGB.")
@@ -181,7 +172,7 @@ def _decode_png(path: Path, tags: Mapping[str, Any]) -> _Decoded:
         raise InputError(f"{path} is a palette PNG; convert it to RGB.")
     if header.bits not in (8, 16):
         raise InputError(f"{path} has {header.bits} bits a channel; convert it to 8 or 16.")
-    _check_area(path, header.width, header.height)
+    ensure_pixels(path, header.width, header.height)
     samples = imagecodecs.png_decode(path.read_bytes())
     if header.cicp is not None:  # which counts before all others (PNG, 3rd edition, 4.3)
         space, linear = _coded_colors(header.cicp, path)
@@ -195,7 +186,7 @@ def _decode_png(path: Path, tags: Mapping[str, Any]) -> _Decoded:
 
 def _decode_heic(path: Path) -> _Decoded:
     image = heif_package(path).open_heif(path, convert_hdr_to_8bit=False)
-    _check_area(path, *image.size)
+    ensure_pixels(path, *image.size)
     nclx = image.info.get("nclx_profile") or {}
     samples = np.asarray(image)
     if samples.dtype == np.uint16:  # of n bits, the lowest 16 - n are 0
@@ -213,7 +204,7 @@ def _decode_avif(path: Path) -> _Decoded:
     data = path.read_bytes()
     properties = avif_properties(data)
     with open_image(path, "AVIF") as image:
-        _check_area(path, *image.size)
+        ensure_pixels(path, *image.size)
         # Pillow finds how the properties turn the picture, and says so as EXIF data.
         orientation = int(image.getexif().get(0x0112, 1))
         icc_profile = image.info.get("icc_profile")
@@ -246,7 +237,7 @@ def _decode_jxl(path: Path) -> _Decoded:
 
 def _decode_webp(path: Path, tags: Mapping[str, Any]) -> _Decoded:
     with open_image(path, "WebP") as image:
-        _check_area(path, *image.size)
+        ensure_pixels(path, *image.size)
         return _Decoded(np.asarray(image), _orientation(tags), image.info.get("icc_profile"))
 
 
@@ -299,7 +290,10 @@ def _decode_tiff(path: Path) -> _Decoded:
                 f"{path} has {bits}-bit samples of an unsupported type; "
                 "convert it to 8 or 16-bit integers or 32-bit float."
             )
-        _check_area(path, page.imagewidth, page.imagelength)
+        ensure_pixels(path, page.imagewidth, page.imagelength * max(1, page.samplesperpixel // 3))
+        ensure_pixels(path, page.tilewidth, page.tilelength)
+        if page.imagedepth != 1:
+            raise InputError(f"{path} is not a flat picture; export it as RGB TIFF.")
         samples = _lzw_of_opencv(path, page) if page is pages[0] else None
         if samples is None:
             samples = page.asarray()

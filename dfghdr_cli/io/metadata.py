@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dfghdr_cli import __version__
+from dfghdr_cli.errors import refuse_if_out_of_memory
 from dfghdr_cli.io.exif import exif_block
 from dfghdr_cli.io.formats import image_format
 
@@ -32,6 +33,9 @@ _KEPT = {
 }
 # MakerNote points into the old file; the others are said anew or no longer true (Exif 2.32, 4.6.5).
 _DROPPED = frozenset({0x927C, 0xA005, 0xA001, 0xA002, 0xA003, 0x9101, 0x9102, 0xA500})
+# Artist, Copyright; ImageUniqueID, CameraOwnerName, BodySerialNumber, LensSerialNumber and, of Exif
+# 3.0, Photographer and ImageEditor (Exif 2.32, 4.6.4 and 4.6.5).
+_IDENTITY = frozenset({0x013B, 0x8298, 0xA420, 0xA430, 0xA431, 0xA435, 0xA437, 0xA438})
 _COLOR_SPACE, _SOFTWARE = 0xA001, 0x0131
 OWN_SOFTWARE = "dfghdr "
 """What the Software tag of all that dfghdr writes begins with; the version follows."""
@@ -68,6 +72,20 @@ class Metadata:
     def __bool__(self) -> bool:
         return bool(self.main or self.photo or self.place)
 
+    def without(self, *, place: bool, identity: bool) -> Metadata:
+        """The rest once what is private is left out.
+
+        Args:
+            place: leave out where the photograph was taken.
+            identity: leave out serial numbers and the picture's own number, and whose it is.
+        """
+        private = _IDENTITY if identity else frozenset[int]()
+        return Metadata(
+            {tag: value for tag, value in self.main.items() if tag not in private},
+            {tag: value for tag, value in self.photo.items() if tag not in private},
+            {} if place else self.place,
+        )
+
 
 def read_metadata(path: Path | None) -> Metadata:
     """Read the EXIF data of a photograph, see `dfghdr_cli.io.exif.exif_block`, and of raw files.
@@ -95,14 +113,40 @@ def read_metadata(path: Path | None) -> Metadata:
                 exif.load_from_fp(file)
             elif block := exif_block(path, image_format(path)):
                 exif.load(b"Exif\0\0" + block)
-            return Metadata(
-                {tag: value for tag, value in exif.items() if tag in _KEPT},
-                {t: v for t, v in exif.get_ifd(EXIF_IFD).items() if t not in _DROPPED},
-                dict(exif.get_ifd(GPS_IFD)),
-            )
+            main = {tag: value for tag, value in exif.items() if tag in _KEPT}
+            photo = {t: v for t, v in exif.get_ifd(EXIF_IFD).items() if t not in _DROPPED}
+            found = main, photo, dict(exif.get_ifd(GPS_IFD))
+            return _without_odd(path, *found)
     except Exception as error:  # Pillow raises many types, and a picture needs no EXIF data
+        refuse_if_out_of_memory(error, path)
         logger.warning("%s: its EXIF data is damaged and was not carried over (%s).", path, error)
         return Metadata()
+
+
+def _without_odd(path: Path, *folders: Mapping[int, Any]) -> Metadata:
+    """What can be written again, each tag by itself; a warning names what cannot."""
+    from PIL.ExifTags import GPSTAGS, TAGS
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+    kept: list[dict[int, Any]] = []
+    odd: list[str] = []
+    for folder, group in zip(folders, (None, EXIF_IFD, GPS_IFD), strict=True):
+        kept.append({})
+        for tag, value in folder.items():
+            directory = ImageFileDirectory_v2(b"II*\0\x08\0\0\0", group=group)
+            try:
+                directory[tag] = value
+                directory.tobytes(8)
+            except Exception:  # whatever a value of the wrong type or size makes Pillow raise
+                names = GPSTAGS if group == GPS_IFD else TAGS
+                odd.append(str(names.get(tag, f"tag {tag}")))
+            else:
+                kept[-1][tag] = value
+    if odd:
+        logger.warning(
+            "%s: %s in its EXIF data cannot be understood and were left out.", path, ", ".join(odd)
+        )
+    return Metadata(*kept)
 
 
 def exif_bytes(metadata: Metadata, is_srgb: bool = True) -> bytes:

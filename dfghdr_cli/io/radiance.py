@@ -394,8 +394,11 @@ def _checked_attributes(attributes: Mapping[str, str | float]) -> dict[str, str 
             raise ValueError(f"{name!r} is neither dfghdr:* nor a standard attribute")
         if len(name) > _NAME_LIMIT:
             raise ValueError(f"{name!r} is longer than {_NAME_LIMIT} characters")
+    # File names may hold bytes that are no text.
     return {
-        name: value if isinstance(value, str) else float(value)
+        name: value.encode(errors="backslashreplace").decode()
+        if isinstance(value, str)
+        else float(value)
         for name, value in attributes.items()
     }
 

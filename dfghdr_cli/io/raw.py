@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfghdr_cli.core.colour import REC709, to_xyz
-from dfghdr_cli.errors import InputError
+from dfghdr_cli.errors import InputError, refuse_if_out_of_memory
+from dfghdr_cli.limits import ensure_pixels
 
 logger = logging.getLogger(__name__)
 
@@ -200,9 +201,12 @@ def _opened(path: Path) -> Iterator[Any]:
     import rawpy
 
     try:
-        with rawpy.imread(str(path)) as raw:
+        # Opened here, as LibRaw does not take every name.
+        with path.open("rb") as file, rawpy.imread(file) as raw:
+            ensure_pixels(path, raw.sizes.raw_width, raw.sizes.raw_height)
             yield raw
     except rawpy.LibRawError as error:  # pyright: ignore[reportAttributeAccessIssue]
+        refuse_if_out_of_memory(error, path)
         reason = error.args[0] if error.args else error
         reason = reason.decode(errors="replace") if isinstance(reason, bytes) else reason
         raise InputError(

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from dfghdr_cli.core.types import FloatImage
-from dfghdr_cli.errors import InputError
+from dfghdr_cli.errors import InputError, refuse_if_out_of_memory
+from dfghdr_cli.limits import ensure_pixels
 
 _LONGEST_HEADER = 1 << 20
 """Bytes; programs add a line at every step, so that some kilobytes are not rare."""
@@ -45,6 +46,7 @@ def decode_hdr(path: Path) -> tuple[FloatImage, dict[str, str]]:
         raise _damaged(path)
     signs = {sides[2]: sides[1], sides[5]: sides[4]}
     lines, length = int(sides[3]), int(sides[6])
+    ensure_pixels(path, length, lines)
     pixels = _decode_lines(data, end + 1, lines, length)
     if pixels is None:
         raise _damaged(path)
@@ -86,7 +88,8 @@ def _decode_lines(data: bytes, start: int, lines: int, length: int) -> FloatImag
     pixels = np.empty((lines, length, 3), np.float32)
     try:
         imagecodecs.rgbe_decode(data[start:], header=False, rle=True, out=pixels)
-    except (RuntimeError, ValueError):
+    except (RuntimeError, ValueError) as error:
+        refuse_if_out_of_memory(error, "a Radiance picture")
         return None
     return pixels
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +11,14 @@ from dfghdr_cli.core.types import Bracket, Exposure, FloatImage, Mask
 from dfghdr_cli.errors import InputError
 from dfghdr_cli.io.ldr import read_frame
 from dfghdr_cli.io.radiance import read_radiance
-from dfghdr_cli.io.source import read_head
+from dfghdr_cli.io.source import read_text
 
 _EXPOSURES = "exposure.txt"
 _TRUTHS = ("HDRImg.hdr", "HDRImg.exr")
 _MOTION = "motion.png"
 _FRAME_SUFFIXES = (".tif", ".tiff")
+_MOST_STOPS = 64.0
+"""From a millionth of a second at ISO 50 to a day at ISO 100000 are 48."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +120,17 @@ def read_scene(folder: Path) -> Scene:
 
 
 def _read_stops(path: Path, count: int) -> list[float]:
-    read_head(path)
+    text = read_text(path)
     try:
-        stops = [float(word) for word in path.read_text(encoding="utf-8-sig").split()]
+        stops = [float(word) for word in text.split()]
     except ValueError as error:
         raise InputError(f"{path} must hold one number of stops a line, nothing else.") from error
     if len(stops) != count:
         raise InputError(f"{path} holds {len(stops)} exposures for {count} frames; match them.")
-    if not all(math.isfinite(value) for value in stops):
-        raise InputError(f"{path} holds an exposure that is not finite; correct it.")
+    if not all(abs(value) <= _MOST_STOPS for value in stops):
+        raise InputError(
+            f"{path} holds an exposure that is not finite or beyond {_MOST_STOPS:g} stops; mend it."
+        )
     return stops
 
 

@@ -39,6 +39,27 @@ def read_head(path: Path, length: int = 32) -> bytes:
     return head
 
 
+def read_text(path: Path, longest: int = 1_000_000) -> str:
+    """A small text file, such as the exposures of a scene.
+
+    Args:
+        path: the file.
+        longest: bytes that it may have.
+
+    Raises:
+        InputError: see `read_head`; or it is longer, or no text in UTF-8.
+    """
+    read_head(path)
+    with path.open("rb") as file:
+        data = file.read(longest + 1)
+    if len(data) > longest:
+        raise InputError(f"{path} is too long for what it should be; give the right file.")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not a text file; give the right one.") from error
+
+
 def first_line(error: Exception) -> str:
     """What a library said of a file, short enough for a sentence."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

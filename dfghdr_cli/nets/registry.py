@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import get_args
 
-from dfghdr_cli.errors import ModelError
+from dfghdr_cli.errors import ModelError, refuse_if_out_of_memory
 from dfghdr_cli.nets.dfgmerge import DFGMerge, DFGMergeConfig
 from dfghdr_cli.nets.dfgnet import DFGNet, DFGNetConfig, Inputs
 
@@ -49,7 +49,8 @@ def build(
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in hyper_parameters.items()}
     try:
         network = kind(config(**values), decoder=decoder)  # pyright: ignore
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        refuse_if_out_of_memory(error, f"a {architecture} of this size")
         raise ModelError(f"impossible hyper-parameters of {architecture}: {error}") from error
     network.inputs = inputs
     return network

@@ -11,7 +11,6 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 import torch
 
@@ -56,7 +55,7 @@ from dfghdr_cli.engine import (
     merge_bracket,
     paints,
 )
-from dfghdr_cli.errors import DeviceError, InputError, ModelError, OutputError
+from dfghdr_cli.errors import DeviceError, InputError, ModelError, OutputError, is_out_of_memory
 from dfghdr_cli.io.bracket import (
     ExposuresFrom,
     FramesAhead,
@@ -172,6 +171,8 @@ class MergeRequest:
         preview: whether to write a preview beside the first .exr, .hdr or .dng.
         preview_operator: what tone-maps the preview, a key of `core.tonemap.OPERATORS`.
         ghost_map: where to show which frame was used where (.png), or None.
+        keep_place: whether the results say where the photograph was taken.
+        keep_identity: whether they hold serial numbers, and whose it is.
         overwrite: whether existing files may be replaced.
         skip_existing: whether existing files are kept, and only the missing ones written.
         ahead: the photographs, if they are being read already.
@@ -196,6 +197,8 @@ class MergeRequest:
     preview: bool = True
     preview_operator: str = "mu-law"
     ghost_map: Path | None = None
+    keep_place: bool = True
+    keep_identity: bool = True
     overwrite: bool = False
     skip_existing: bool = False
     ahead: FramesAhead | None = None
@@ -312,8 +315,8 @@ def merge_files(
     with peak_memory() as peak:
         try:
             report = _merge_files(merger, request, missing, on_progress)
-        except (MemoryError, RuntimeError, cv2.error) as error:
-            if not _is_out_of_memory(error):
+        except Exception as error:
+            if not is_out_of_memory(error):
                 raise
             raise DeviceError(
                 "There is not enough memory for this merge; close other programs, or let it do "
@@ -321,13 +324,6 @@ def merge_files(
             ) from error
         report.values["peak_memory_mib"] = peak()
     return report
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Whether NumPy, OpenCV or PyTorch say that the computer's own memory did not suffice."""
-    if isinstance(error, cv2.error):
-        return error.code == cv2.Error.StsNoMem
-    return isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def calibrated(
@@ -436,6 +432,9 @@ def _merge_files(
         values["ghost_map"] = _legend(bracket)
     with watch.stage("write"), atomic_write_all(missing, request.overwrite) as files:
         metadata = read_metadata(bracket.frames[bracket.reference].path)
+        metadata = metadata.without(
+            place=not request.keep_place, identity=not request.keep_identity
+        )
         header = _header(values, bracket) | exr_attributes(metadata)
         results = _Results(request, bracket, response, result, header, metadata)
         for path, file in zip(missing, files, strict=True):

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from dfghdr_cli.atomic import ensure_no_input
-from dfghdr_cli.errors import InputError, ModelError
+from dfghdr_cli.errors import InputError, ModelError, refuse_if_out_of_memory
+from dfghdr_cli.limits import ensure_unpacked_size
 from dfghdr_cli.modelstore import (
     CARD,
     WEIGHTS,
@@ -24,7 +24,9 @@ from dfghdr_cli.modelstore import (
     install_model,
     load_model,
     own_models_dir,
+    read_card,
     read_info,
+    read_sizes,
     read_tensors,
     verify,
 )
@@ -150,16 +152,12 @@ def show_model(name: str) -> ModelDetails:
     folder = find_model(name)
     info = read_info(folder)
     _, digest = read_tensors(folder / WEIGHTS)
-    card = folder / CARD
-    try:
-        text = card.read_text(encoding="utf-8") if card.is_file() else None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"{card} cannot be read ({error}); get the model folder again") from error
+    text = read_card(folder)
     return ModelDetails(
         _summary(info.name, folder),
         asdict(info),
         digest,
-        None if text is None else card,
+        None if text is None else folder / CARD,
         text or "",
     )
 
@@ -230,12 +228,8 @@ def import_published(
 def _summary(name: str, folder: Path) -> ModelSummary:
     info = read_info(folder)
     path = folder / WEIGHTS
-    try:
-        with safe_open(path, "pt") as file:
-            parameters = sum(prod(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118
-        size = path.stat().st_size
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path} cannot be read ({error}); get the model folder again") from error
+    parameters = sum(map(prod, read_sizes(path).values()))
+    size = path.stat().st_size
     return ModelSummary(name, folder, info.architecture, parameters, size, info.decoder)
 
 
@@ -264,8 +258,10 @@ def _read_part(path: Path) -> StateDict:
         state: Any = read_tensors(path)[0]
     else:
         try:
+            ensure_unpacked_size(path)
             state = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # a damaged or hostile pickle can raise anything
+            refuse_if_out_of_memory(error, path)
             raise ModelError(
                 f"{path} is no file of plain weights that PyTorch can read safely; "
                 "get it again from its authors"

@@ -24,7 +24,7 @@ from dfghdr_cli.core.tonemap import (
     tone_map,
 )
 from dfghdr_cli.core.types import FloatImage
-from dfghdr_cli.errors import DfghdrError, InputError, OutputError
+from dfghdr_cli.errors import DeviceError, DfghdrError, InputError, OutputError
 from dfghdr_cli.io.display import (
     HDR_FORMATS,
     RADIANCE_ALONE,
@@ -57,6 +57,8 @@ class TonemapRequest:
         format: of the results; None goes by the name, and is "jpg" in a folder.
         space: the primaries of the results.
         sheet: a file for all operators side by side, of one path, or None.
+        keep_place: whether the results say where the photograph was taken.
+        keep_identity: whether they hold serial numbers, and whose it is.
         overwrite: whether existing files may be replaced.
         skip_existing: leave out results that exist already.
     """
@@ -67,6 +69,8 @@ class TonemapRequest:
     format: DisplayFormat | None = None
     space: Space = "srgb"
     sheet: Path | None = None
+    keep_place: bool = True
+    keep_identity: bool = True
     overwrite: bool = False
     skip_existing: bool = False
 
@@ -147,7 +151,7 @@ def tonemap_files(request: TonemapRequest, on_progress: OnProgress | None = None
             continue
         try:
             entry, written, notes = _tonemap_file(path, wanted[0], wanted[1], request)
-        except (InputError, OutputError) as error:
+        except (InputError, OutputError, DeviceError) as error:
             if len(request.paths) == 1:
                 raise
             failures.append((path, error))
@@ -242,7 +246,9 @@ def _encoded(
     if format in HDR_FORMATS:
         # In place: the picture may be large, and nothing needs it as the file had it any more.
         radiance = np.multiply(picture.pixels, np.float32(2.0**exposure), out=picture.pixels)
-    metadata = metadata_of_header(picture.header)
+    metadata = metadata_of_header(picture.header).without(
+        place=not request.keep_place, identity=not request.keep_identity
+    )
     return encode_display(
         result, shown, radiance=radiance, format=format, space=request.space, metadata=metadata
     )

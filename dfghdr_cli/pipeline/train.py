@@ -18,6 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import Dataset
 
 from dfghdr_cli import __version__
+from dfghdr_cli.atomic import atomic_write
 from dfghdr_cli.engine import choose_device
 from dfghdr_cli.errors import (
     DeviceError,
@@ -240,7 +241,7 @@ def _prepare_run(request: TrainRequest) -> dict[str, Any]:
         if not isinstance(before, dict):
             raise ValueError("it holds something else")
         return before
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{config} is damaged ({error}); start afresh") from error
     except OSError as error:
         raise OutputError(f"cannot write to {request.run}: {error}") from error
@@ -260,9 +261,10 @@ def _ensure_same(run: Path, before: dict[str, Any], now: dict[str, Any]) -> None
 def _write_settings(run: Path, settings: dict[str, Any]) -> None:
     try:
         run.mkdir(parents=True, exist_ok=True)
-        (run / CONFIG).write_text(json.dumps(settings, indent=2) + "\n")
     except OSError as error:
         raise OutputError(f"cannot write to {run}: {error}") from error
+    with atomic_write(run / CONFIG, overwrite=True) as file:
+        file.write((json.dumps(settings, indent=2) + "\n").encode())
 
 
 def _remove_aligned(run: Path) -> None:
@@ -365,6 +367,13 @@ def train_model(
             on_progress=on_progress,
             processes=processes,
         )
+    except OSError as error:  # the log and the pictures are written bit by bit
+        if error.errno is None:
+            raise
+        raise OutputError(
+            f"the run in {request.run} cannot go on writing ({error.strerror}); free some space, "
+            "then go on with --resume"
+        ) from error
     except DivergedError as error:
         if not processes.first:
             raise
@@ -431,10 +440,7 @@ def _to(network: Network, device: torch.device, memory_format: torch.memory_form
 
 
 def _save(folder: Path, network: Network, facts: dict[str, Any]) -> None:
-    try:
-        save_model(folder, network, golden=golden_case(network), training=facts)
-    except OSError as error:
-        raise OutputError(f"cannot write the model to {folder}: {error}") from error
+    save_model(folder, network, golden=golden_case(network), training=facts)
 
 
 def _with_way_out(

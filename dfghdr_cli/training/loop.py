@@ -23,7 +23,7 @@ from dfghdr_cli.training.checkpoint import (
     CHECKPOINT,
     GOOD_CHECKPOINT,
     damaged,
-    load_checkpoint,
+    load_latest,
     reduced,
     save_checkpoint,
 )
@@ -166,8 +166,7 @@ def train(
         ModelError: if the checkpoint is damaged or of another network.
         ValueError: a caller's mistake: no decoder or no perceptual distance.
     """
-    checkpoint = folder / CHECKPOINT
-    state = load_checkpoint(checkpoint) if checkpoint.exists() else None
+    state, checkpoint = load_latest(folder) or (None, folder / CHECKPOINT)
     processes = processes or Processes()
     stages = list(config.stages)
     if state is not None:

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dfghdr_cli.errors import InputError
+from dfghdr_cli.errors import InputError, refuse_if_out_of_memory
+from dfghdr_cli.limits import ensure_unpacked_size
 
 log = logging.getLogger(__name__)
 
@@ -83,9 +84,11 @@ def read_vgg(path: Path) -> VggWeights:
             "file, or --no-perceptual"
         ) from error
     try:
+        ensure_unpacked_size(path)
         read = _from_npz if path.suffix.lower() == ".npz" else _from_torchvision
         kernels, biases = _checked(read(path))
     except Exception as error:  # numpy and torch's unpickler raise many types at damaged files
+        refuse_if_out_of_memory(error, path)
         raise InputError(
             f"{path} holds no weights of VGG-19 ({str(error).partition(chr(10))[0]}); give the "
             ".npz or torchvision's .pth file, or --no-perceptual"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import logging
-import os
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from dfghdr_cli.atomic import atomic_write
 
 log = logging.getLogger(__name__)
 
@@ -83,14 +85,12 @@ def _truncate(path: Path, stage: str, step: int) -> None:
         if None in row.values():  # a row cut short by a crash
             break
         kept.append(row)
-    partial = path.with_suffix(".csv.part")
-    with partial.open("w", newline="") as file:
-        table = csv.DictWriter(file, COLUMNS, lineterminator="\n", extrasaction="ignore")
-        table.writeheader()
-        table.writerows(kept)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    text = io.StringIO()
+    table = csv.DictWriter(text, COLUMNS, lineterminator="\n", extrasaction="ignore")
+    table.writeheader()
+    table.writerows(kept)
+    with atomic_write(path, overwrite=True) as file:
+        file.write(text.getvalue().encode())
 
 
 def _events(folder: Path, step: int) -> Any:

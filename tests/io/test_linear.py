@@ -151,7 +151,7 @@ def test_an_absurd_display_window_is_refused(tmp_path):
     for number, (low, high) in enumerate([((0, 0), (99999, 99999)), ((50, 50), (60, 60))]):
         header = {"dataWindow": window((0, 0), (11, 7)), "displayWindow": window(low, high)}
         path = exr(tmp_path / f"{number}.exr", {"RGB": colours()}, **header)
-        with pytest.raises(InputError, match=rf"{number}\.exr.*display window"):
+        with pytest.raises(InputError, match=rf"{number}\.exr.*(megapixels|display window)"):
             read_linear(path)
 
 

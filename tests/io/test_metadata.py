@@ -8,9 +8,10 @@ from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 
 from dfghdr_cli import __version__
-from dfghdr_cli.io.display import write_display
+from dfghdr_cli.io.display import encode_display, write_display
 from dfghdr_cli.io.metadata import (
     Metadata,
+    exif_bytes,
     exr_attributes,
     metadata_of_header,
     read_metadata,
@@ -167,3 +168,50 @@ def test_more_than_a_jpeg_holds(tmp_path, caplog):
     write_display(tmp_path / "a.jpg", PICTURE, metadata=huge)
     assert "too long" in caplog.text
     assert tags(tmp_path / "a.jpg")["Image Software"] == f"dfghdr {__version__}"
+
+
+def odd_exif(tag, kind, count):
+    """EXIF data in which one tag of the first folder or of the place has an unsuitable type."""
+    place = [(tag, kind, count, 50)] if tag < 0x100 else []
+    main = [(0x8825, 4, 1, 100)] if place else [(tag, kind, count, 50)]
+
+    def folder(entries):
+        entries = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+        return struct.pack("<H", len(entries) // 12) + entries + bytes(4)
+
+    data = b"II*\0\x08\0\0\0" + folder(main)
+    return b"Exif\0\0" + data.ljust(50, b"\0") + bytes(range(50)) + folder(place) + bytes(50)
+
+
+@pytest.mark.parametrize("tag", [0x010E, 0x8298, 0x0002, 0x0005, 0x001D])
+def test_a_tag_of_any_type_can_be_written_or_is_left_out(tmp_path, tag, caplog):
+    """Every TIFF type and some counts: what is read is what all writers take."""
+    path = tmp_path / "a.jpg"
+    odd = 0
+    for kind in range(14):
+        for count in (1, 2, 3, 12):
+            Image.new("RGB", (8, 8)).save(path, exif=odd_exif(tag, kind, count))
+            caplog.clear()
+            metadata = read_metadata(path)
+            odd += "left out" in caplog.text
+            exif_bytes(metadata)
+            exr_attributes(metadata)
+            encode_display(tmp_path / "a.tif", PICTURE, metadata=metadata)
+    assert odd  # or nothing was tested
+
+
+def test_what_is_private_can_be_left_out(tmp_path):
+    main = {0x010F: "Maker", 0x013B: "An artist", 0x8298: "Somebody"}
+    photo = {0x829A: 0.01, 0xA431: "SN1", 0xA435: "SN2", 0xA430: "An owner", 0xA434: "Lens"}
+    place = {1: "N", 2: (48.0, 8.0, 0.0), 3: "E", 4: (11.0, 34.0, 0.0)}
+    metadata = Metadata(main, photo, place)
+    assert metadata.without(place=False, identity=False) == metadata
+    elsewhere = metadata.without(place=True, identity=False)
+    assert "latitude" in exr_attributes(metadata)
+    assert "latitude" not in exr_attributes(elsewhere)
+    assert elsewhere.main == main
+    bare = metadata.without(place=True, identity=True)
+    assert bare.main == {0x010F: "Maker"}
+    assert bare.photo == {0x829A: 0.01, 0xA434: "Lens"}
+    attributes = exr_attributes(bare)
+    assert not set(attributes) & {"owner", "cameraSerialNumber", "lensSerialNumber", "longitude"}

@@ -81,7 +81,7 @@ def test_hidden_files_are_no_frames(tmp_path):
         ("exposure.txt", b"0\n2\n", "2 exposures for 3 frames"),
         ("exposure.txt", b"0\ntwo\n4\n", "one number"),
         ("exposure.txt", b"0\nnan\n4\n", "not finite"),
-        ("exposure.txt", b"\xff\xfe\xfd", "one number"),
+        ("exposure.txt", b"\xff\xfe\xfd", "not a text file"),
         ("HDRImg.exr", None, "no truth"),
         ("HDRImg.exr", b"words", "OpenEXR"),
         ("1.tif", b"words", "not a JPEG"),

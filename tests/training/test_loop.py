@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import default_collate
 
 from dfghdr_cli.core.metrics import psnr_mu
-from dfghdr_cli.errors import ModelError
+from dfghdr_cli.errors import ModelError, OutputError
 from dfghdr_cli.training.checkpoint import save_checkpoint
 from dfghdr_cli.training.config import PAPER, TrainConfig, learning_rate
 from dfghdr_cli.training.guard import DivergedError
@@ -216,9 +216,10 @@ def test_an_interrupted_checkpoint_leaves_the_previous_one(run):
     whole = run(folder="whole")
     parts = run(folder="parts", killed_after=3)
     good = (parts.folder / "checkpoint.pt").read_bytes()
-    (parts.folder / "checkpoint.part").write_bytes(good[: len(good) // 2])
+    left = parts.folder / ".dfghdr-0123456789abcdef-0.part"
+    left.write_bytes(good[: len(good) // 2])
     assert same(whole.network, run(folder="parts").network)
-    assert [p.name for p in parts.folder.glob("*.part")] == []
+    assert not left.exists()
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_previous_one(tmp_path, monkeypatch):
@@ -231,7 +232,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_previous_one(tmp_path, m
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OutputError, match="No space"):
         save_checkpoint(path, {"step": 2})
     assert path.read_bytes() == good
 
@@ -267,6 +268,15 @@ def test_a_damaged_checkpoint_is_refused(damage, run):
     damage(run(killed_after=3).folder / "checkpoint.pt")
     with pytest.raises(ModelError, match=r"checkpoint\.pt.*start afresh"):
         run()
+
+
+@pytest.mark.parametrize("damage", [cut, empty, garbage])
+def test_a_damaged_last_checkpoint_leaves_the_one_before(damage, run, caplog):
+    whole = run(folder="whole")
+    parts = run(folder="parts", killed_after=5)
+    damage(parts.folder / "checkpoint.pt")
+    assert same(whole.network, run(folder="parts").network)
+    assert "going on from the one before it" in caplog.text
 
 
 def test_a_loss_that_is_not_finite_names_the_samples(run, samples):

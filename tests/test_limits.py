@@ -1,0 +1,194 @@
+"""Tiny files that promise much are refused unseen, and too little memory is never called damage."""
+
+import json
+import struct
+import zipfile
+import zlib
+
+import numpy as np
+import OpenEXR
+import pytest
+import tifffile
+import torch
+from PIL import Image
+
+from dfghdr_cli import limits, modelstore
+from dfghdr_cli.errors import DeviceError, InputError, ModelError, is_out_of_memory
+from dfghdr_cli.io import exr
+from dfghdr_cli.io.ldr import read_frame
+from dfghdr_cli.io.radiance import read_radiance
+from dfghdr_cli.io.scenes import scene_files
+from dfghdr_cli.io.source import read_text
+from dfghdr_cli.nets.registry import build
+from dfghdr_cli.pipeline.models import _read_part
+
+SMALL = {"width": 4, "disentangle_width": 4, "code_length": 8}
+
+
+def huge_jpeg(path):
+    Image.new("RGB", (16, 16)).save(path, "JPEG")
+    data = bytearray(path.read_bytes())
+    at = data.index(b"\xff\xc0")  # the frame header holds the size (ITU-T T.81, B.2.2)
+    data[at + 5 : at + 9] = struct.pack(">HH", 22000, 22000)
+    path.write_bytes(data)
+
+
+def flat_png(path, side=8000):
+    def chunk(name, content):
+        check = zlib.crc32(name + content)
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", check)
+
+    packed = zlib.compressobj(9)
+    rows = b"".join(packed.compress(bytes(1 + 3 * side)) for _ in range(side)) + packed.flush()
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
+    data = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    path.write_bytes(data)
+
+
+def huge_tile(path):
+    """64x64 pixels in one tile of 65536x65536."""
+    entries = [
+        *((256, 4, 64), (257, 4, 64), (258, 3, 8), (259, 3, 8), (262, 3, 1), (277, 3, 1)),
+        *((322, 4, 65536), (323, 4, 65536), (324, 4, 8), (325, 4, 8)),
+    ]
+    body = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries)
+    start = b"II*\0" + struct.pack("<I", 16) + zlib.compress(b"")
+    path.write_bytes(start + struct.pack("<H", len(entries)) + body + bytes(4))
+
+
+def windows(path, **changed):
+    """An .exr of 4x4 pixels whose header names another window."""
+    with OpenEXR.File({"type": OpenEXR.scanlineimage}, {"RGB": np.ones((4, 4, 3), "f2")}) as file:
+        file.write(str(path))
+    data = path.read_bytes()
+    for name, window in changed.items():
+        at = data.index(name.encode() + b"\0box2i\0") + len(name) + 1 + 6 + 4
+        data = data[:at] + struct.pack("<4i", *window) + data[at + 16 :]
+    path.write_bytes(data)
+
+
+PHOTOGRAPHS = {"a.jpg": huge_jpeg, "a.png": flat_png, "a.tif": huge_tile}
+
+
+@pytest.mark.parametrize("name", PHOTOGRAPHS)
+def test_a_photograph_that_promises_too_much_is_refused_unseen(tmp_path, name, monkeypatch):
+    PHOTOGRAPHS[name](tmp_path / name)
+    monkeypatch.setattr(tifffile.TiffPage, "asarray", lambda *_: pytest.fail("it was decoded"))
+    with pytest.raises(InputError, match=rf"{name}.*--max-pixels"):
+        read_frame(tmp_path / name)
+
+
+@pytest.mark.parametrize("window", ["dataWindow", "displayWindow"])
+def test_so_is_a_linear_picture(tmp_path, window):
+    path = tmp_path / "a.exr"
+    windows(path, **{window: (0, 0, 22999, 22999)})
+    with pytest.raises(InputError, match=r"a\.exr.*--max-pixels"):
+        read_radiance(path)
+    (tmp_path / "a.hdr").write_bytes(
+        b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 20000 +X 20000\n" + bytes(4000)
+    )
+    with pytest.raises(InputError, match=r"a\.hdr"):
+        read_radiance(tmp_path / "a.hdr")
+
+
+def test_more_is_taken_when_asked_and_less(tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    flat_png(path, side=4200)
+    with pytest.raises(InputError, match="--max-pixels"):
+        read_frame(path)
+    monkeypatch.setenv(limits.MAX_PIXELS_VARIABLE, str(limits.parse_pixels("18M")))
+    assert read_frame(path).pixels.shape == (4200, 4200, 3)
+    monkeypatch.setenv(limits.MAX_PIXELS_VARIABLE, "1000")
+    with pytest.raises(InputError, match="more than --max-pixels allows"):
+        read_frame(path)
+    for wrong in ("", "M", "-1", "1.5M", "many", "0", "9" * 12):
+        with pytest.raises(ValueError, match="pixels"):
+            limits.parse_pixels(wrong)
+
+
+def test_what_does_not_fit_in_memory_is_said_to(tmp_path, monkeypatch):
+    path = tmp_path / "a.bin"
+    path.write_bytes(bytes(1_000_000))
+    monkeypatch.setattr(limits, "available_memory", lambda: 24 * 19_000_000)
+    limits.ensure_pixels(path, 1000, 19_000)
+    with pytest.raises(DeviceError, match="not enough memory"):
+        limits.ensure_pixels(path, 1000, 19_001)
+    monkeypatch.undo()
+    memory = limits.available_memory()
+    assert memory is None or memory > 2**20
+
+
+OUT_OF_MEMORY = [
+    MemoryError(),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory"),
+    RuntimeError("std::bad_alloc"),
+    OSError(12, "Cannot allocate memory"),
+    zlib.error("Error -4 while decompressing data: insufficient memory"),
+]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=str)
+def test_memory_is_never_called_damage(tmp_path, monkeypatch, error):
+    def fails(*_, **__):
+        raise error
+
+    assert is_out_of_memory(error)
+    Image.new("RGB", (16, 16)).save(tmp_path / "a.jpg")
+    windows(tmp_path / "a.exr")
+    network = build("dfgnet", SMALL)
+    modelstore.save_model(tmp_path / "model", network)
+    torch.save({"a": torch.zeros(1)}, tmp_path / "DFGNet.pth")
+    monkeypatch.setattr("dfghdr_cli.io.ldr._decode_jpeg", fails)
+    monkeypatch.setattr(exr, "_picture_channels", fails)
+    monkeypatch.setattr(modelstore, "load", fails)
+    monkeypatch.setattr(torch, "load", fails)
+    for read, path in (
+        (read_frame, tmp_path / "a.jpg"),
+        (read_radiance, tmp_path / "a.exr"),
+        (modelstore.load_model, tmp_path / "model"),
+        (_read_part, tmp_path / "DFGNet.pth"),
+    ):
+        if isinstance(error, OSError | zlib.error) and read in (
+            read_radiance,
+            modelstore.load_model,
+        ):
+            continue  # which these libraries do not raise
+        with pytest.raises(DeviceError, match="not enough memory"):
+            read(str(path) if read is modelstore.load_model else path)
+
+
+def test_what_is_damaged_is_not_said_to_lack_memory():
+    for error in (ValueError("broken data stream"), OSError(5, "Input/output error"), KeyError(4)):
+        assert not is_out_of_memory(error)
+
+
+def test_a_model_larger_than_its_weights_is_refused_before_it_is_built(tmp_path):
+    modelstore.save_model(tmp_path / "m", build("dfgnet", SMALL))
+    config = tmp_path / "m" / modelstore.CONFIG
+    values = json.loads(config.read_text())
+    values["hyper_parameters"] |= {"width": 60_000, "code_length": 60_000}
+    config.write_text(json.dumps(values))
+    with pytest.raises(ModelError, match="do not fit"):
+        modelstore.load_model(str(tmp_path / "m"))
+
+
+def test_text_files_have_an_end(tmp_path):
+    modelstore.save_model(tmp_path / "m", build("dfgnet", SMALL))
+    config = tmp_path / "m" / modelstore.CONFIG
+    for text in ('{"a":' * 100_000, '{"a": "' + "x" * 2_000_000):
+        config.write_text(text)
+        with pytest.raises(ModelError, match=r"config\.json is damaged"):
+            modelstore.read_info(tmp_path / "m")
+    with pytest.raises(InputError, match="too long"):
+        read_text(config)
+    assert scene_files(tmp_path / "m") == []
+
+
+def test_an_archive_that_unpacks_to_much_more_is_refused(tmp_path):
+    path = tmp_path / "DFGNet.pth"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        archive.writestr("archive/data.pkl", bytes(100 << 20))
+    with pytest.raises(ValueError, match="would unpack to 104857600"):
+        limits.ensure_unpacked_size(path)
+    with pytest.raises(ModelError, match="no file of plain weights"):
+        _read_part(path)
