@@ -77,7 +77,10 @@ def read_response(path: Path) -> Response:
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not a text file, so it is no response; {_HINT}.") from error
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    rows = list(csv.reader(lines, skipinitialspace=True))
+    try:
+        rows = list(csv.reader(lines, skipinitialspace=True))
+    except csv.Error as error:  # such as a quote that is never closed
+        raise InputError(f"{path} is no table ({error}); {_HINT}.") from error
     heading = tuple(name.strip().lower() for name in rows[0]) if rows else ()
     if heading not in (("code", *_CHANNELS), ("code", *_ALIKE)):
         raise InputError(f"{path} does not hold a response; {_HINT}.")

@@ -451,8 +451,14 @@ class Evaluation:
         for method in self.methods:
             for facts, row in zip(self.scenes, self.rows[method.name], strict=True):
                 values = ["" if row[key] is None else repr(row[key]) for key in keys]
-                writer.writerow([method.name, facts.name, facts.moving_from, *values])
+                names = map(_no_formula, (method.name, facts.name))
+                writer.writerow([*names, facts.moving_from, *values])
         return text.getvalue()
+
+
+def _no_formula(name: str) -> str:
+    """A name that a spreadsheet takes for text, as an apostrophe before it says."""
+    return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name
 
 
 def check_outputs(

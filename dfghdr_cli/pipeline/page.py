@@ -24,8 +24,9 @@ def page(package: str, template: str, title: str, body: Iterable[str]) -> str:
         body: HTML, in pieces.
     """
     text = files(package).joinpath(template).read_text(encoding="utf-8")
-    text = text.replace("@title@", escape(title), 1)
-    return text.replace("@body@", "\n".join(body), 1)
+    before, rest = text.split("@title@", 1)
+    between, after = rest.split("@body@", 1)
+    return "".join((before, escape(title), between, "\n".join(body), after))
 
 
 def image(picture: FloatImage, says: str, quality: int, attributes: str = "") -> str:

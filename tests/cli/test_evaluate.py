@@ -16,6 +16,7 @@ from dfghdr_cli.errors import InputError
 from dfghdr_cli.modelstore import DEFAULT_MODEL
 from dfghdr_cli.pipeline import evaluate
 from dfghdr_cli.pipeline.evaluate import PUBLISHED
+from dfghdr_cli.pipeline.page import page
 
 
 @pytest.fixture
@@ -181,3 +182,12 @@ def test_what_is_read_is_never_replaced(scenes, tmp_path):
     old.write_text("old")
     run(scene, *BOTH, "--csv", old, "--overwrite")
     assert old.read_text().startswith("method,scene")
+
+
+def test_names_are_neither_formulas_nor_parts_of_a_page(scenes):
+    (scenes / "EXTRA" / "001").rename(scenes / "EXTRA" / "=1+cmd|")
+    run(scenes / "EXTRA", *BOTH, "--csv", "o.csv")
+    assert "classic,'=1+cmd|," in read("o.csv")
+    text = page("dfghdr_cli.pipeline", "evaluation_report.html", "@body@", ["<p>@title@</p>"])
+    assert "<title>@body@</title>" in text
+    assert text.count("<p>@title@</p>") == 1

@@ -73,3 +73,10 @@ def test_a_missing_response_is_refused(tmp_path):
     for path in (tmp_path / "none.csv", tmp_path):
         with pytest.raises(InputError, match="cannot be read as a response"):
             read_response(path)
+
+
+def test_a_quote_that_is_never_closed_is_one_sentence(tmp_path):
+    path = tmp_path / "r.csv"
+    path.write_text('code,exposure\n0,"0\n' + "0.5,0.5\n" * 20_000)
+    with pytest.raises(InputError, match=r"r\.csv is no table"):
+        read_response(path)
