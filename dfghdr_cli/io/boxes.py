@@ -67,7 +67,7 @@ def jxl_exif(data: bytes) -> bytes:
     """The EXIF block of a JPEG XL file, beginning with its byte order mark; empty without one."""
     import imagecodecs
 
-    for kind, content in _boxes(data):
+    for kind, content in boxes(data):
         if kind == b"brob" and content[:4] == b"Exif":
             try:
                 content = bytes(imagecodecs.brotli_decode(content[4:], out=_LARGEST_EXIF))
@@ -84,14 +84,14 @@ def jxl_codestream(data: bytes) -> bytes:
     """The first bytes of the picture itself, wherever it lies in the file."""
     if data.startswith(b"\xff\x0a"):
         return data[:256]
-    for kind, content in _boxes(data):
+    for kind, content in boxes(data):
         if kind in (b"jxlc", b"jxlp"):
             return (content if kind == b"jxlc" else content[4:])[:256]
     return b""
 
 
-def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and content of the boxes of a file (ISO/IEC 14496-12, 4.2)."""
+def boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and content of the boxes of a file or of a box (ISO/IEC 14496-12, 4.2)."""
     place = 0
     while place + 8 <= len(data):
         length, kind = int.from_bytes(data[place : place + 4], "big"), data[place + 4 : place + 8]

@@ -15,6 +15,7 @@ from dfghdr_cli import __version__
 from dfghdr_cli.errors import refuse_if_out_of_memory
 from dfghdr_cli.io.exif import exif_block
 from dfghdr_cli.io.formats import image_format
+from dfghdr_cli.io.rawexif import raw_exif
 
 logger = logging.getLogger(__name__)
 
@@ -111,16 +112,37 @@ def read_metadata(path: Path | None) -> Metadata:
             if file.read(4) in (b"II*\0", b"MM\0*"):
                 file.seek(0)
                 exif.load_from_fp(file)
-            elif block := exif_block(path, image_format(path)):
-                exif.load(b"Exif\0\0" + block)
-            main = {tag: value for tag, value in exif.items() if tag in _KEPT}
-            photo = {t: v for t, v in exif.get_ifd(EXIF_IFD).items() if t not in _DROPPED}
-            found = main, photo, dict(exif.get_ifd(GPS_IFD))
-            return _without_odd(path, *found)
+            elif (actual := image_format(path)) == "raw":
+                file.seek(0)
+                blocks = raw_exif(file)
+                if len(blocks) == 3:
+                    return _of_folders(path, *map(_loaded, blocks))
+                exif = _loaded(b"".join(blocks))
+            elif block := exif_block(path, actual):
+                exif = _loaded(block)
+            return _of_folders(path, exif, exif.get_ifd(EXIF_IFD), exif.get_ifd(GPS_IFD))
     except Exception as error:  # Pillow raises many types, and a picture needs no EXIF data
         refuse_if_out_of_memory(error, path)
         logger.warning("%s: its EXIF data is damaged and was not carried over (%s).", path, error)
         return Metadata()
+
+
+def _loaded(block: bytes) -> Any:
+    from PIL import Image
+
+    exif = Image.Exif()
+    if block:
+        exif.load(b"Exif\0\0" + block)
+    return exif
+
+
+def _of_folders(path: Path, main: Any, photo: Any, place: Any) -> Metadata:
+    return _without_odd(
+        path,
+        {tag: value for tag, value in main.items() if tag in _KEPT},
+        {tag: value for tag, value in photo.items() if tag not in _DROPPED},
+        dict(place.items()),
+    )
 
 
 def _without_odd(path: Path, *folders: Mapping[int, Any]) -> Metadata:
