@@ -172,25 +172,13 @@ class ResponseReport:
     uncertainty: dict[str, float] = field(default_factory=dict)
     corrections: dict[int, float] = field(default_factory=dict)
 
-    @property
-    def slack(self) -> float:
-        """How much darker than a clipped reference's white frames may be all the same [stops].
-
-        White is where a response is known least. Where it is too bright on the scale of a darker
-        frame, everything that is only just clipped would seem to be something else in that frame.
-        What the chosen response disagrees by in the middle tells how far to be careful.
-        """
-        beyond = self.misfit.get(self.kind, 0.0) - _USUAL_MISFIT
-        return min(max(_SLACK * beyond, 0.0), _MOST_SLACK)
-
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """What turns a bracket's codes into radiance.
 
     Attributes:
-        responses: of each frame; the same object for all, unless a phone changes its tone curve
-            from frame to frame.
+        responses: of each frame; the same object for all.
         stops: exposure of each frame [stops], corrected, on the scale on which they were given.
         report: how they were found.
     """
@@ -202,12 +190,6 @@ class Calibration:
 
 # --- the choice -----------------------------------------------------------------------------------
 
-_USUAL_MISFIT = 0.03
-"""Misfit [stops] of frames whose exposures and response are right."""
-_SLACK = 15.0
-"""How many times what the misfit exceeds that by, white may be off; found with real photographs."""
-_MOST_SLACK = 0.8
-"""At most [stops]."""
 _TOLERANCE = (1.5, 0.015)
 """A response agrees when its misfit is at most this factor times the fit's, plus stops."""
 _WORTH_A_WARNING = 0.1

@@ -185,15 +185,6 @@ def test_the_fitted_curve_is_a_response(camera):
     assert np.all(np.diff(response.linear) > 0)
 
 
-@pytest.mark.parametrize(
-    ("misfit", "slack"), [(0.0, 0.0), (0.03, 0.0), (0.05, 0.3), (0.08, 0.75), (0.4, 0.8)]
-)
-def test_how_far_white_may_be_off(misfit, slack):
-    report = ResponseReport("fitted", {"srgb": 2.0, "fitted": misfit}, "")
-    assert report.slack == pytest.approx(slack)
-    assert ResponseReport("srgb", {}, "").slack == 0.0
-
-
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("kind", ["srgb", "gamma"])
 def test_auto_keeps_a_named_response_that_agrees(kind, dtype):
