@@ -19,6 +19,7 @@ from dfghdr_cli.core.types import Bracket, Exposure, FloatImage, Frame, LeftOut
 from dfghdr_cli.errors import InputError
 from dfghdr_cli.io.exposures import (
     SAME_EXPOSURE,
+    Exposures,
     asked_exposures,
     check_brightness,
     check_span,
@@ -39,6 +40,8 @@ Reference = int | Path | Literal["auto"]
 ExposuresFrom = Literal["auto", "files", "pixels"]
 
 _MOST_FRAMES = 9
+_MOST_FILES = 32
+"""Of these the best nine are taken, as long as no two are exposed alike: not several brackets."""
 _SAME_COLORS = 0.01
 _NEXT_TO_NOTHING = 0.001  # share of the pixels
 _READERS = 4  # frames decoded at the same time, each of which takes memory
@@ -59,6 +62,8 @@ def read_bracket(
     ahead: FramesAhead | None = None,
 ) -> Bracket:
     """Read 2 to 9 photographs of one scene, in any order, as a bracket from dark to bright.
+
+    Of up to 32 that are all exposed differently the nine that cover their range evenly are taken.
 
     The exposures come from `stops`, `times` or `ev_step`, at most one of them, or else from the
     EXIF data; there, an ISO speed or f-number that only some frames record is left out for all.
@@ -95,6 +100,7 @@ def read_bracket(
     paths, results = _chosen(paths, log_left_out=True)
     _check_files(paths)
     asked = asked_exposures(paths, stops, times, ev_step)
+    paths, asked, spare = _best_frames(paths, asked)
     exposures = asked.exposures if asked else [Exposure(0.0)] * len(paths)
     frames = _read_frames(paths, exposures, balance_of(paths), on_first, ahead)
     # What is estimated below shall not depend on the order of the files, not even by rounding.
@@ -122,7 +128,44 @@ def read_bracket(
             names_of(frames),
         )
     chosen = _reference_index(reference, frames, samples)
-    return Bracket(tuple(frames), chosen, source, (*results, *strays))
+    return Bracket(tuple(frames), chosen, source, (*results, *spare, *strays))
+
+
+def _best_frames(
+    paths: Sequence[Path], asked: Exposures | None
+) -> tuple[Sequence[Path], Exposures | None, list[LeftOut]]:
+    """At most nine of the files: the darkest, the brightest, and what is evenly between them.
+
+    Raises:
+        InputError: there are more, and several are exposed alike or nothing says how.
+    """
+    if len(paths) <= _MOST_FRAMES:
+        return paths, asked, []
+    known = asked or recorded_exposures(paths)
+    stops = np.array([exposure.stops for exposure in known.exposures])
+    order = np.argsort(stops, kind="stable")
+    if known.doubt is not None or (np.diff(stops[order]) <= SAME_EXPOSURE).any():
+        raise InputError(
+            f"A bracket has 2 to {_MOST_FRAMES} frames, not {len(paths)}, of which the best could "
+            "be taken if the exposures of all were known and different; give fewer files, or "
+            "--ev or --times."
+        )
+    wanted = np.linspace(stops[order[0]], stops[order[-1]], _MOST_FRAMES)
+    kept: list[int] = []
+    for stop in wanted:
+        free = [index for index in order if index not in kept]
+        kept.append(int(min(free, key=lambda index: abs(stops[index] - stop))))
+    kept.sort()
+    spare = [LeftOut(p, "nine others do") for k, p in enumerate(paths) if k not in kept]
+    logger.warning(
+        "Of %d frames the %d that cover their range evenly are merged; %s are left out.",
+        len(paths),
+        _MOST_FRAMES,
+        ", ".join(left.path.name for left in spare),
+    )
+    if asked is not None:
+        asked = replace(asked, exposures=[asked.exposures[k] for k in kept])
+    return [paths[k] for k in kept], asked, spare
 
 
 def _recorded(frames: Sequence[Frame], source: ExposuresFrom) -> tuple[list[Frame], str]:
@@ -239,7 +282,7 @@ def _chosen(
         first = best.setdefault(path.stem, path)
         if first != path and log_left_out:
             logger.info("%s is left out, since %s shows the same.", path, first.name)
-    if not 2 <= len(best) <= _MOST_FRAMES:
+    if not 2 <= len(best) <= _MOST_FILES:
         raise InputError(
             f"{folder} holds {len(best)} photographs, and a bracket has 2 to {_MOST_FRAMES}; "
             "put all the shots of one scene and no others into it, or give the files."
@@ -261,7 +304,7 @@ def _natural(path: Path) -> tuple[list[tuple[int, int, str]], str]:
 
 
 def _check_files(paths: Sequence[Path]) -> None:
-    if not 2 <= len(paths) <= _MOST_FRAMES:
+    if not 2 <= len(paths) <= _MOST_FILES:
         names = f" ({', '.join(path.name for path in paths)})" if paths else ""
         raise InputError(
             f"A bracket has 2 to {_MOST_FRAMES} frames, not {len(paths)}{names}; "
