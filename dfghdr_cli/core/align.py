@@ -539,12 +539,14 @@ def align_greys(
     refiner = _Refiner(reference, other, agree, SAMPLES)
     witness = Witness(small, other_small, stops)
     still = witness.asked(nothing)
+    doubtful = False
     for transform, chosen in _motions(refiner, start, size, model):
         evidence = witness.asked(other_down @ transform @ np.linalg.inv(down))
         if evidence.determines(chosen) and evidence.is_better_than(still):
             return Alignment(transform, chosen, residual, inliers, evidence.is_weak)
+        doubtful = True
     unmoved = _residual(_blur(small, 1.0), _blur(other_small, 1.0), nothing)
-    return Alignment(nothing, "none", unmoved, 0, still.is_weak)
+    return Alignment(nothing, "none", unmoved, 0, doubtful or still.is_weak)
 
 
 def _reduced_pair(

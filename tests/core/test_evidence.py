@@ -113,3 +113,17 @@ def test_what_only_noise_lights_is_not_compared():
     few = Witness(reference, np.float32(dark), -11.7).asked(NOTHING)
     all_ = Witness(reference, np.float32(dark), 0.0).asked(NOTHING)
     assert np.isnan(few.correlation).mean() > np.isnan(all_.correlation).mean()
+
+
+def test_the_smoothness_of_what_lies_between_pixels_is_no_evidence():
+    """Interpolation takes noise away, so that a false motion by half a pixel looks better."""
+    rng = np.random.default_rng(5)
+    coarse = rng.standard_normal((20, 30)).astype(np.float32)
+    scene = 0.4 + 0.04 * cv2.resize(coarse, (360, 240), interpolation=cv2.INTER_CUBIC)
+    noisy = [
+        np.float32(scene + 0.05 * rng.standard_normal(scene.shape, np.float32)) for _ in range(2)
+    ]
+    witness = Witness(*noisy, 0.0)
+    none, half = (witness.asked(shifted(*d)) for d in ((0, 0), (0.5, 0.5)))
+    assert none.agreeing > 100
+    assert not half.is_better_than(none)
