@@ -41,14 +41,14 @@ FINE_ERROR = 0.5 / 4095.0
 """Likewise of files with more bits: of these, cameras fill twelve and more."""
 NOTHING = 1.0
 """Error [stops] from which on a dark code measures nothing: it may be half the light, or twice."""
-GOOD = 0.25
+GOOD = 0.5
 """Error [stops] up to which a dark code is a measurement in full."""
 STEEP = 0.1
 """Error [stops] from which on a bright code is worth less: more than sensor noise ever is there."""
 _BRIGHT = 0.75
 """Share of white from which on a code may belong to the shoulder."""
-_BOUND = 3.0
-"""Standard deviations within which a code is taken to be."""
+_BOUND = 2.0
+"""Standard deviations within which a code is taken to be; more hides what moves in the dark."""
 _CODES = 1024
 
 
