@@ -214,6 +214,7 @@ _WORTH_SAYING = 0.2
 """Correction [stops] from which on it is a warning."""
 _INEXPLICABLE = 1.0
 """Correction [stops] beyond which the user decides what to believe."""
+_NEVER = -1e6
 _LINEAR_ODDS = -6.0
 """Log odds for files of integers to be proportional to light although nothing in them says so."""
 _FAR_FETCHED = 10.0
@@ -460,7 +461,9 @@ def _explanations(
     error = {"both": _EXPOSURE_ERROR, "files": None, "pixels": _ESTIMATED_ERROR}[believe]
     fit = CurveFit(matches, count, error, free=believe == "pixels")
     known = [*map(Response.named, _NAMED), *([asked] if asked else [])]
-    odds = {"linear": _LINEAR_ODDS} if integers else {}
+    # Where exposures are free, light proportional to codes fits whatever a power of them fits.
+    against = _NEVER if believe == "pixels" else _LINEAR_ODDS
+    odds = {"linear": against} if integers else {}
     explanations = {
         r.name: fit.named(r.name, _rise(r, matches), odds.get(r.name, NAMED_ODDS)) for r in known
     }

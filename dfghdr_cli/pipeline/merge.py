@@ -334,12 +334,15 @@ def calibrated(
     Args:
         bracket: as it was read.
         asked: see `core.response.choose_response`.
-        believe: likewise; exposures that were estimated from the pixels count as such.
+        believe: likewise; exposures that were estimated from the pixels count as such, and given
+            ones are believed beside a given response.
     """
     white = find_white(bracket.frames, bracket.stops)  # as the file has it
     bracket = restore_bracket(bracket, white.tolist())
     if bracket.exposures_from == "pixels":
         believe = "pixels"
+    elif bracket.exposures_from.startswith("--") and asked != "auto":
+        believe = "files"  # who says both takes both upon themselves
     calibration = choose_response(asked, bracket.frames, bracket.stops, believe, white)
     return bracket.with_stops(calibration.stops), calibration
 

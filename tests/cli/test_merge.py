@@ -370,14 +370,15 @@ def test_brackets_of_one_scene_have_one_scale(truth, place):
         times = ("--times", "1/400,1/100,1/25", "--response", "gamma", "--method", "classic")
         report = json.loads(merge(*NAMES, "-o", name, *times, *options).stdout)
         assert report["scale"] == "1.0 is the white of a frame exposed at EV 6"
-        white = 2.0**-6 / (0.0025 * 4 ** (reference - 1))  # f/1, ISO 100: EV 6 is 1/64 s
+        # f/1, ISO 100: EV 6 is 1/64 s; what is called 1/400 s is 2**(-26/3) s.
+        white = 2.0 ** (26 / 3 - 6) / 4 ** (reference - 1)
         assert report["reference_white"] == pytest.approx(white, rel=1e-6)
-        assert report["peak"] == pytest.approx(6.25, rel=1e-6)
+        assert report["peak"] == pytest.approx(2.0 ** (8 / 3), rel=1e-6)
         pixels[reference], header = read_radiance(place / name)
         assert header["dfghdr:anchorEv"] == 6
         assert header["dfghdr:referenceWhite"] == pytest.approx(white, rel=1e-6)
     np.testing.assert_allclose(pixels[1], pixels[2], rtol=0.02, atol=0.001)
-    assert scale("1.exr", truth) == pytest.approx(100 / 64, rel=0.01)
+    assert scale("1.exr", truth) == pytest.approx(2.0 ** (2 / 3), rel=0.01)
     merge(*NAMES, "-o", "stops.exr", "--ev", "-2,0,2", "--anchor-ev", "1", "--response", "gamma")
     assert scale("stops.exr", truth) == pytest.approx(2, rel=0.01)
 
@@ -846,7 +847,7 @@ def test_nothing_moves_where_a_picture_of_aligned_frames_guides(published, reduc
 
 
 def test_the_rest_of_what_is_read_is_never_replaced(place, tmp_path):
-    options = ("dark.tif", "bright.tif", "-o", "out.exr", "--ev", "0,1", "--overwrite")
+    options = ("dark.tif", "bright.tif", "-o", "out.exr", "--ev", "-2,2", "--overwrite")
     merge(*options, "--save-response", "r.csv")
     before = {path: path.read_bytes() for path in place.iterdir() if path.is_file()}
     done = merge(*options, "--response", "r.csv", "--save-response", "r.csv", code=7)
@@ -856,7 +857,7 @@ def test_the_rest_of_what_is_read_is_never_replaced(place, tmp_path):
     for name in ("dark.tif", "bright.tif"):
         shutil.copyfile(place / name, folder / name)
     (folder / "dark.jpg").write_bytes(b"the camera's own")
-    done = merge("bracket", "-o", "bracket/dark.jpg", "--ev", "0,1", "--overwrite", code=7)
+    done = merge("bracket", "-o", "bracket/dark.jpg", "--ev", "2,-2", "--overwrite", code=7)
     assert "a file that this command reads" in done.stderr
     assert (folder / "dark.jpg").read_bytes() == b"the camera's own"
     assert before == {path: path.read_bytes() for path in before}
