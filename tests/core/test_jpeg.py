@@ -106,13 +106,13 @@ def test_ringing_white_is_white_except_in_the_darkest_frame():
 
 
 def test_beside_dark_things_white_rings_further_and_in_reach_of_a_block():
-    pixels = np.full((60, 60, 3), 240, np.uint8)
+    pixels = np.full((60, 60, 3), 246, np.uint8)
     pixels[10:20, 10:20] = 255
     pixels[14, 22:40] = 0
     restored = restore(pixels, is_darkest=False)
     assert restored[16, 25, 0] == 65535
-    assert restored[16, 30, 0] == 240 * 257  # no white in reach
-    assert restored[22, 8, 0] == 240 * 257  # nothing dark in reach
+    assert restored[16, 30, 0] == 246 * 257  # no white in reach
+    assert restored[22, 8, 0] == 246 * 257  # nothing dark in reach
 
 
 def test_the_darkest_frames_of_a_bracket_keep_their_highlights():

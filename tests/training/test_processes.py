@@ -8,8 +8,13 @@ import torch
 from dfghdr_cli.errors import DeviceError, InputError
 from dfghdr_cli.training.loop import _Indices
 from dfghdr_cli.training.processes import Processes, join_processes, torchrun_rank
+from dfghdr_cli.training.samples import Samples
 
 CPU = torch.device("cpu")
+
+
+class OneByOne(Samples):
+    """Samples whose raw parts serve one batch each."""
 
 
 def process(rank, count):
@@ -20,9 +25,9 @@ def process(rank, count):
 
 def test_the_samples_of_a_step_are_shared_out():
     """Together the processes see what one sees, step by step."""
-    alone = list(_Indices(2, 5, 6, process(0, 1)))
+    alone = list(_Indices(2, 5, 6, process(0, 1), OneByOne()))
     assert alone == list(range(12, 30))
-    shares = [list(_Indices(2, 5, 6, process(rank, 3))) for rank in range(3)]
+    shares = [list(_Indices(2, 5, 6, process(rank, 3), OneByOne())) for rank in range(3)]
     steps = [[share[2 * n : 2 * n + 2] for share in shares] for n in range(3)]
     assert [number for step in steps for part in step for number in part] == alone
 
