@@ -82,6 +82,9 @@ UNKNOWN_PART = 0.875
 trust falls from 0.96 to 0.992). It weighs less from the shoulder on, for where another frame sees
 the same; but up to here it is a measurement, which nothing may be added to."""
 
+MEASURES_LEAST = 0.3
+"""What a code that measures nothing counts as: with less, networks that were trained on clean codes
+let a brighter frame shine through dark things that moved."""
 MORE = 1.25
 """How many times the light of an unclipped channel of the reference another frame shows at most for
 the two to agree: a third of a stop, as `CONTRADICTS` allows downwards."""
@@ -324,9 +327,10 @@ class Candidates:
         return torch.where(darkest[None, :, None, None, None], torch.ones_like(usable), usable)
 
     def measured(self, which: slice = ALL) -> Tensor:
-        """How far the darkest channel is above what codes can tell: (B, K, 1, H, W) in [0, 1]."""
+        """How far the darkest channel is above what codes can tell: (B, K, 1, H, W), up to 1."""
         black, dark = self._limit(BLACK, which), self._limit(DARK, which)
-        return smoothstep(self.code[:, which], black, dark).amin(2, keepdim=True)
+        least = smoothstep(self.code[:, which], black, dark).amin(2, keepdim=True)
+        return MEASURES_LEAST + (1.0 - MEASURES_LEAST) * least
 
     def log_prior(self, which: slice = ALL, radiance: Tensor | None = None) -> Tensor:
         """Log of the classic weights, (B, K, 1, H, W): where the networks start from.

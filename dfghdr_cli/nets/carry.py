@@ -23,6 +23,7 @@ from dfghdr_cli.nets.candidates import (
     LEAST_LOGIT,
     LOG_INVALID,
     LOG_SMOOTHED,
+    MEASURES_LEAST,
     MORE,
     UNKNOWN_PART,
     UNKNOWN_STARTS,
@@ -60,8 +61,10 @@ def _whiteness(code: FloatImage, high: FloatImage, limits: Limits) -> FloatImage
 def _measured(code: FloatImage, low: FloatImage, limits: Limits) -> FloatImage:
     """`Candidates.measured` (H, W); `low` is the smallest code."""
     if (limits == limits[0]).all():
-        return ramp(low, limits[0, BLACK], limits[0, DARK])
-    return _smallest(_ramps(code, limits, BLACK, DARK))
+        least = ramp(low, limits[0, BLACK], limits[0, DARK])
+    else:
+        least = _smallest(_ramps(code, limits, BLACK, DARK))
+    return np.asarray(MEASURES_LEAST + (1.0 - MEASURES_LEAST) * least, np.float32)
 
 
 class _White:
