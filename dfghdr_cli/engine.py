@@ -429,13 +429,12 @@ class AlignedBracket:
 
         The same in all but brackets of phones, see `core.worth.mismatch`.
         """
-        small = self.reduced((SLACK_PIXELS / (self.size[0] * self.size[1])) ** 0.5)
         stops, offset = list(self.stops), 0.0
-        brighter, there = small.warped(self.reference)
+        brighter, there = self.warped(self.reference)
         for k in range(self.reference - 1, -1, -1):
-            darker, trust = small.warped(k)
+            darker, trust = self.warped(k)
             step = self.stops[k] - self.stops[k + 1]
-            worths = small.frames[k + 1].worth, small.frames[k].worth
+            worths = self.frames[k + 1].worth, self.frames[k].worth
             if step < -SAME_EXPOSURE:
                 both = np.minimum(there, trust)
                 offset += mismatch(brighter, worths[0], darker, both, step, worths[1])
@@ -449,14 +448,13 @@ class AlignedBracket:
 
         Zero where exposures and response are right; see `core.worth.white_tolerance` [stops].
         """
-        small = self.reduced((SLACK_PIXELS / (self.size[0] * self.size[1])) ** 0.5)
-        reference = small.frames[self.reference]
+        reference = self.frames[self.reference]
         darker = [k for k in range(len(self.stops)) if self.stops[k] < -SAME_EXPOSURE]
         if not darker:
             return 0.0
         nearest = darker[-1]
-        code, trust = small.warped(nearest)
-        worth = small.frames[nearest].worth
+        code, trust = self.warped(nearest)
+        worth = self.frames[nearest].worth
         return white_tolerance(
             reference.code(), reference.worth, code, trust, self.stops[nearest], worth
         )
@@ -610,7 +608,7 @@ class AlignedBracket:
 
 
 SLACK_PIXELS = 500_000
-"""Largest picture on which `measured_slack` measures."""
+"""Largest picture on which it is measured whether frames meet, and how far white is off."""
 NOISE_PATCHES = 5
 """Patches along each axis on which noise is measured."""
 NOISE_PATCH = 96
@@ -1002,8 +1000,9 @@ def merge_bracket(
         aligned = align_bracket(
             frames, bracket.stops, bracket.reference, align=config.align, on_progress=on_progress
         )
-        aligned = aligned.with_frames_that_meet()
-        aligned = replace(aligned, slack=aligned.measured_slack())
+        small = aligned.reduced((SLACK_PIXELS / (aligned.size[0] * aligned.size[1])) ** 0.5)
+        small = small.with_frames_that_meet()
+        aligned = replace(aligned, stops=small.stops, slack=small.measured_slack())
     if network is None:
         if config.align == "flow":
             with watch.stage("flow"):

@@ -359,14 +359,18 @@ class Candidates:
         log_weight = log_weight + LOG_SMOOTHED * log_weight.new_tensor(smoothed).view(shape)
         return torch.where(trust > 0, log_weight, torch.full_like(log_weight, LOG_INVALID))
 
-    def seen(self) -> Tensor:
-        """How far a candidate shows what the reference shows, not clipped: (B, K, 1, H, W)."""
+    def seen(self, overruled: Tensor | None = None) -> Tensor:
+        """How far a candidate shows what the reference shows, not clipped: (B, K, 1, H, W).
+
+        Args:
+            overruled: `overrules`, if it is there already.
+        """
         seen = self.usable(unknown=True) * (1.0 - self.contradiction()) * (self.trust > 0)
         same = torch.tensor([f == self.frames[0] for f in self.frames], device=seen.device)
-        overruled = same.view(1, -1, 1, 1, 1) * self.overrules()[:, None]
-        return seen * (1.0 - overruled)
+        overruled = self.overrules() if overruled is None else overruled
+        return seen * (1.0 - same.view(1, -1, 1, 1, 1) * overruled[:, None])
 
-    def without_clipped(self, weights: Tensor, seen: Tensor) -> Tensor:
+    def without_clipped(self, weights: Tensor, seen: Tensor, overruled: Tensor) -> Tensor:
         """Weights (B, K, 1, H, W) of a merge without clipped candidates that count for little.
 
         A network never gives them exactly nothing, and a thousandth of a clipped white beside a
@@ -377,10 +381,11 @@ class Candidates:
         Args:
             weights: of the merge.
             seen: `seen`, of the same shape.
+            overruled: `overrules`.
         """
         share = (weights * (1.0 - seen)).sum(1, keepdim=True)
         stay = smoothstep(share, UNKNOWN_STARTS, UNKNOWN_STAYS)
-        stay = stay * (1.0 - self.overrules()[:, None])
+        stay = stay * (1.0 - overruled[:, None])
         weights = weights * (seen + (1.0 - seen) * stay)
         return weights / weights.sum(1, keepdim=True).clamp_min(_TINY)
 

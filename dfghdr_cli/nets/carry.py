@@ -140,7 +140,7 @@ def carry_out(candidates: Candidates, decision: Decision) -> Merge:
         radiance *= np.float32(2.0 ** -stops[k])
         trust, seen = np.ones_like(high), (trusts[k] > 0).astype(np.float32)
         if not is_darkest:
-            clipped = most if frame == first and k == 0 else _whiteness(code, high, limits[k])
+            clipped = most if k == 0 else _whiteness(code, high, limits[k])
             trust -= clipped
             seen *= 1.0 - ramp(clipped, UNKNOWN_PART, 1.0)
         if white is not None:

@@ -82,10 +82,11 @@ class Merge:
 
 def compose(candidates: Candidates, decision: Decision) -> Merge:
     """Carry out a decision on candidates of the same size."""
-    seen = candidates.seen()
+    overruled = candidates.overrules()
+    seen = candidates.seen(overruled)
     logits = decision.logits - decision.logits.amax(1, keepdim=True)
     weights = (candidates.log_prior() + logits.clamp_min(LEAST_LOGIT)).softmax(1)
-    weights = candidates.without_clipped(weights, seen)
+    weights = candidates.without_clipped(weights, seen, overruled)
     merged = candidates.raised((weights * candidates.radiance()).sum(1), weights, seen)
     unknown = candidates.unknown(weights, seen)
     toned = (mu_law(merged) + unknown * decision.correction).clamp(0.0, 1.0)
