@@ -15,7 +15,7 @@ from typer.main import get_command
 
 from dfghdr_cli.cli.app import app
 from dfghdr_cli.core.types import RadianceImage
-from dfghdr_cli.io.radiance import write_radiance
+from dfghdr_cli.io.radiance import read_radiance, write_radiance
 from dfghdr_cli.modelstore import DEFAULT_MODEL, install_model
 from dfghdr_cli.nets.registry import build
 
@@ -91,6 +91,25 @@ def test_a_shell_example_runs(place, block):
 def test_the_python_example_runs(place):
     (code,) = fenced("python")
     assert run(place, sys.executable, "-c", code).stdout.startswith("(160, 240, 3) 8.0")
+
+
+@pytest.mark.xfail(strict=True, reason="it prepares the bracket by itself, and otherwise")
+def test_the_python_example_merges_as_the_command_does(place):
+    (code,) = fenced("python")
+    run(
+        place,
+        sys.executable,
+        "-c",
+        code
+        + """
+import numpy
+numpy.save("python.npy", result.radiance.pixels)
+""",
+    )
+    command = ("dfghdr", "merge", "demo", "-o", "command.exr", "--exr-type", "float")
+    run(place, *command, "--no-preview", "--overwrite")
+    pixels, _ = read_radiance(place / "command.exr")
+    assert np.array_equal(np.load(place / "python.npy"), pixels)
 
 
 def table_below(head):
