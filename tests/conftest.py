@@ -86,12 +86,14 @@ def write_dng(
     time=(1, 50),
     black=512,
     noise=0.0,
+    extra=(),
 ):
     """Write a DNG (Adobe DNG 1.4): a Bayer mosaic RGGB between `black` and white 15000.
 
     `light` is (H, W, 3) in the camera's own RGB, before white balance, 1 = saturation; `neutral`
     is what the camera sees of white; `matrix` is from XYZ to camera RGB; `noise` is the standard
-    deviation of what reading adds [steps], so that codes below black are possible down to 0.
+    deviation of what reading adds [steps], so that codes below black are possible down to 0;
+    `extra` are further tags for tifffile, which take the place of those of the same number.
     """
     height, width = light.shape[:2]
     mosaic = np.empty((height, width))
@@ -122,6 +124,7 @@ def write_dng(
     ]
     if not time[0]:
         tags = [tag for tag in tags if tag[0] not in (33434, 33437)]
+    tags = [tag for tag in tags if tag[0] not in {tag[0] for tag in extra}] + list(extra)
     tifffile.imwrite(path, codes, photometric=32803, extratags=tags, metadata=None, subfiletype=0)
     return path
 

@@ -74,7 +74,12 @@ def read_exposure(path: Path) -> Exposure | None:
             and damaged.
     """
     actual = image_format(path)
-    found = _of_exif(exif_tags(path, actual))
+    return exposure_of(path, actual, exif_tags(path, actual))
+
+
+def exposure_of(path: Path, actual: str, tags: Mapping[str, Any]) -> Exposure | None:
+    """`read_exposure` of a photograph whose format and EXIF tags are known already."""
+    found = _of_exif(tags)
     if actual == "raw" and not found.complete:
         found = found.filled(_Settings(*read_raw_settings(path)))
     if not found.complete:
@@ -99,8 +104,12 @@ def read_bias(path: Path) -> float | None:
     Raises:
         InputError: see `read_exposure`.
     """
-    tags = exif_tags(path, image_format(path))
-    values = [_first_number(tags, f"{folder} ExposureBiasValue") for folder in ("EXIF", "Image")]
+    return bias_of(path, exif_tags(path, image_format(path)))
+
+
+def bias_of(path: Path, tags: Mapping[str, Any]) -> float | None:
+    """`read_bias` of a photograph whose EXIF tags are known already."""
+    values = [first_number(tags, f"{folder} ExposureBiasValue") for folder in ("EXIF", "Image")]
     values += [
         xmp_number(properties.get("ExposureBiasValue"))
         for properties in (xmp_beside(path), xmp_inside(path))
@@ -167,12 +176,13 @@ def heif_package(path: Path) -> Any:
     return pillow_heif
 
 
-def exif_tags(path: Path, actual: str) -> Mapping[str, Any]:
+def exif_tags(path: Path, actual: str, *, maker_notes: bool = False) -> Mapping[str, Any]:
     """The EXIF tags of a photograph, by the names of exifread ("EXIF ExposureTime").
 
     Args:
         path: the file.
         actual: its format, see `image_format`.
+        maker_notes: whether to read the maker's own notes, too ("MakerNote BracketMode").
 
     Returns:
         Name to tag; empty where there are none or they are damaged, with a warning for the latter.
@@ -187,9 +197,9 @@ def exif_tags(path: Path, actual: str) -> Mapping[str, Any]:
     try:
         if actual not in ("TIFF", "raw"):
             block = exif_block(path, actual)
-            return exifread.process_file(BytesIO(block), details=False) if block else {}
+            return exifread.process_file(BytesIO(block), details=maker_notes) if block else {}
         with path.open("rb") as file:
-            return exifread.process_file(file, details=False)
+            return exifread.process_file(file, details=maker_notes)
     except InputError:
         raise
     except Exception as error:  # damaged EXIF is no reason to refuse a good picture
@@ -225,7 +235,7 @@ def _of_xmp(properties: Mapping[str, str]) -> _Settings:
 
 
 def _apex(tags: Mapping[str, Any], name: str, power: float) -> float | None:
-    values = (_first_number(tags, f"{folder} {name}") for folder in ("EXIF", "Image"))
+    values = (first_number(tags, f"{folder} {name}") for folder in ("EXIF", "Image"))
     return _from_apex(next((v for v in values if v is not None), None), power)
 
 
@@ -243,11 +253,11 @@ def _photo_number(tags: Mapping[str, Any], name: str) -> float | None:
 
 def tag_number(tags: Mapping[str, Any], name: str) -> float | None:
     """The first value of a tag where it is finite and positive, as most numbers here must be."""
-    number = _first_number(tags, name)
+    number = first_number(tags, name)
     return number if number is not None and number > 0 else None
 
 
-def _first_number(tags: Mapping[str, Any], name: str) -> float | None:
+def first_number(tags: Mapping[str, Any], name: str) -> float | None:
     """The first value of a tag where it is a finite number."""
     try:
         value = tags[name].values[0]
