@@ -35,7 +35,7 @@ from dfghdr_cli.core.types import Bracket, FloatImage, Frame, Mask
 from dfghdr_cli.engine import MergeConfig, align_bracket, merge_bracket
 from dfghdr_cli.errors import InputError
 from dfghdr_cli.io.radiance import read_radiance
-from dfghdr_cli.io.scenes import Scene, find_scenes, read_scene, scene_files
+from dfghdr_cli.io.scenes import Scene, check_scene, find_scenes, read_scene, scene_files
 from dfghdr_cli.modelstore import find_model, model_files
 from dfghdr_cli.pipeline.merge import Merger, load_merger
 
@@ -241,6 +241,7 @@ class SceneFacts:
         moving_from: "motion.png", or "estimated" from the frames and the truth.
         moving_share: share of the pixels that move.
         white_share: share of the truth's pixels that are white: there nothing darker was shot.
+        doubt: what its exposures or its truth say that the frames do not bear out, or None.
     """
 
     name: str
@@ -250,6 +251,7 @@ class SceneFacts:
     moving_from: str
     moving_share: float
     white_share: float
+    doubt: str | None = None
 
     def values(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -261,6 +263,7 @@ class SceneFacts:
             "moving_from": self.moving_from,
             "moving_share": round(self.moving_share, 6),
             "white_share": round(self.white_share, 6),
+            "doubt": self.doubt,
         }
 
 
@@ -618,7 +621,9 @@ def _score(
     perceptual: Perceptual | None,
 ) -> Outcome:
     truth = scene.truth
-    if (truth > BEYOND_WHITE).mean() > 0.001:
+    if (wrong := check_scene(case.path, scene)) is not None:
+        log.warning("%s, since its figures compare unlike things.", wrong)
+    elif (truth > BEYOND_WHITE).mean() > 0.001:
         log.warning(
             "%s: its truth reaches %.3g; 1.0 should be the white of the darkest frame, and what "
             "is brighter is clipped.",
@@ -634,6 +639,7 @@ def _score(
         "estimated" if scene.motion is None else "motion.png",
         float(moving.mean()),
         float((truth >= 1.0).any(axis=2).mean()),
+        wrong,
     )
     measured = {
         name: measure(picture, truth, moving, scaled=fit_scale)

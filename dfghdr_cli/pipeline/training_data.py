@@ -1,6 +1,6 @@
 """What a training learns from: folders of HDR images, of scenes with truth, or of both.
 
-A scene is a folder in the layout of Kalantari's data set (`dfghdr_cli.io.scenes`). Its frames are
+A scene is laid out like one of the published data sets (`dfghdr_cli.io.layouts`). Its frames are
 aligned and flow-warped exactly as in a merge, once: the result is stored in a cache folder, from
 which crops are read. Every other .exr or .hdr file is an HDR image, from which moving brackets are
 synthesised (`dfghdr_cli.training.synth`).
@@ -31,8 +31,9 @@ from dfghdr_cli.core.radiance import decode, encode
 from dfghdr_cli.core.types import FloatImage
 from dfghdr_cli.engine import MergeConfig, align_bracket
 from dfghdr_cli.errors import InputError, OutputError
+from dfghdr_cli.io.layouts import scenes_among
 from dfghdr_cli.io.radiance import read_radiance
-from dfghdr_cli.io.scenes import read_scene
+from dfghdr_cli.io.scenes import check_scene, read_scene, scene_files
 from dfghdr_cli.training.samples import Arrays, Batch, Sample, Samples, as_samples
 from dfghdr_cli.training.synth import SceneSynthesiser, SynthConfig
 
@@ -40,9 +41,8 @@ log = logging.getLogger(__name__)
 
 GOLDEN_RATIO = 0.6180339887498949
 """Multiples of it modulo 1 fill [0, 1) evenly, however many there are."""
-EXPOSURE_TOLERANCE = 0.5
-"""How far a frame of a scene may be from what its truth and exposure.txt say [stops]."""
 _WHITE = np.float32(65535)
+_IMAGES = (".exr", ".hdr")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class TrainingData:
 def load_training_data(folders: Sequence[Path], smallest: int) -> TrainingData:
     """Find and check everything a training can use below some folders.
 
-    A folder with an exposure.txt, or with TIFF files beside an HDRImg, is a scene; every other
+    What `dfghdr_cli.io.layouts` knows as a scene, and has frames or exposures, is one; every other
     .exr or .hdr file is an HDR image. Images are scaled so that their 99.9th percentile is 16 and
     kept in half precision: synthesis chooses the exposure itself, and values stay far from half's
     limits. Scenes are only checked; their frames are read again when they are aligned.
@@ -130,7 +130,7 @@ def load_training_data(folders: Sequence[Path], smallest: int) -> TrainingData:
     errors: list[InputError] = []
     for path in sorted(found.values()):
         try:
-            if path.is_dir():
+            if path.suffix.lower() not in _IMAGES or path.is_dir():
                 scenes.setdefault(_check_scene(path, smallest), []).append(path)
             else:
                 images.append(_read_image(path, smallest))
@@ -167,16 +167,23 @@ def _find(folder: Path) -> list[Path]:
             f"{error.filename} cannot be read ({error.strerror}); change its permissions"
         ) from error
 
-    found: list[Path] = []
-    for place, _, names in os.walk(folder, onerror=refuse):
-        files = [Path(place, name) for name in names if not name.startswith(".")]
-        radiance = [path for path in files if path.suffix.lower() in (".exr", ".hdr")]
-        frames = any(path.suffix.lower() in (".tif", ".tiff") for path in files)
-        truth = any(path.stem == "HDRImg" for path in radiance)
-        if "exposure.txt" in names or (frames and truth):
-            found.append(Path(place))
-        else:
-            found += radiance
+    files = [
+        Path(place, name)
+        for place, _, names in os.walk(folder, onerror=refuse)
+        for name in names
+        if not name.startswith(".")
+    ]
+    scenes = {scene: scene_files(scene) for scene in scenes_among(files)}
+    # A picture that is only called like a truth is an HDR image.
+    found = [
+        s for s, parts in scenes.items() if any(f.suffix.lower() not in _IMAGES for f in parts)
+    ]
+    part_of_scenes = {file.parent for scene in found for file in scenes[scene]}
+    found += [
+        file
+        for file in files
+        if file.suffix.lower() in _IMAGES and file.parent not in part_of_scenes
+    ]
     if not found:
         raise InputError(
             f"{folder} holds no .exr or .hdr image and no scene (TIFF frames, exposure.txt and "
@@ -210,32 +217,9 @@ def _check_scene(folder: Path, smallest: int) -> tuple[int, ...]:
     _check_size(folder, size, smallest)
     if scene.truth.max() <= 0:
         raise InputError(f"the truth of {folder} is black; leave this scene out")
-    for frame in scene.bracket.frames:
-        off = _exposure_error(frame.encoded(), frame.exposure.stops, scene.truth)
-        if abs(off) > EXPOSURE_TOLERANCE:
-            raise InputError(
-                f"{folder / 'exposure.txt'} and the truth do not fit {frame.name}, which is "
-                f"{abs(off):.1f} stops {'brighter' if off > 0 else 'darker'} than they say; "
-                "correct them"
-            )
+    if (wrong := check_scene(folder, scene)) is not None:
+        raise InputError(wrong)
     return tuple(int(np.sign(stop)) for stop in scene.bracket.stops)
-
-
-def _exposure_error(code: FloatImage, stops: float, truth: FloatImage) -> float:
-    """How much brighter a frame is than a scene says [stops]; 0 where that cannot be told.
-
-    The median over the pixels that should be well exposed and are: few of them if things moved,
-    but as many brighter as darker.
-    """
-    code, truth = code[::4, ::4], truth[::4, ::4]
-    expected = np.maximum(truth, 0) * np.float32(2.0**stops)
-    seen = (code > 0.1) & (code < 0.9) & (expected > 0)
-    if seen.mean() < 0.01:
-        return 0.0
-    should = encode(expected)
-    both = seen & (should > 0.1) & (should < 0.9)
-    use = both if both.mean() >= 0.01 else seen
-    return float(np.median(np.log2(decode(code[use]) / expected[use])))
 
 
 def _align(folder: Path) -> dict[str, NDArray[np.generic]]:
@@ -285,9 +269,10 @@ def aligned_scene(folder: Path, cache: Path) -> Path:
         OutputError: the cache cannot be written.
     """
     try:
-        files = sorted(
-            (file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in folder.iterdir()
-        )
+        found = scene_files(folder)
+        if not found:
+            raise InputError(f"{folder} cannot be read (it is gone); put it back")
+        files = sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in found)
     except OSError as error:
         raise InputError(f"{folder} cannot be read ({error.strerror}); put it back") from error
     made_from = json.dumps([__version__, str(folder.resolve()), files])

@@ -152,9 +152,7 @@ BAD = {
     "truth that is none": scene_with("HDRImg.hdr", b"#?RADIANCE\n"),
     "truth with NaN": scene_with_truth(np.full((80, 112, 3), np.nan), "HDRImg.exr"),
     "truth of another size": scene_with_truth(np.ones((80, 110, 3)), "HDRImg.exr"),
-    "truth on another scale": scene_with_truth(
-        np.full((80, 112, 3), 900.0), "exposure.txt and the truth"
-    ),
+    "truth of nothing": scene_with_truth(np.full((80, 112, 3), 900.0), "exposure.txt or HDRImg"),
     "black truth": scene_with_truth(np.zeros((80, 112, 3)), "016"),
     "small scene": small_scene,
 }

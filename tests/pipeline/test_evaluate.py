@@ -219,6 +219,27 @@ def test_a_truth_on_another_scale_is_noticed(make_scene, tmp_path, caplog):
     assert "white of the darkest frame" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("exposures", "words"),
+    [
+        ("2\n0\n-2\n", "reverse order"),
+        ("1\n4\n16\n", "exposure times, or ratios"),
+        ("0\n2\n5\n", "262A0900.tif is 1.0 stops darker"),
+    ],
+)
+def test_exposures_that_the_frames_contradict_are_noticed(
+    make_scene, tmp_path, caplog, exposures, words
+):
+    folder = make_scene(tmp_path / "a", truth="HDRImg.exr")
+    assert run(folder, "reference").scenes[0].doubt is None
+    (folder / "exposure.txt").write_text(exposures)
+    (facts,) = run(folder, "reference").scenes
+    (record,) = (r for r in caplog.records if words in r.getMessage())
+    assert f"{folder}: " in record.getMessage()
+    assert "correct exposure.txt or HDRImg.exr" in record.getMessage()
+    assert words in facts.values()["doubt"]
+
+
 def test_scenes_of_one_name_keep_their_paths(kalantari, tmp_path):
     shutil.copytree(kalantari / "Test" / "EXTRA" / "001", kalantari / "Training" / "001")
     result = run(kalantari, "reference")
