@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from dfghdr_cli.pipeline.evaluate import Evaluation
+    from dfghdr_cli.pipeline.external import External
 
 
 class Method(StrEnum):
@@ -59,6 +60,15 @@ def evaluate(
             "--predictions",
             metavar="FOLDER",
             help="Another program's pictures, SCENE.exr or SCENE.hdr; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    external: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--external",
+            metavar="NAME=FILE",
+            help="Another network, exported to TorchScript or ONNX; may be repeated.",
             show_default=False,
         ),
     ] = None,
@@ -140,12 +150,15 @@ def evaluate(
     """Score merges against scenes with truth.
 
     Prints a table, methods by metrics: the mean over the scenes, and below it the worst of them.
-    Without --model, --method and --predictions it scores the default model, classic and reference.
+    Where no model, method, folder and network is named it scores the default model, classic and
+    reference.
     """
     for name, value in (("--vdp-scale", vdp_scale), ("--vdp-ppd", vdp_ppd)):
         if value is not None and not 0 < value < float("inf"):
             raise typer.BadParameter(f"{name} takes a number above 0.")
+    externals = _externals(external or ())
 
+    from dfghdr_cli.atomic import ensure_no_input
     from dfghdr_cli.core.perceptual import Perceptual
     from dfghdr_cli.engine import MergeConfig, choose_device
     from dfghdr_cli.errors import DfghdrError
@@ -153,11 +166,13 @@ def evaluate(
     from dfghdr_cli.pipeline.evaluate import PROTOCOLS, build_methods, check_outputs, write_texts
     from dfghdr_cli.pipeline.evaluate import evaluate as run
     from dfghdr_cli.pipeline.evaluation_report import EvaluationReport
+    from dfghdr_cli.pipeline.external import external_methods
 
     outputs = [path for path in (json, csv, report) if path is not None]
-    if not (model or method or predictions):
+    if not (model or method or predictions or external):
         model, method = [DEFAULT_MODEL], [Method.CLASSIC, Method.REFERENCE]
     check_outputs(outputs, scenes, model or (), predictions or (), overwrite)
+    ensure_no_input(outputs, [each.path for each in externals])
     names = [each.value for each in method or ()]
     methods = build_methods(
         model or (),
@@ -166,6 +181,7 @@ def evaluate(
         device,
         MergeConfig(resolution=resolution, weights=False),
     )
+    methods += external_methods(externals, [each.name for each in methods], device)
     slow = metrics == "all"
     chosen = choose_device(device)
     perceptual = Perceptual(
@@ -205,6 +221,15 @@ def evaluate(
             f"{len(evaluation.excluded)} of {total} scenes count for no method ({names}): "
             "see the warnings above and mend or remove them."
         )
+
+
+def _externals(texts: list[str] | tuple[()]) -> list[External]:
+    from dfghdr_cli.pipeline.external import parse_external
+
+    try:
+        return [parse_external(text) for text in texts]
+    except ValueError as error:
+        raise typer.BadParameter(f"--external: {error}.") from None
 
 
 Cells = list[str]

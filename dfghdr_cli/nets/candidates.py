@@ -451,7 +451,9 @@ class Candidates:
         top = torch.where(stops > 0, *whites).div(CLIPPED_CODE)
         reference, own = (x.clamp_min(_LEAST_CODE).minimum(top) for x in (reference, own))
         difference = own - reference
-        if self.code.device.type == "cpu" and not self.tolerance.any():
+        # To look at a tensor makes a GPU wait, and cannot be exported.
+        may_look = self.code.device.type == "cpu" and not torch.compiler.is_exporting()
+        if may_look and not self.tolerance.any():
             return difference
         allowed = self._tolerance(slice(0, 1)) * of_reference + self._tolerance(which) * of_own
         return difference - difference.maximum(-allowed).minimum(allowed)
