@@ -28,6 +28,11 @@ _FOLLOWS = 0.5
 cameras have them, it is 1 to first order, with curves on luminance 0."""
 _SATURATION = (0.7, 1.25)
 """Its bounds: noise in the dark has colours, too."""
+_CAMERA = (1.45, 0.176)
+"""n and s of the tone curve of a camera, ``y = (1 + s) x^n / (x^n + s)``: the medians of
+`core.camera_curves`."""
+_CAMERA_SATURATION = (0.85, 1.4)
+"""Bounds of what such a curve on channels does to colours; towards white `fade_to_white` goes on."""
 _SHOULDER = 0.7
 """Light on the display from which on it is compressed."""
 _PER_CHANNEL = 0.5
@@ -61,7 +66,7 @@ class Finish:
         return self.light[index], self.saturation[index]
 
 
-def finish(code: NDArray[np.floating], veil: float, contrast: float) -> Finish:
+def finish(code: NDArray[np.floating], veil: float, contrast: float, colour: float) -> Finish:
     """Find the curves for a picture.
 
     Where the darkest fiftieth is lighter than `BLACK`, an even veil of light is taken away, at most
@@ -72,6 +77,8 @@ def finish(code: NDArray[np.floating], veil: float, contrast: float) -> Finish:
         code: (H, W) float32 in [0, 1], sRGB codes of the luminance, or a sample of them.
         veil: the most that is taken away, of the display's white.
         contrast: the part of the smooth step, 0 to 1.
+        colour: how far colours are as saturated as in a camera's picture, 0 to 1; at 0 they are
+            those of the scene where the curves have slope 1.
     """
     every = np.linspace(0.0, 1.0, _SIZE)
     before = np.asarray(srgb_decode(every), np.float64)
@@ -84,7 +91,19 @@ def finish(code: NDArray[np.floating], veil: float, contrast: float) -> Finish:
     slope = np.ones(_SIZE)
     slope[lit] = np.gradient(np.log(np.maximum(light[lit], 1e-12)), np.log(before[lit]))
     saturation = np.clip(1 + _FOLLOWS * (slope - 1), *_SATURATION)
+    saturation *= 1 + colour * (_camera_saturation(light) - 1)
     return Finish(light.astype(np.float32), saturation.astype(np.float32))
+
+
+def _camera_saturation(light: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Slope on a log scale of a camera's curve where it shows `light`: (N,) of (N,) in [0, 1].
+
+    A curve on channels takes ratios of channels to its slope as a power, and so, to first order,
+    multiplies chroma by it.
+    """
+    power, shoulder = _CAMERA
+    scene = shoulder * light / (1 + shoulder - light)  # x^n
+    return np.clip(power * shoulder / (scene + shoulder), *_CAMERA_SATURATION)
 
 
 def _without_veil(light: NDArray[np.float64], veil: float) -> NDArray[np.float64]:

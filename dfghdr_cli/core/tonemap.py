@@ -306,8 +306,10 @@ def _shown(
     whole = operator.function(scene) if operator.kind in ("local", "fused") else None
     if operator.kind == "fused":
         assert whole is not None
-        veil, contrast = scene.parameters["veil"], scene.parameters["contrast"]
-        curves = finish(_sample(np.asarray(whole, np.float32)), veil, contrast)
+        curves = finish(
+            _sample(np.asarray(whole, np.float32)),
+            *(scene.parameters[name] for name in ("veil", "contrast", "colour")),
+        )
         return fused
     return {"exact": exact, "colour": colour}.get(operator.kind, luminance)
 
@@ -617,6 +619,7 @@ OPERATORS: dict[str, Operator] = {
             "width": Parameter(0.2, 0.05, 1.0, "how choosy it is about well exposed parts"),
             "veil": Parameter(0.05, 0.0, 0.5, "the most grey that is taken off black, of white"),
             "contrast": Parameter(0.3, 0.0, 1.0, "of the S that is laid over the tones"),
+            "colour": Parameter(0.6, 0.0, 1.0, "saturation, from the scene's to a camera's"),
         },
     ),
     "mu-law": Operator(

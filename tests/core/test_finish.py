@@ -19,44 +19,59 @@ def picture(darkest, count=1000):
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.floats(0.01, 0.6), st.floats(0, 0.5), st.floats(0, 1))
-def test_curves_rise_from_black_to_white(darkest, veil, contrast):
-    light, saturation = finish(picture(darkest), veil, contrast)(CODES)
+@given(st.floats(0.01, 0.6), st.floats(0, 0.5), st.floats(0, 1), st.floats(0, 1))
+def test_curves_rise_from_black_to_white(darkest, veil, contrast, colour):
+    light, saturation = finish(picture(darkest), veil, contrast, colour)(CODES)
     assert light[0, 0] == 0
     assert light[0, -1] == pytest.approx(1, abs=1e-5)
     assert (np.diff(light[0]) >= 0).all()
-    assert ((saturation >= 0.69) & (saturation <= 1.26)).all()
+    assert ((saturation >= 0.7 * 0.85 - 0.01) & (saturation <= 1.25 * 1.4 + 0.01)).all()
 
 
 @given(st.floats(0.2, 0.36))
 @settings(max_examples=10, deadline=None)
 def test_a_veil_goes_until_the_darkest_fiftieth_is_black(darkest):
     codes = picture(darkest)
-    light, _ = finish(codes, 0.5, 0.0)(codes)
+    light, _ = finish(codes, 0.5, 0.0, 0.0)(codes)
     assert np.cbrt(np.percentile(light, 2)) == pytest.approx(BLACK, abs=2e-3)
     assert light.min() > 0
 
 
 def test_a_veil_goes_only_so_far_and_only_where_there_is_one():
     fog, night = picture(0.6), picture(0.05)
-    light, _ = finish(fog, 0.05, 0.0)(fog)
+    light, _ = finish(fog, 0.05, 0.0, 0.0)(fog)
     before = srgb_decode(fog)
     assert 0.03 < before.min() - light.min() < 0.05
-    light, _ = finish(night, 0.5, 0.0)(night)
+    light, _ = finish(night, 0.5, 0.0, 0.0)(night)
     np.testing.assert_allclose(light, srgb_decode(night), atol=1e-4)
 
 
 def test_the_s_steepens_the_middle_and_colours_follow():
-    light, saturation = finish(picture(0.1), 0.0, 0.5)(CODES)
+    light, saturation = finish(picture(0.1), 0.0, 0.5, 0.0)(CODES)
     code = srgb_encode(light)[0]
     assert code[32768] == pytest.approx(0.5, abs=1e-3)
     assert code[16384] < 0.24
     assert code[49152] > 0.76
     assert saturation[0, 16384] > 1.1
     assert saturation[0, 62000] < 0.95
-    light, saturation = finish(picture(0.1), 0.0, 0.0)(CODES)
+    light, saturation = finish(picture(0.1), 0.0, 0.0, 0.0)(CODES)
     np.testing.assert_allclose(light, srgb_decode(CODES), atol=1e-6)
     np.testing.assert_allclose(saturation, 1, atol=1e-3)
+
+
+def test_colours_are_as_saturated_as_by_a_camera_s_curve_on_channels():
+    """y = (1 + s) x^n / (x^n + s) on each channel, against its luminance with our saturation."""
+    scene = np.array([0.02, 0.06, 0.12, 0.2])[:, None] * [1.15, 1.0, 0.8]
+    film = 1.176 * scene**1.45 / (scene**1.45 + 0.176)
+    grey = film @ [0.2126, 0.7152, 0.0722]
+    curves = finish(picture(0.1), 0.0, 0.0, 1.0)
+    light, saturation = curves(srgb_encode(grey[None]).astype(np.float32))
+    luminance = scene @ [0.2126, 0.7152, 0.0722]
+    measured = scene / luminance[:, None] * grey[:, None]
+    ours = grey[:, None] + saturation[0][:, None] * (measured - grey[:, None])
+    np.testing.assert_allclose(light[0], grey, rtol=1e-2)
+    np.testing.assert_allclose(ours, film, rtol=0.03)
+    assert (np.abs(measured - film).max(axis=1)[:3] > 0.03 * grey[:3]).all()
 
 
 def hue(light):
