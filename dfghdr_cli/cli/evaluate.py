@@ -14,8 +14,9 @@ from dfghdr_cli.cli import console, options
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from dfghdr_cli.pipeline.evaluate import Evaluation
+    from dfghdr_cli.pipeline.evaluate import Evaluation, Outcome
     from dfghdr_cli.pipeline.external import External
+    from dfghdr_cli.pipeline.paper_report import CropChoice
 
 
 class Method(StrEnum):
@@ -143,6 +144,24 @@ def evaluate(
             help="Write an HTML page with pictures of each scene and of the worst parts.",
         ),
     ] = None,
+    paper_report: Annotated[
+        Path | None,
+        typer.Option(
+            "--paper-report",
+            metavar="FOLDER",
+            help="Write the paper's Table 1 and Figures 2 and 4 with what was measured: HTML, "
+            "Markdown, LaTeX, PNG, PDF.",
+        ),
+    ] = None,
+    crop: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--crop",
+            metavar="[SCENE:]X,Y,W,H",
+            help="A part for Figure 4, instead of those with the largest errors; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     device: options.Device = "auto",
     max_pixels: options.MaxPixels = None,
     overwrite: options.Overwrite = False,
@@ -156,7 +175,9 @@ def evaluate(
     for name, value in (("--vdp-scale", vdp_scale), ("--vdp-ppd", vdp_ppd)):
         if value is not None and not 0 < value < float("inf"):
             raise typer.BadParameter(f"{name} takes a number above 0.")
-    externals = _externals(external or ())
+    externals, crops = _externals(external or ()), _crops(crop or ())
+    if crops and paper_report is None:
+        raise typer.BadParameter("--crop belongs to --paper-report.")
 
     from dfghdr_cli.atomic import ensure_no_input
     from dfghdr_cli.core.perceptual import Perceptual
@@ -167,8 +188,11 @@ def evaluate(
     from dfghdr_cli.pipeline.evaluate import evaluate as run
     from dfghdr_cli.pipeline.evaluation_report import EvaluationReport
     from dfghdr_cli.pipeline.external import external_methods
+    from dfghdr_cli.pipeline.paper_report import PaperReport, check_folder, write_report
 
     outputs = [path for path in (json, csv, report) if path is not None]
+    if paper_report is not None:
+        outputs += check_folder(paper_report, overwrite)
     if not (model or method or predictions or external):
         model, method = [DEFAULT_MODEL], [Method.CLASSIC, Method.REFERENCE]
     check_outputs(outputs, scenes, model or (), predictions or (), overwrite)
@@ -193,7 +217,13 @@ def evaluate(
         ppd=vdp_ppd,
         device="cpu" if chosen.type == "mps" else str(chosen),  # MPS has no float64
     )
-    page = EvaluationReport()
+    page, paper_page = EvaluationReport(), PaperReport(crops)
+    collectors = [page.add] * (report is not None) + [paper_page.add] * (paper_report is not None)
+
+    def on_scene(outcome: Outcome) -> None:
+        for collect in collectors:
+            collect(outcome)
+
     with console.progress() as on_progress:
         evaluation = run(
             scenes,
@@ -202,11 +232,21 @@ def evaluate(
             fit_scale=fit_scale,
             perceptual=perceptual if slow or cvvdp else None,
             on_progress=on_progress,
-            on_scene=None if report is None else page.add,
+            on_scene=on_scene,
         )
     makers = [(json, evaluation.to_json), (csv, evaluation.to_csv)]
     makers.append((report, lambda: page.html(evaluation)))
     write_texts([(path, make()) for path, make in makers if path is not None], overwrite)
+    if paper_report is not None:
+        scored = [each.name for each in methods if each.kind == "model"]
+        files = paper_page.files(
+            evaluation,
+            dict(zip(scored, model or (), strict=True)),
+            networks={each.name: each.path for each in externals},
+            settings={"resolution": resolution, "metrics": metrics, "crops": list(crop or ())},
+            device=device,
+        )
+        write_report(paper_report, files, overwrite)
     if markdown:
         console.print_result(_markdown(evaluation))
     else:
@@ -230,6 +270,15 @@ def _externals(texts: list[str] | tuple[()]) -> list[External]:
         return [parse_external(text) for text in texts]
     except ValueError as error:
         raise typer.BadParameter(f"--external: {error}.") from None
+
+
+def _crops(texts: list[str] | tuple[()]) -> list[CropChoice]:
+    from dfghdr_cli.pipeline.paper_report import parse_crop
+
+    try:
+        return [parse_crop(text) for text in texts]
+    except ValueError as error:
+        raise typer.BadParameter(f"--crop: {error}.") from None
 
 
 Cells = list[str]
@@ -349,7 +398,7 @@ def _print_notes(evaluation: Evaluation) -> None:
 
 def _print_published() -> None:
     """The paper's own table, apart from anything measured."""
-    from dfghdr_cli.pipeline.evaluate import PUBLISHED, PUBLISHED_SOURCE
+    from dfghdr_cli.pipeline.published import PUBLISHED, PUBLISHED_SOURCE
 
     headings = ["published", "PSNR-μ", "PSNR-l", "HDR-VDP-2"]
     rows = [

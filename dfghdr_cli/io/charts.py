@@ -37,7 +37,7 @@ class Cell:
 
 
 @cache
-def _font(size: int, ascii_only: bool) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def font_for(size: int, ascii_only: bool) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """Pillow's own font, or for other letters than English ones a font of the system, if any."""
     for name in () if ascii_only else _FONTS:
         try:
@@ -51,7 +51,7 @@ def _write(
     draw: ImageDraw.ImageDraw, x: float, y: float, text: str, size: int, room: float
 ) -> None:
     """A line of text centred at x, its top at y, cut so that it fits into `room` pixels."""
-    font = _font(size, text.isascii())
+    font = font_for(size, text.isascii())
     shown = text
     while len(shown) > 4 and draw.textlength(shown, font=font) > room:
         shown = shown.removesuffix("...")[:-1] + "..."
@@ -168,7 +168,7 @@ def bars(
     for number, (value, label) in enumerate(zip(values, labels, strict=True)):
         middle = (number + 0.5) * step
         text = f"{label}  {value:.3f}"
-        draw.text((6, middle - font_size * 1.2), text, INK, _font(font_size, text.isascii()))
+        draw.text((6, middle - font_size * 1.2), text, INK, font_for(font_size, text.isascii()))
         right = 6 + (width - 12) * value / longest
         draw.rectangle((6, middle + 3, max(right, 7), middle + 3 + thickness), (58, 82, 139))
     return _floats(image)
@@ -218,5 +218,5 @@ def scatter(
     image.paste(strip, (edge, top))
     for value, y in ((high, top), ((low + high) / 2, top + side / 2), (low, top + side)):
         text = f"{value:+.1f} {unit}".strip()
-        draw.text((edge + 24 * scale, y - font / 2), text, INK, _font(font, text.isascii()))
+        draw.text((edge + 24 * scale, y - font / 2), text, INK, font_for(font, text.isascii()))
     return _floats(image.resize((width // scale, height // scale), Image.Resampling.BOX))

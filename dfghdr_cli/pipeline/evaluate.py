@@ -664,39 +664,3 @@ def _moving(scene: Scene) -> Mask:
     return moving_pixels(
         [decode(code) for code, _ in pairs], [v for _, v in pairs], stops, scene.truth
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """A row that somebody else published; None where there is no figure.
-
-    Attributes:
-        method: its name there.
-        psnr_mu: [dB].
-        psnr_l: [dB].
-        hdr_vdp2: Q.
-    """
-
-    method: str
-    psnr_mu: float
-    psnr_l: float | None
-    hdr_vdp2: float
-
-
-PUBLISHED_SOURCE = (
-    "Table 1 of Lee, Jang and Cho, ICASSP 2022: means over the 15 test scenes of Kalantari and "
-    "Ramamoorthi's data set, as published there; not measured here"
-)
-PUBLISHED = (
-    Published("Sen et al.", 40.80, 38.11, 59.38),
-    Published("Kalantari et al.", 42.74, 41.23, 65.05),
-    Published("DeepHDR", 41.64, 40.91, 64.90),
-    Published("AHDRNet", 43.63, 41.14, 64.61),
-    Published("NHDRRNet", 42.41, None, 61.21),
-    Published("HDR-GAN", 43.92, 41.57, 65.45),
-    Published("DFGNet without EAU (Model 1)", 43.57, 41.45, 65.88),
-    Published("DFGNet without SAU (Model 2)", 43.92, 41.59, 66.91),
-    Published("DFGNet", 44.19, 41.89, 66.84),
-)
-"""The paper's Table 1. The authors' published test script reads 8 bits and resizes to 1440x960
-(`--protocol paper`) and finds PSNR-mu only; how the other columns were found is not known."""

@@ -15,8 +15,8 @@ from dfghdr_cli.cli.app import app
 from dfghdr_cli.errors import InputError
 from dfghdr_cli.modelstore import DEFAULT_MODEL
 from dfghdr_cli.pipeline import evaluate
-from dfghdr_cli.pipeline.evaluate import PUBLISHED
 from dfghdr_cli.pipeline.page import page
+from dfghdr_cli.pipeline.published import PUBLISHED
 
 
 @pytest.fixture
@@ -161,6 +161,22 @@ def test_the_report_and_the_slow_figures(tmp_path, make_scene, monkeypatch):
     for picture in pictures:
         with Image.open(BytesIO(base64.b64decode(picture))) as image:
             assert image.size == (64, 48)
+
+
+def test_the_papers_report(scenes):
+    arguments = (*BOTH, "--paper-report", "report", "--crop", "001:8,16,32,24")
+    run(scenes, *arguments)
+    text = read("report/report.md")
+    assert "| classic | " in text
+    assert json.loads(read("report/settings.json"))["settings"]["crops"] == ["001:8,16,32,24"]
+    assert Path("report/figure4.png").exists()
+    again = run(scenes, *arguments, code=3)
+    assert "exists already" in again.stderr
+    assert "X,Y,W,H" in run(scenes, *BOTH, "--paper-report", "x", "--crop", "1,2", code=2).stderr
+    assert "--paper-report" in run(scenes, *BOTH, "--crop", "1,2,3,4", code=2).stderr
+    assert "NAME=FILE" in run(scenes, "--external", "x", code=2).stderr
+    assert "does not exist" in run(scenes, "--external", "x=y.onnx", code=4).stderr
+    assert not Path("x").exists()
 
 
 @pytest.mark.parametrize("option", ["--vdp-scale", "--vdp-ppd"])
