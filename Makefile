@@ -2,21 +2,24 @@
 #   make demo         merge the bundled bracket
 #   make test         lint, type-check and test
 #   make completions  regenerate completions/
+#   make docs         regenerate the tables of options in docs/, and build a site of it in out/site
 #   make clean        remove all that make has made
 
 PYTHON ?= python3
-BIN := .venv/bin
+BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 PIP_INSTALL := $(BIN)/python -m pip install -qq --constraint constraints.txt --editable
 PHOTOGRAPHS = $(sort $(foreach type,tif tiff jpg jpeg png,$(wildcard demo/*.$(type))))
 
-.PHONY: demo test completions clean
+.PHONY: demo test completions docs clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
 	@mkdir -p out
-	$(BIN)/dfghdr merge $(PHOTOGRAPHS) -o out/demo.exr --overwrite
-	@echo "The merged picture is out/demo.exr"
+	$(BIN)/dfghdr merge $(PHOTOGRAPHS) -o out/demo.jpg -o out/demo.exr --overwrite
+	@echo "out/demo.jpg          the finished picture"
+	@echo "out/demo.exr          the same as linear light, for further work"
+	@echo "out/demo.preview.jpg  all that is in it, by the flat curve in which merges are compared"
 
 test: .venv/installed-dev
 	$(BIN)/ruff check .
@@ -28,8 +31,13 @@ test: .venv/installed-dev
 completions: .venv/installed
 	$(BIN)/python completions/generate.py completions
 
+docs: .venv/installed-dev
+	$(BIN)/python docs/generate.py
+	$(PIP_INSTALL) '.[docs]'
+	$(BIN)/mkdocs build --strict --site-dir out/site
+
 clean:
-	rm -rf .venv build dist out/demo.* .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv build dist out/demo.* out/site .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/pyvenv.cfg:

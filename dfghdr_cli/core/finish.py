@@ -32,7 +32,7 @@ _CAMERA = (1.45, 0.176)
 """n and s of the tone curve of a camera, ``y = (1 + s) x^n / (x^n + s)``: the medians of
 `core.camera_curves`."""
 _CAMERA_SATURATION = (0.85, 1.4)
-"""Bounds of what such a curve on channels does to colours; towards white `fade_to_white` goes on."""
+"""Bounds of what such a curve on channels does to colours; `fade_to_white` goes on from there."""
 _SHOULDER = 0.7
 """Light on the display from which on it is compressed."""
 _PER_CHANNEL = 0.5
