@@ -129,6 +129,26 @@ def _veil_over(darkest: float, most: float) -> float:
     return low
 
 
+def within_gamut(saturation: FloatImage, rgb: FloatImage, luminance: FloatImage) -> FloatImage:
+    """Saturation at which no colour is driven out of the gamut.
+
+    Times s, the least channel m of a colour of luminance y becomes y + s (m - y). A curve on
+    channels takes ratios to a power and leaves nothing below 0; the power 2 makes m^2 / y of it,
+    which s = 1 + m / y does, too. So that is the most, and what is fully saturated stays.
+
+    Args:
+        saturation: (H, W) float32, what colours are to be multiplied by.
+        rgb: (H, W, 3) float32, linear, in the display's primaries.
+        luminance: (H, W) float32 of it.
+
+    Returns:
+        (H, W) float32; what is at most 1 is as it was.
+    """
+    least = np.minimum(np.minimum(rgb[..., 0], rgb[..., 1]), rgb[..., 2])
+    most = 1 + np.maximum(least, 0) / np.maximum(luminance, np.float32(1e-12))
+    return np.minimum(saturation, most)
+
+
 def fade_to_white(light: FloatImage, space: Space = "srgb") -> FloatImage:
     """Compress each channel near the display's white, and let hues turn half as far as that does.
 

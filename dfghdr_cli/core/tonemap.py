@@ -38,7 +38,7 @@ from dfghdr_cli.core.colour import (
     to_xyz,
     transform,
 )
-from dfghdr_cli.core.finish import fade_to_white, finish
+from dfghdr_cli.core.finish import fade_to_white, finish, within_gamut
 from dfghdr_cli.core.radiance import largest_channel
 from dfghdr_cli.core.tonemap_local import durand, fusion, mantiuk, reinhard_local
 from dfghdr_cli.core.types import FloatImage
@@ -297,6 +297,7 @@ def _shown(
         assert whole is not None
         y = scene.luminance[part]
         target, colours = curves(whole[part])
+        colours = within_gamut(colours, rgb, y)
         colours *= np.float32(saturation)
         rgb *= ratio(target * colours, y)
         target *= 1 - colours

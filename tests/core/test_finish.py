@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dfghdr_cli.core.colour import oklab, srgb_decode, srgb_encode
-from dfghdr_cli.core.finish import BLACK, fade_to_white, finish
+from dfghdr_cli.core.finish import BLACK, fade_to_white, finish, within_gamut
 
 CODES = np.linspace(0, 1, 65536, dtype=np.float32)[None]
 
@@ -72,6 +72,16 @@ def test_colours_are_as_saturated_as_by_a_camera_s_curve_on_channels():
     np.testing.assert_allclose(light[0], grey, rtol=1e-2)
     np.testing.assert_allclose(ours, film, rtol=0.03)
     assert (np.abs(measured - film).max(axis=1)[:3] > 0.03 * grey[:3]).all()
+
+
+@given(st.lists(st.floats(0, 1), min_size=3, max_size=3), st.floats(0.5, 1.8))
+def test_saturation_keeps_colours_within_the_gamut(colour, wanted):
+    rgb = np.array([[colour]], np.float32)
+    y = rgb @ np.array([0.2126, 0.7152, 0.0722], np.float32)
+    s = within_gamut(np.full((1, 1), wanted, np.float32), rgb, y)
+    assert (y[..., None] + s[..., None] * (rgb - y[..., None])).min() >= -1e-6
+    assert s <= np.float32(wanted)
+    assert s >= min(np.float32(wanted), 1)
 
 
 def hue(light):
