@@ -2,6 +2,7 @@
 """Do merges of one still scene agree? Errors of exposures and response, without any truth.
 
     python benchmarks/consistency.py FOLDER [--method classic] [--size 700] [--all]
+                                     [--response FILE]
 
 FOLDER holds many exposures of one still scene, photographed from a tripod (12 or more, about a
 stop apart, with EXIF data). Every three of them that are one, two, or three positions apart make a
@@ -15,6 +16,10 @@ picture show different parts of the scene and are left out. Printed are, of a pa
     |dEV|    median absolute difference of the pixels after that scale [EV]
     bias     largest median difference in a fifth of the picture, by brightness [EV]
     PSNR     of the mu-law pictures (mu = 5000), white at the 99.9th percentile [dB]
+
+and once more by the darkest photograph of each pair, since codes near black say little. With
+`--response`, a curve that `dfghdr merge --save-response` found from all photographs, it shows what
+is left when the response is known: noise and quantisation.
 """
 
 from __future__ import annotations
@@ -30,11 +35,12 @@ import numpy as np
 from dfghdr_cli.core.coded import CodedFrame
 from dfghdr_cli.core.exposure import choose_reference, usable_share
 from dfghdr_cli.core.jpeg import restore_bracket
-from dfghdr_cli.core.response import choose_response
+from dfghdr_cli.core.response import Kind, Response, choose_response
 from dfghdr_cli.core.types import Bracket, FloatImage, Frame
 from dfghdr_cli.core.white import find_white
 from dfghdr_cli.engine import MergeConfig, merge_bracket
 from dfghdr_cli.io.bracket import read_bracket
+from dfghdr_cli.io.response import read_response
 from dfghdr_cli.pipeline.merge import load_merger
 
 MU = 5000.0
@@ -92,7 +98,9 @@ def reduced(frame: Frame, size: int) -> Frame:
     return replace(frame, pixels=cv2.resize(whole, small, interpolation=cv2.INTER_AREA))
 
 
-def merge(frames: list[Frame], indices: tuple[int, ...], method: str) -> Merge:
+def merge(
+    frames: list[Frame], indices: tuple[int, ...], method: str, response: Kind | Response
+) -> Merge:
     """Merge some of the frames as `dfghdr merge` would."""
     chosen = [frames[index] for index in indices]
     reference = choose_reference([usable_share(frame.encoded()) for frame in chosen])
@@ -100,7 +108,7 @@ def merge(frames: list[Frame], indices: tuple[int, ...], method: str) -> Merge:
     white = find_white(bracket.frames, bracket.stops)
     bracket = restore_bracket(bracket)
     recorded = bracket.frames[reference].exposure.stops
-    found = choose_response("auto", bracket.frames, bracket.stops, "both", white)
+    found = choose_response(response, bracket.frames, bracket.stops, "both", white)
     bracket = bracket.with_stops(found.stops)
     coded = [
         CodedFrame.of_frame(frame, response)
@@ -157,13 +165,15 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=700, help="long side, 0 for the full size")
     parser.add_argument("--least", type=float, default=0.3, help="share of pixels in both merges")
     parser.add_argument("--all", action="store_true", help="print every pair")
+    parser.add_argument("--response", type=Path, help="the camera's, instead of each bracket's own")
     arguments = parser.parse_args()
+    response = read_response(arguments.response) if arguments.response else "auto"
     frames = read_all(arguments.folder, arguments.size)
     merges = []
     for apart in (1, 2, 3):
         for start in range(len(frames) - 2 * apart):
             indices = (start, start + apart, start + 2 * apart)
-            merges.append(merge(frames, indices, arguments.method))
+            merges.append(merge(frames, indices, arguments.method, response))
             print(f"{indices!s:14} {merges[-1].text}", flush=True)
     rows = []
     for first, second in combinations(merges, 2):
@@ -172,7 +182,8 @@ def main() -> None:
         found = compare(first, second)
         if found.share < arguments.least:
             continue
-        rows.append([found.error, found.median, found.bias, found.psnr])
+        darkest = min(*first.frames, *second.frames)
+        rows.append([found.error, found.median, found.bias, found.psnr, darkest])
         if arguments.all:
             print(
                 f"{first.frames!s:14} {second.frames!s:14} {found.share:4.0%} {found.error:+.3f} "
@@ -186,6 +197,11 @@ def main() -> None:
     psnr = values[:, 3]
     figures = (np.median(psnr), np.percentile(psnr, 10), psnr.min())
     print(f"{'PSNR':10}" + "".join(f"{value:9.1f}" for value in figures) + " dB")
+    print("darkest    pairs    error    |dEV|     bias   (medians)")
+    for darkest in np.unique(values[:, 4]):
+        here = values[values[:, 4] == darkest]
+        figures = np.median(here[:, :3], axis=0)
+        print(f"{darkest:7.0f}{len(here):9}" + "".join(f"{value:9.3f}" for value in figures))
 
 
 if __name__ == "__main__":
