@@ -112,6 +112,11 @@ def _log_scale(mu: float) -> float:
     return math.log1p(mu)
 
 
+_BRIGHTEST = 1e9
+"""Light that all operators but the mu-law show as white; squares and cubes of more than this would
+leave float32, whose largest value files may hold."""
+
+
 @dataclass(frozen=True, slots=True)
 class ToneSettings:
     """How to tone-map.
@@ -245,6 +250,9 @@ def tone_map(
         farthest = _FARTHEST_LIFT - math.log2(brightest_white) - exposure
         parameters["lift"] = min(parameters["lift"], max(farthest, 0.0))
     gain = np.float32(2.0**exposure)
+    most = math.inf if operator.kind == "exact" else _BRIGHTEST * 2.0**-exposure
+    brightest = np.float32(min(most, float(np.finfo(np.float32).max)))
+    luminance = np.minimum(luminance, brightest, out=luminance)
     luminance *= gain
     scene = Scene(luminance, settings.white, parameters, space)
     show = _shown(operator, scene, settings.saturation)
@@ -252,7 +260,7 @@ def tone_map(
     out = np.empty_like(radiance)
 
     def rows(part: slice) -> None:
-        rgb = radiance[part] * gain
+        rgb = np.minimum(radiance[part], brightest) * gain
         if to_space is not None:
             rgb = transform(rgb, to_space)
         out[part] = show(rgb, part)

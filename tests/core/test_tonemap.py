@@ -1,6 +1,7 @@
 import math
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -404,3 +405,17 @@ def test_every_operator_names_its_source():
         for parameter in operator.parameters.values():
             assert parameter.low <= parameter.default <= parameter.high
             assert parameter.meaning
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+@pytest.mark.parametrize("light", [1e10, 1e24, 3e38])
+def test_values_of_any_size_are_shown_as_white(name, light):
+    radiance = np.random.default_rng(0).random((40, 48, 3), np.float32) + np.float32(0.01)
+    radiance[10:14, 10:14] = light
+    radiance[30, 30] = light, 0, 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        shown = tone_map(radiance, ToneSettings(operator=name)).pixels
+    assert np.isfinite(shown).all()
+    assert shown.min() >= 0
+    assert shown[12, 12].min() > 0.9
