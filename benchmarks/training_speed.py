@@ -32,7 +32,7 @@ import torch
 from torch.utils.data import default_collate
 
 from dfghdr_cli.nets.registry import build
-from dfghdr_cli.pipeline.train import PRESETS
+from dfghdr_cli.pipeline.recipes import PRESETS
 from dfghdr_cli.pipeline.training_data import CropConfig, load_training_data
 from dfghdr_cli.training.config import Stage
 from dfghdr_cli.training.loop import StageRun

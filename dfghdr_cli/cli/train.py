@@ -38,6 +38,15 @@ def train(
         Literal["default", "paper"],
         typer.Option("--preset", help="Our recipe, or the paper's; other options change it."),
     ] = "default",
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="A recipe, .toml, or the config.json of a run; other options change it.",
+            show_default=False,
+        ),
+    ] = None,
     stage: Annotated[
         Literal["all", "disentangle", "merge"],
         typer.Option(
@@ -211,64 +220,50 @@ def train(
     Prints the folder of the trained model. Stopped by Ctrl-C or a crash, it goes on from the last
     checkpoint with --resume.
     """
-    architecture = architecture or ("dfgnet" if preset == "paper" else "dfgmerge")
-    _refuse_other_lengths(context, stage)
-
     from dataclasses import replace
 
-    from dfghdr_cli.pipeline.train import PRESETS, TrainRequest, train_model
+    from dfghdr_cli.pipeline.recipes import PRESETS, ensure_architecture, read_recipe
+    from dfghdr_cli.pipeline.train import TrainRequest, train_model
+    from dfghdr_cli.training.config import DEFAULT
     from dfghdr_cli.training.processes import torchrun_rank
 
+    given = _given(context)
+    if config is not None and "preset" in given:
+        raise typer.BadParameter("--config and --preset are two recipes; give one of them.")
+    recipe = PRESETS[preset] if config is None else read_recipe(config)
+    kind = architecture or recipe.architecture or "dfgmerge"
+    ensure_architecture(recipe, kind)
     speaks = torchrun_rank() == 0
     if not speaks:
         console.set_up_logging(-1)
-    hyper_parameters: dict[str, Any] = {}
-    if width is not None and architecture == "dfgmerge":
-        hyper_parameters = {
-            "width": (width, 2 * width, 3 * width),
-            "disentangle_width": width // 2,
-        }
-    elif width is not None:
-        hyper_parameters = {
-            "width": width,
-            "disentangle_width": width,
-            "code_length": PAPER_CODE_LENGTH * width // PAPER_WIDTH,
-        }
-    if code_length is not None:
-        hyper_parameters["code_length"] = code_length
-    hyper_parameters |= {name: False for name, unit in (("eau", eau), ("sau", sau)) if not unit}
-    recipe = PRESETS[preset]
-    if inputs is None and start is None and architecture == "dfgnet":
+    changes: dict[str, Any] = {name: given[name] for name in _SETTINGS if name in given}
+    if "compile_" in given:
+        changes["compile"] = compile_
+    if encoders is not None:
+        changes["encoders"] = encoders
+    if learning_rate is not None:
+        changes["learning_rate"] = learning_rate
+    if "perceptual" in given:
+        changes["perceptual"] = (recipe.config.perceptual or DEFAULT.perceptual) * perceptual
+    settings = replace(recipe.config, **changes)
+    _refuse_other_lengths(given, settings.stage)
+    synth = replace(recipe.synth, batch=settings.batch, crop=crop or recipe.synth.crop)
+    if "samples_per_scene" in given:
+        synth = replace(synth, variants=samples_per_scene)
+    if "tone_curves" in given:
+        synth = replace(synth, curved=tone_curves)
+    start, teacher = start or recipe.start, teacher or recipe.teacher
+    if inputs is None and (config is not None or start is None) and kind == "dfgnet":
         inputs = recipe.inputs
     request = TrainRequest(
         folders,
         run,
-        architecture=architecture,
-        hyper_parameters=hyper_parameters,
-        config=replace(
-            recipe.config,
-            stage=stage,
-            disentangle_steps=disentangle_steps,
-            disentangle_minutes=disentangle_minutes,
-            steps=steps,
-            minutes=minutes,
-            encoders=encoders or recipe.config.encoders,
-            batch=batch,
-            learning_rate=recipe.config.learning_rate if learning_rate is None else learning_rate,
-            perceptual=recipe.config.perceptual if perceptual else 0.0,
-            precision=precision,
-            compile=compile_,
-            checkpoints=checkpoints,
-            seed=seed,
-            workers=workers,
-        ),
-        synth=replace(
-            recipe.synth,
-            crop=crop or recipe.synth.crop,
-            batch=batch,
-            variants=samples_per_scene,
-            curved=tone_curves,
-        ),
+        architecture=kind,
+        hyper_parameters=recipe.hyper_parameters
+        | _sizes(kind, width, code_length)
+        | {name: False for name, unit in (("eau", eau), ("sau", sau)) if not unit},
+        config=settings,
+        synth=synth,
         crops=recipe.crops,
         inputs=inputs,
         start=start,
@@ -298,13 +293,45 @@ def train(
         console.print_result(folder)
 
 
-def _refuse_other_lengths(context: typer.Context, stage: str) -> None:
+_SETTINGS = (
+    *("stage", "disentangle_steps", "disentangle_minutes", "steps", "minutes", "batch"),
+    *("precision", "checkpoints", "seed", "workers"),
+)
+"""Options that are called as the settings of `TrainConfig` that they change."""
+
+
+def _given(context: typer.Context) -> dict[str, Any]:
+    """The options that were given, by the names of their parameters."""
+    found = {}
+    for name, value in context.params.items():
+        source = context.get_parameter_source(name)
+        if source is not None and source.name != "DEFAULT":
+            found[name] = value
+    return found
+
+
+def _sizes(architecture: str, width: int | None, code_length: int | None) -> dict[str, Any]:
+    """The hyper-parameters that --width and --code-length mean."""
+    sizes: dict[str, Any] = {}
+    if width is not None and architecture == "dfgmerge":
+        sizes = {"width": (width, 2 * width, 3 * width), "disentangle_width": width // 2}
+    elif width is not None:
+        sizes = {
+            "width": width,
+            "disentangle_width": width,
+            "code_length": PAPER_CODE_LENGTH * width // PAPER_WIDTH,
+        }
+    if code_length is not None:
+        sizes["code_length"] = code_length
+    return sizes
+
+
+def _refuse_other_lengths(given: dict[str, Any], stage: str) -> None:
     """Refuse to be told how long a stage lasts that is not to be trained."""
     lengths = {"disentangle": ("disentangle_steps", "disentangle_minutes")}
     lengths["merge"] = ("steps", "minutes")
     for other, names in lengths.items():
         for name in names:
-            source = context.get_parameter_source(name)
-            if stage not in ("all", other) and source is not None and source.name == "COMMANDLINE":
+            if stage not in ("all", other) and name in given:
                 option = "--" + name.replace("_", "-")
                 raise typer.BadParameter(f"{option} belongs to stage {other}, not to {stage}.")

@@ -32,6 +32,7 @@ from dfghdr_cli.nets.dfgmerge import DFGMerge, DFGMergeConfig
 from dfghdr_cli.nets.dfgnet import Inputs
 from dfghdr_cli.nets.golden import golden_case
 from dfghdr_cli.nets.registry import Network, build, describe
+from dfghdr_cli.pipeline.learning_curves import write_curves
 from dfghdr_cli.pipeline.training_data import CropConfig, load_training_data
 from dfghdr_cli.pipeline.validation import (
     fixed_batches,
@@ -40,7 +41,7 @@ from dfghdr_cli.pipeline.validation import (
     validate_on_scenes,
 )
 from dfghdr_cli.training.checkpoint import GOOD_CHECKPOINT, load_checkpoint
-from dfghdr_cli.training.config import DEFAULT, PAPER, Stage, TrainConfig
+from dfghdr_cli.training.config import Stage, TrainConfig
 from dfghdr_cli.training.guard import DivergedError
 from dfghdr_cli.training.loop import Progress, Validation, train
 from dfghdr_cli.training.narrow import is_narrower, narrowed
@@ -74,25 +75,6 @@ _FREE = frozenset(
         "validate_every",
     }
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How to train, and on samples of which kind."""
-
-    config: TrainConfig
-    synth: SynthConfig
-    crops: CropConfig
-    inputs: Inputs = "flow"
-
-
-PRESETS = {
-    "default": Recipe(DEFAULT, SynthConfig(), CropConfig()),
-    "paper": Recipe(
-        PAPER, SynthConfig(crop=256), CropConfig(stride=64, permute_channels=False), "aligned"
-    ),
-}
-"""Recipes by name; samples are always mirrored and turned, and a DFGMerge always has flow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +139,20 @@ def _first_network(request: TrainRequest) -> tuple[Network, DFGMergeConfig | Non
     network = build(model.info.architecture, sizes, decoder=with_decoder, inputs=inputs)
     network.load_state_dict(model.network.state_dict(), strict=model.info.decoder == with_decoder)
     narrow = _narrower(request, network)
-    if request.hyper_parameters and narrow is None:
+    own = asdict(network.config)
+    same = all(own.get(name) == _tuple(v) for name, v in request.hyper_parameters.items())
+    if not same and narrow is None:
         raise ModelError(
             f"{request.start} has a size of its own; start from it without --code-length, --no-eau "
             "and --no-sau, and without --width or, with stage merge alone, with a --width that "
             "makes a dfgmerge narrower"
         )
     return network, narrow
+
+
+def _tuple(value: Any) -> Any:
+    """A hyper-parameter as a network's configuration has it: files have lists for tuples."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _narrower(request: TrainRequest, network: Network) -> DFGMergeConfig | None:
@@ -175,7 +164,8 @@ def _narrower(request: TrainRequest, network: Network) -> DFGMergeConfig | None:
     names = {field.name for field in fields(DFGMergeConfig)}
     if not names.issuperset(request.hyper_parameters):
         return None
-    config = replace(network.config, **request.hyper_parameters)
+    sizes = {name: _tuple(value) for name, value in request.hyper_parameters.items()}
+    config = replace(network.config, **sizes)
     return config if is_narrower(config, network.config) else None
 
 
@@ -354,6 +344,13 @@ def train_model(
     own = ("architecture", "hyper_parameters", "inputs")  # which the model's configuration tells
     facts = {k: v for k, v in settings.items() if k not in own}
     facts["folders"] = [os.path.basename(f) for f in settings["folders"]]  # noqa: PTH119
+
+    def progress(now: Progress) -> None:
+        if now.psnr is not None and processes.first:
+            write_curves(request.run)
+        if on_progress:
+            on_progress(now)
+
     try:
         trained = train(
             network,
@@ -364,7 +361,7 @@ def train_model(
             perceptual=perceptual and perceptual.to(device),
             teacher=teacher and teacher.to(device),
             validations=validations,
-            on_progress=on_progress,
+            on_progress=progress,
             processes=processes,
         )
     except OSError as error:  # the log and the pictures are written bit by bit
@@ -384,6 +381,7 @@ def train_model(
         trained.disentangle.tail = trained.disentangle.decoder = None
     folder = request.run / request.run.resolve().name
     if processes.first:
+        write_curves(request.run)
         _remove_aligned(request.run)  # first: the run, and so the model, may be called the same
         _save(folder, trained, facts)
     return folder

@@ -86,6 +86,49 @@ def test_the_papers_preset_and_ablation(place):
     assert facts["synth"]["crop"] == 64  # said in OPTIONS
 
 
+def test_a_recipe_as_a_file(place):
+    """What it says holds, but for options; the run's own configuration repeats the run."""
+    (place / "r.toml").write_text(
+        'architecture = "dfgnet"\ninputs = "aligned"\nstage = "merge"\nencoders = "trained"\n'
+        "steps = 1\nbatch = 1\nworkers = 0\nseed = 5\nschedule = 'drop'\n"
+        "[hyper_parameters]\nwidth = 4\ndisentangle_width = 4\ncode_length = 4\neau = false\n"
+        "[synth]\ncrop = 64\n"
+    )
+
+    def with_config(config, run, *more):
+        arguments = ["train", "pictures", "--run", run, "--config", config, "--device", "cpu"]
+        return CliRunner().invoke(app, [*arguments, *more])
+
+    done = with_config("r.toml", "one", "--learning-rate", "0.002")
+    assert (done.exit_code, done.stdout) == (0, "one/one\n"), done.output
+    first = load_model("one/one")
+    facts = first.info.training
+    assert first.info.hyper_parameters["eau"] is False
+    assert (facts["stage"], facts["seed"], facts["schedule"]) == ("merge", 5, "drop")
+    assert (facts["learning_rate"], facts["synth"]["crop"]) == (0.002, 64)
+    assert (first.info.inputs, facts["batch"], facts["synth"]["batch"]) == ("aligned", 1, 1)
+    assert (place / "one" / "curves.png").exists()
+
+    again = with_config("one/config.json", "two")
+    assert again.exit_code == 0, again.output
+    assert load_model("two/two").digest == first.digest
+    other = with_config("one/config.json", "three", "--seed", "6")
+    assert load_model("three/three").digest != first.digest, other.output
+
+    started = with_config("one/config.json", "four", "--start", "one/one")
+    assert started.exit_code == 0, "its sizes are those of the model to start from"
+    assert load_model("four/four").info.training["start"] == "one"
+    for more, code, words in (
+        (["--preset", "paper"], 2, "give one of them"),
+        (["--disentangle-steps", "3"], 2, "belongs to stage disentangle"),
+        (["--architecture", "dfgmerge"], 5, "is for a dfgnet"),
+    ):
+        refused = with_config("r.toml", "five", *more)
+        assert refused.exit_code == code, refused.output
+        assert words in refused.stderr
+    assert with_config("nowhere.toml", "five").exit_code == 4
+
+
 def test_width_of_dfgmerge(place):
     train(
         "pictures", "--run", "mine", "--stage", "merge", "--steps", 1, "--architecture", "dfgmerge"

@@ -369,7 +369,7 @@ def test_a_narrower_network_learns_from_its_teacher(request_, models_dir, monkey
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"hyper_parameters": {"width": (12, 8, 8)}}, "a size of its own"),
+        ({"hyper_parameters": {"width": (16, 8, 8)}}, "a size of its own"),
         ({"hyper_parameters": {"width": (8, 8, 16)}}, "a size of its own"),
         ({"hyper_parameters": {"code_length": 4}}, "a size of its own"),
         ({"config": BOTH}, "a size of its own"),
