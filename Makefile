@@ -8,6 +8,7 @@
 PYTHON ?= python3
 BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 PIP_INSTALL := $(BIN)/python -m pip install -qq --constraint constraints.txt --editable
+SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir out/site
 PHOTOGRAPHS = $(sort $(foreach type,tif tiff jpg jpeg png,$(wildcard demo/*.$(type))))
 
 .PHONY: demo test completions docs clean
@@ -26,6 +27,7 @@ test: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+	$(SITE)
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
 completions: .venv/installed
@@ -33,8 +35,7 @@ completions: .venv/installed
 
 docs: .venv/installed-dev
 	$(BIN)/python docs/generate.py
-	$(PIP_INSTALL) '.[docs]'
-	$(BIN)/mkdocs build --strict --site-dir out/site
+	$(SITE)
 
 clean:
 	rm -rf .venv build dist out/demo.* out/site .pytest_cache .ruff_cache .hypothesis .import_linter_cache
