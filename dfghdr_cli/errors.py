@@ -20,6 +20,12 @@ class MissingPackageError(DfghdrError):
     exit_code = 2
 
 
+class UsageError(DfghdrError):
+    """What was asked for cannot be meant, as can be told without looking at any picture."""
+
+    exit_code = 2
+
+
 class OutputExistsError(DfghdrError):
     """The result is there already and `--overwrite` was not given."""
 

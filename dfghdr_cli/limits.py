@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import zipfile
@@ -86,6 +87,25 @@ def parse_pixels(text: str) -> int:
     if not (number.isascii() and number.isdecimal() and 0 < int(number) < 10**9):
         raise ValueError(f"{text!r} is no number of pixels such as 600M")
     return int(number) * factor
+
+
+def parse_memory(text: str) -> int:
+    """Bytes of "800M" or "1.5G": K, M, G and T are powers of 1024, with or without B or iB.
+
+    A number alone counts bytes.
+
+    Raises:
+        ValueError: it is no such thing, or less than a byte.
+    """
+    digits = text.strip().upper().removesuffix("B").removesuffix("I")
+    power = "KMGT".find(digits[-1:]) + 1 if digits else 0
+    try:
+        size = float(digits[:-1] if power else digits) * 1024.0**power
+    except ValueError:
+        size = math.nan
+    if not 1 <= size < math.inf:
+        raise ValueError(f"{text!r} is no amount of memory such as 800M or 1.5G")
+    return int(size)
 
 
 def ensure_unpacked_size(path: Path) -> None:

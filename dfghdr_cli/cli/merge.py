@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 import typer
 
 from dfghdr_cli.cli import console, options
+from dfghdr_cli.cli.batch import BatchOptions, merge_batch, refuse_several_brackets
 from dfghdr_cli.cli.tonemap import OperatorName
+from dfghdr_cli.pipeline.batch.settings import MergeSettings
+
+_BATCH = "Batches"
 
 
 def _reference(text: str) -> int | str | Path:
@@ -28,19 +32,21 @@ def merge(
         typer.Argument(
             metavar="FILES...",
             readable=False,  # that is checked, and said, by the reader
-            help="2 to 9 photographs of one scene, in any order, or one folder that holds them.",
+            help="2 to 9 photographs of one scene, in any order, or one folder that holds them; "
+            "with --batch any folders.",
             show_default=False,
         ),
     ],
     output: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Option(
             "--output",
             "-o",
-            help="The result, .exr, .hdr or .dng, or a picture such as .jpg; may be repeated.",
+            help="The result, .exr, .hdr or .dng, or a picture such as .jpg; may be repeated. "
+            "With --batch the folder of the results.",
             show_default=False,
         ),
-    ],
+    ] = None,
     ev: options.Ev = None,
     times: Annotated[
         str | None,
@@ -158,11 +164,92 @@ def merge(
         bool,
         typer.Option("--skip-existing", help="Keep what exists already; write only the rest."),
     ] = False,
+    batch: Annotated[
+        bool,
+        typer.Option(
+            "--batch",
+            rich_help_panel=_BATCH,
+            help="Find the brackets in folders, and merge each into the folder -o.",
+        ),
+    ] = False,
+    recursive: Annotated[
+        bool,
+        typer.Option(
+            "--recursive", rich_help_panel=_BATCH, help="Look into folders within folders, too."
+        ),
+    ] = False,
+    by_folder: Annotated[
+        bool,
+        typer.Option("--by-folder", rich_help_panel=_BATCH, help="Each folder is one bracket."),
+    ] = False,
+    count: Annotated[
+        int | None,
+        typer.Option(
+            "--count",
+            metavar="N",
+            min=2,
+            max=32,
+            rich_help_panel=_BATCH,
+            help="Every N shots of a camera are one bracket, whatever they record.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", rich_help_panel=_BATCH, help="Print which brackets there are; do nothing."
+        ),
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", rich_help_panel=_BATCH, help="Merge doubtful brackets, too.")
+    ] = False,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name",
+            metavar="PATTERN",
+            rich_help_panel=_BATCH,
+            help="Of the results: {first}-{last}, also {stem} {folder} {date} {index} {count}.",
+        ),
+    ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to",
+            metavar="A,B,...",
+            rich_help_panel=_BATCH,
+            help="Formats of the results, such as exr,jpg,avif. [default: exr]",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", rich_help_panel=_BATCH, help="Merge what an earlier batch left undone."
+        ),
+    ] = False,
+    retry_failed: Annotated[
+        bool,
+        typer.Option(
+            "--retry-failed",
+            rich_help_panel=_BATCH,
+            help="As --resume, and what failed, too.",
+        ),
+    ] = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            metavar="N",
+            min=1,
+            max=64,
+            rich_help_panel=_BATCH,
+            help="Brackets to merge at the same time. [default: by cores and memory]",
+        ),
+    ] = None,
 ) -> None:
     """Merge a bracket of photographs into one linear HDR image, without ghosts.
 
     Prints the paths of what it wrote. In the result 1.0 is the white of the reference frame,
-    unless --anchor-ev says otherwise.
+    unless --anchor-ev says otherwise. With --batch: each bracket of a folder.
     """
     chosen = _reference(reference)
     given = [o for o in (ev, times, ev_step) if o is not None]
@@ -172,6 +259,63 @@ def merge(
         raise typer.BadParameter("--method classic uses no model: leave out --model.")
     if overwrite and skip_existing:
         raise typer.BadParameter("give only one of --overwrite and --skip-existing.")
+    limit = _memory(max_memory)
+    _check_compression(exr_type, exr_compression)
+    settings = MergeSettings(
+        method=method,
+        model=model,
+        device=device,
+        exposures_from=exposures_from,
+        reference=chosen if not isinstance(chosen, Path) else str(chosen),
+        response=response,
+        align=align,
+        resolution=resolution,
+        max_memory=limit,
+        anchor_ev=anchor_ev,
+        output_space=output_space,
+        exr_type=exr_type,
+        exr_compression=exr_compression,
+        preview=preview,
+        preview_operator=preview_operator,
+        format=format,
+        keep_place=not (no_gps or strip),
+        keep_identity=not strip,
+    )
+    told = BatchOptions(
+        recursive=recursive,
+        by_folder=by_folder,
+        count=count,
+        dry_run=dry_run,
+        yes=yes,
+        name=name,
+        to=to,
+        resume=resume or skip_existing,
+        retry_failed=retry_failed,
+        overwrite=overwrite,
+        jobs=jobs,
+        json=json,
+    )
+    if batch:
+        alone = {
+            "--ev": ev,
+            "--times": times,
+            "--ev-step": ev_step,
+            "--save-response": save_response,
+            "--ghost-map": ghost_map,
+            "--reference FILE": chosen if isinstance(chosen, Path) else None,
+        }
+        for option, value in alone.items():
+            if value is not None:
+                raise typer.BadParameter(f"{option} is of one bracket: leave it out of a --batch.")
+        if len(output or ()) > 1 or not (output or dry_run):
+            raise typer.BadParameter("--batch writes into one folder: give one -o FOLDER.")
+        told.check(settings)
+        merge_batch(files, output[0] if output else None, told, settings)
+        return
+    if needless := told.of_a_batch(skip_existing):
+        raise typer.BadParameter(f"{needless} is of a batch: add --batch.")
+    if not output:
+        raise typer.BadParameter("say where to: -o FILE.")
 
     from dfghdr_cli.io.bracket import FramesAhead
 
@@ -180,61 +324,27 @@ def merge(
     if not skip_existing and max_memory is None:
         ahead = FramesAhead(files)
         context.call_on_close(ahead.close)
+    if not given:
+        refuse_several_brackets(files)
 
     from dfghdr_cli.core.exposure import parse_stops, parse_times
-    from dfghdr_cli.core.response import Kind
-    from dfghdr_cli.engine import MergeConfig
-    from dfghdr_cli.io.radiance import ExrCompression
-    from dfghdr_cli.pipeline.memory import parse_memory
-    from dfghdr_cli.pipeline.merge import (
-        MergeReport,
-        MergeRequest,
-        load_merger,
-        merge_files,
-        missing_results,
-    )
+    from dfghdr_cli.pipeline.merge import MergeReport, merge_files, missing_results
 
-    try:
-        compression = ExrCompression.parse(exr_compression)
-    except ValueError as error:
-        raise typer.BadParameter(f"--exr-compression: {error}.") from error
-    try:
-        limit = None if max_memory is None else parse_memory(max_memory)
-    except ValueError as error:
-        raise typer.BadParameter(f"--max-memory: {error}.") from error
-    if exr_type == "float" and compression.kind == "dwaa":
-        raise typer.BadParameter(
-            "--exr-compression dwaa keeps 16 bits at most: leave out --exr-type float."
-        )
-
-    request = MergeRequest(
+    request = settings.request(
         files,
         output,
+        reference=chosen,
         stops=None if ev is None else parse_stops(ev),
         times=None if times is None else parse_times(times),
         ev_step=ev_step,
-        exposures_from=exposures_from,
-        reference=chosen,  # pyright: ignore[reportArgumentType]
-        response=response if response in get_args(Kind) else Path(response),  # pyright: ignore[reportArgumentType]
         save_response=save_response,
-        config=MergeConfig(align=align, resolution=resolution),
-        max_memory=limit,
-        anchor_ev=anchor_ev,
-        output_space=output_space,
-        exr_type=exr_type,
-        exr_compression=compression,
-        preview=preview,
-        preview_operator=preview_operator,
-        format=format,
         ghost_map=ghost_map,
-        keep_place=not (no_gps or strip),
-        keep_identity=not strip,
         overwrite=overwrite,
         skip_existing=skip_existing,
         ahead=ahead,
     )
     if missing_results(request):
-        merger = load_merger(method, model, device)
+        merger = settings.merger()
         console.print_status(f"{merger.name} on {merger.device}")
         with console.progress() as on_progress:
             report = merge_files(merger, request, on_progress)
@@ -246,3 +356,27 @@ def merge(
         done = ", ".join(f"{Path(frame['file']).name} {frame['alignment']}" for frame in frames)
         console.print_status(f"alignment: {done}")
     console.print_report(report, json)
+
+
+def _memory(text: str | None) -> int | None:
+    if text is None:
+        return None
+    from dfghdr_cli.limits import parse_memory
+
+    try:
+        return parse_memory(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"--max-memory: {error}.") from error
+
+
+def _check_compression(exr_type: str, text: str) -> None:
+    from dfghdr_cli.io.radiance import ExrCompression
+
+    try:
+        compression = ExrCompression.parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"--exr-compression: {error}.") from error
+    if exr_type == "float" and compression.kind == "dwaa":
+        raise typer.BadParameter(
+            "--exr-compression dwaa keeps 16 bits at most: leave out --exr-type float."
+        )

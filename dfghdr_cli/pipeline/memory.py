@@ -23,25 +23,6 @@ SMALLEST_PROXY = 600_000
 """Pixels of the smallest picture that decides for a large one."""
 
 
-def parse_memory(text: str) -> int:
-    """Bytes of "800M" or "1.5G": K, M, G and T are powers of 1024, with or without B or iB.
-
-    A number alone counts bytes.
-
-    Raises:
-        ValueError: it is no such thing, or less than a byte.
-    """
-    digits = text.strip().upper().removesuffix("B").removesuffix("I")
-    power = "KMGT".find(digits[-1:]) + 1 if digits else 0
-    try:
-        size = float(digits[:-1] if power else digits) * 1024.0**power
-    except ValueError:
-        size = math.nan
-    if not 1 <= size < math.inf:
-        raise ValueError(f"{text!r} is no amount of memory such as 800M or 1.5G")
-    return int(size)
-
-
 @dataclass(frozen=True, slots=True)
 class Work:
     """What of a merge on the CPU decides how much memory it takes.

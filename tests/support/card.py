@@ -79,6 +79,7 @@ class Photo:
     precise: bool = True
     zone: str | None = None
     biased: bool = True
+    scene: float = 0.0  # exposure at which its white is white, in stops
 
     @property
     def exposure(self):
@@ -144,19 +145,19 @@ class Photo:
         return {271: "Maker", 272: self.model}, photo
 
     def pixels(self):
-        """(h, w, 3) uint8 of a scene with blobs that is the same in every shot."""
+        """(h, w, 3) linear, of a scene of blocks that is the same in every shot."""
         rng = np.random.default_rng(5)
         coarse = rng.uniform(0, 1, (4, 6, 3)).astype(np.float32)
         light = 0.02 * 60 ** np.kron(coarse, np.ones((8, 8, 1), np.float32))
-        light = light * 2.0 ** (self.exposure.stops + 9.0)
-        return np.rint(255 * np.clip(light, 0, 1) ** (1 / 2.2)).astype(np.uint8)
+        return np.clip(light * 2.0 ** (self.exposure.stops - self.scene), 0, 1)
 
     def _write_jpeg(self, path):
         main, photo = self._tags()
         exif = Image.Exif()
         exif.update({**main, 274: self.orientation})
         exif.get_ifd(0x8769).update(photo)
-        Image.fromarray(self.pixels()).save(path, quality=95, exif=exif)
+        code = np.rint(255 * self.pixels() ** (1 / 2.2)).astype(np.uint8)
+        Image.fromarray(code).save(path, quality=95, exif=exif)
 
     def _write_dng(self, path):
         from tests.conftest import write_dng
@@ -164,7 +165,7 @@ class Photo:
         main, photo = self._tags()
         metadata = Metadata(photo=photo)
         extra = [(272, "s", 0, main[272], True), *exif_tags_of(metadata)]
-        write_dng(path, self.pixels() / 255.0, orientation=self.orientation, extra=extra)
+        write_dng(path, self.pixels(), orientation=self.orientation, extra=extra)
         buffer = BytesIO(path.read_bytes())
         append_exif(buffer, metadata)
         path.write_bytes(buffer.getvalue())
@@ -226,18 +227,16 @@ class Body:
         `odd` a setting of the second shot alone.
         """
         odd = settings.pop("odd", {})
-        mode = self.records.get("mode", mode) if "mode" in self.records else mode
+        mode = self.records.get("mode", mode)
+        at = {**self.records, **self.settings, **settings}
+        scene = Photo("", "", "", 0.0, **{**at, "mode": mode}).exposure.stops
         taken = []
         for index, step in enumerate(steps):
+            level = at[by] + (step if by == "iso" else -step)
+            every = {**settings, by: level, "mode": mode, "scene": scene}
+            every["bias"] = step / 3 if mode == BRACKET else 0.0
             for _ in range(times):
-                at = {**self.settings, **settings}
-                level = at[by] + (step if by == "iso" else -step)
-                bias = step / 3 if mode == BRACKET else 0.0
-                taken.append(
-                    self.press(**{**settings, by: level, "mode": mode, "bias": bias}, **odd)
-                    if index == 1
-                    else self.press(**{**settings, by: level, "mode": mode, "bias": bias})
-                )
+                taken.append(self.press(**every, **(odd if index == 1 else {})))
                 self.wait(pause)
         self.wait(-pause)
         for index in sorted(lost, reverse=True):

@@ -1,0 +1,105 @@
+"""How every bracket of a command is merged: plain values, which travel to other processes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # which take PyTorch with them
+    from dfghdr_cli.pipeline.merge import Merger, MergeRequest
+
+
+@dataclass(frozen=True, slots=True)
+class MergeSettings:
+    """The options of `dfghdr merge` that mean the same for any bracket.
+
+    Attributes:
+        method: see `dfghdr_cli.pipeline.merge.load_merger`, as are the next two.
+        model: name or folder.
+        device: name.
+        exposures_from: see `dfghdr_cli.pipeline.merge.MergeRequest`, as is all that follows.
+        reference: "auto", or a number.
+        response: a name, or a file.
+        align: of its config.
+        resolution: likewise.
+        max_memory: bytes.
+        anchor_ev: EV100.
+        output_space: a name.
+        exr_type: "half" or "float".
+        exr_compression: as `--exr-compression` takes it.
+        preview: whether there is one.
+        preview_operator: a name.
+        format: a name.
+        keep_place: whether results say where.
+        keep_identity: whether they say whose.
+    """
+
+    method: str = "dfgnet"
+    model: str | None = None
+    device: str = "auto"
+    exposures_from: str = "auto"
+    reference: int | str = "auto"
+    response: str = "auto"
+    align: str = "auto"
+    resolution: str = "auto"
+    max_memory: int | None = None
+    anchor_ev: float | None = None
+    output_space: str = "rec709"
+    exr_type: str = "half"
+    exr_compression: str = "piz"
+    preview: bool = True
+    preview_operator: str = "mu-law"
+    format: str | None = None
+    keep_place: bool = True
+    keep_identity: bool = True
+
+    def of_result(self) -> dict[str, Any]:
+        """Those that a result depends on, as JSON has them."""
+        known = asdict(self)
+        for where in ("device", "max_memory"):
+            del known[where]
+        return known
+
+    def merger(self) -> Merger:
+        """What merges; see `load_merger`."""
+        from dfghdr_cli.pipeline.merge import load_merger
+
+        return load_merger(self.method, self.model, self.device)  # pyright: ignore[reportArgumentType]
+
+    def request(
+        self, paths: Sequence[Path], outputs: Sequence[Path], **options: Any
+    ) -> MergeRequest:
+        """One bracket to merge with these settings.
+
+        Args:
+            paths: its photographs.
+            outputs: the results.
+            options: what else a `MergeRequest` takes.
+        """
+        from typing import get_args
+
+        from dfghdr_cli.core.response import Kind
+        from dfghdr_cli.engine import MergeConfig
+        from dfghdr_cli.io.radiance import ExrCompression
+        from dfghdr_cli.pipeline.merge import MergeRequest
+
+        named = self.response in get_args(Kind)
+        values: dict[str, Any] = {
+            "exposures_from": self.exposures_from,
+            "reference": self.reference,
+            "response": self.response if named else Path(self.response),
+            "config": MergeConfig(align=self.align, resolution=self.resolution),  # pyright: ignore[reportArgumentType]
+            "max_memory": self.max_memory,
+            "anchor_ev": self.anchor_ev,
+            "output_space": self.output_space,
+            "exr_type": self.exr_type,
+            "exr_compression": ExrCompression.parse(self.exr_compression),
+            "preview": self.preview,
+            "preview_operator": self.preview_operator,
+            "format": self.format,
+            "keep_place": self.keep_place,
+            "keep_identity": self.keep_identity,
+        }
+        return MergeRequest(paths, outputs, **(values | options))
