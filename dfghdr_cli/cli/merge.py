@@ -208,7 +208,8 @@ def merge(
             "--name",
             metavar="PATTERN",
             rich_help_panel=_BATCH,
-            help="Of the results: {first}-{last}, also {stem} {folder} {date} {index} {count}.",
+            show_default="{first}-{last}",
+            help="Of the results; may hold {first} {last} {stem} {folder} {date} {index} {count}.",
         ),
     ] = None,
     to: Annotated[
@@ -217,7 +218,8 @@ def merge(
             "--to",
             metavar="A,B,...",
             rich_help_panel=_BATCH,
-            help="Formats of the results, such as exr,jpg,avif. [default: exr]",
+            show_default="exr",
+            help="Formats of the results, such as exr,jpg,avif.",
         ),
     ] = None,
     resume: Annotated[
@@ -242,7 +244,8 @@ def merge(
             min=1,
             max=64,
             rich_help_panel=_BATCH,
-            help="Brackets to merge at the same time. [default: by cores and memory]",
+            show_default="by cores and memory",
+            help="Brackets to merge at the same time.",
         ),
     ] = None,
 ) -> None:

@@ -93,11 +93,11 @@ def test_a_shell_example_runs(place, block):
     done = run(place, "bash", "-euo", "pipefail", "-c", LONG_TRAINING.sub(SHORT_TRAINING, block))
     assert "not merged" not in done.stderr
     for name in re.findall(r" -o ([\w.]+)", block):
-        assert (place / name).is_file()
+        assert (place / name).exists()
         assert name in done.stdout
-    if "brackets/" in block:
+    if "--by-folder" in block:
         merged = {path.name for path in (place / "merged").glob("*.exr")}
-        assert merged == {"one.exr", "two and a half.exr"}
+        assert {"one.exr", "two and a half.exr"} <= merged
 
 
 def test_the_python_examples_run(place):
