@@ -1,7 +1,7 @@
 """How much faster a batch merges brackets than a loop of single merges: batch.py [--brackets 30].
 
-Generates brackets of 2 megapixels, merges them once by a loop of `dfghdr merge`, as a shell does, and
-once by `dfghdr merge --batch`, and prints wall-clock and processor seconds of both, the share, and
+Generates brackets of 2 megapixels, merges them by a loop of `dfghdr merge`, as a shell does, and
+by `dfghdr merge --batch`, and prints wall-clock and processor seconds of both, the share, and
 the load of the computer before and after; what other programs take is in the figures.
 """
 
@@ -20,6 +20,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.support.photographs import photograph, textured_scene, write_jpeg
+
+
+def say(line: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def make_brackets(folder: Path, count: int, size: tuple[int, int]) -> list[Path]:
@@ -69,18 +75,18 @@ def main() -> None:
         options = ["--batch", "--recursive", "--by-folder", *jobs, *chosen.options]
         batch = [[*program, str(root / "in"), *options, "-o", str(root / "batch")]]
         load = os.getloadavg()[0]
-        print(f"{chosen.brackets} brackets, {os.cpu_count()} cores, load {load:.1f} before")
+        say(f"{chosen.brackets} brackets, {os.cpu_count()} cores, load {load:.1f} before")
         results = {}
         for name, commands in (("batch", batch), ("loop", loop)):
             results[name] = measured(commands)
             seconds, used = results[name]
-            print(f"{name:5}  {seconds:7.1f} s  {used:7.1f} s of processors", flush=True)
+            say(f"{name:5}  {seconds:7.1f} s  {used:7.1f} s of processors")
         names = sorted(path.name for path in (root / "loop").glob("*.exr"))
         same = [
             (root / "loop" / name).read_bytes() == (root / "batch" / name).read_bytes()
             for name in names
         ]
-        print(
+        say(
             f"batch / loop: {results['batch'][0] / results['loop'][0]:.0%}, of processors "
             f"{results['batch'][1] / results['loop'][1]:.0%}; {sum(same)} of {len(same)} "
             f"files alike; load {os.getloadavg()[0]:.1f} after"

@@ -311,14 +311,14 @@ def merge(
             if value is not None:
                 raise typer.BadParameter(f"{option} is of one bracket: leave it out of a --batch.")
         if len(output or ()) > 1 or not (output or dry_run):
-            raise typer.BadParameter("--batch writes into one folder: give one -o FOLDER.")
+            raise typer.BadParameter("--batch writes into one folder: give one --output FOLDER.")
         told.check(settings)
         merge_batch(files, output[0] if output else None, told, settings)
         return
     if needless := told.of_a_batch(skip_existing):
         raise typer.BadParameter(f"{needless} is of a batch: add --batch.")
     if not output:
-        raise typer.BadParameter("say where to: -o FILE.")
+        raise typer.BadParameter("say where to: --output FILE.")
 
     from dfghdr_cli.io.bracket import FramesAhead
 

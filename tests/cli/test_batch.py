@@ -163,8 +163,8 @@ def test_a_folder_of_several_brackets_is_refused(place):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--batch",), "give one -o FOLDER"),
-        (("--batch", "-o", "a", "-o", "b"), "give one -o FOLDER"),
+        (("--batch",), "give one --output FOLDER"),
+        (("--batch", "-o", "a", "-o", "b"), "give one --output FOLDER"),
         (("--batch", "-o", "a", "--ev", "1,2"), "--ev is of one bracket"),
         (("--batch", "-o", "a", "--reference", "x.jpg"), "--reference FILE is of one"),
         (("--batch", "-o", "a", "--to", "gif"), "--to gif is none of exr"),
@@ -173,7 +173,7 @@ def test_a_folder_of_several_brackets_is_refused(place):
         (("--batch", "-o", "a", "--by-folder", "--count", "3"), "only one of"),
         (("-o", "a.exr", "--recursive"), "--recursive is of a batch"),
         (("-o", "a.exr", "--name", "{first}"), "--name is of a batch"),
-        ((), "say where to"),
+        ((), "say where to: --output"),
     ],
 )
 def test_wrong_usage(place, arguments, said):
