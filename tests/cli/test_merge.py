@@ -30,7 +30,7 @@ from dfghdr_cli.modelstore import DEFAULT_MODEL, WEIGHTS, install_model, load_mo
 from dfghdr_cli.nets.registry import build
 from dfghdr_cli.pipeline import merge as pipeline
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "merge.md").read_text(encoding="utf-8")
 STOPS = (-2, 0, 2)
 NAMES = ("dark.tif", "middle.tif", "bright.tif")
 EV = ("--ev", "-2,0,2")
@@ -135,7 +135,7 @@ def test_json_is_one_object(models, place):
     stages = ["read", "response", "align", "flow", "network", "merge", "write"]
     assert list(report["seconds"]) == stages
     assert 100 < report["peak_memory_mib"] < 10_000 or not Path("/proc/self/clear_refs").exists()
-    described = README.partition("| `--json` of `dfghdr merge` | |\n")[2].partition("\n\n")[0]
+    described = DOCUMENT.partition("| `--json` of `dfghdr merge` | |\n")[2].partition("\n\n")[0]
     first_cells = " ".join(line.split("|")[1] for line in described.splitlines())
     assert set(report) <= set(re.findall(r"`(\w+)`", first_cells))
 
@@ -163,7 +163,7 @@ def test_the_header_says_how_it_came_about(place):
         "dfghdr:outputSpace": "rec709",
     }
     assert header["expTime"] == pytest.approx(0.01)
-    assert set(own) <= set(re.findall(r"`(dfghdr:\w+)`", README))
+    assert set(own) <= set(re.findall(r"`(dfghdr:\w+)`", DOCUMENT))
 
 
 def test_exposures_may_come_from_the_photographs(truth, place):
