@@ -21,10 +21,11 @@ import OpenEXR
 import tifffile
 from numpy.typing import NDArray
 
-from dfghdr_cli.core.align import align_frame, warp, warp_with_trust
 from dfghdr_cli.core.classic import classic_merge
-from dfghdr_cli.core.flow import dense_flow
-from dfghdr_cli.core.radiance import GAMMA, encode
+from dfghdr_cli.core.encoding import GAMMA, encode
+from dfghdr_cli.core.registration.align import align_frame
+from dfghdr_cli.core.registration.flow import dense_flow
+from dfghdr_cli.core.registration.warp import warp, warp_with_trust
 
 Matrix = NDArray[np.float64]
 Image = NDArray[np.float32]

@@ -32,15 +32,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dfghdr_cli.core.coded import CodedFrame
 from dfghdr_cli.core.exposure import choose_reference, usable_share
-from dfghdr_cli.core.jpeg import restore_bracket
-from dfghdr_cli.core.response import Kind, Response, choose_response
+from dfghdr_cli.core.response import Kind, Response
 from dfghdr_cli.core.types import Bracket, FloatImage, Frame
-from dfghdr_cli.core.white import find_white
-from dfghdr_cli.engine import MergeConfig, merge_bracket
 from dfghdr_cli.io.bracket import read_bracket
 from dfghdr_cli.io.response import read_response
+from dfghdr_cli.merging.config import MergeConfig
+from dfghdr_cli.merging.merge import merge_bracket
+from dfghdr_cli.merging.prepare import prepare
 from dfghdr_cli.pipeline.merge import load_merger
 
 MU = 5000.0
@@ -105,26 +104,18 @@ def merge(
     chosen = [frames[index] for index in indices]
     reference = choose_reference([usable_share(frame.encoded()) for frame in chosen])
     bracket = Bracket(tuple(chosen), reference)
-    white = find_white(bracket.frames, bracket.stops)
-    bracket = restore_bracket(bracket)
     recorded = bracket.frames[reference].exposure.stops
-    found = choose_response(response, bracket.frames, bracket.stops, "both", white)
-    bracket = bracket.with_stops(found.stops)
-    coded = [
-        CodedFrame.of_frame(frame, response)
-        for frame, response in zip(bracket.frames, found.responses, strict=True)
-    ]
+    prepared = prepare(bracket, response)
     merger = load_merger("classic" if method == "classic" else "dfgnet")
-    network = merger.model.network if merger.model else None
-    result, _ = merge_bracket(network, merger.name, bracket, coded, MergeConfig(weights=False))
-    codes = [found.responses[reference].evaluate(np.full(3, c))[1] for c in (0.5, 0.9)]
-    text = f"{found.report.kind} 0.5 at {np.log2(codes[0]):.2f}, 0.9 at {np.log2(codes[1]):.2f}"
-    moved = [f"{indices[k]}{value:+.2f}" for k, value in found.report.corrections.items()]
+    result = merge_bracket(merger.network, prepared.coded, MergeConfig(), weights=False).result
+    codes = [prepared.responses[reference].evaluate(np.full(3, c))[1] for c in (0.5, 0.9)]
+    text = f"{prepared.report.kind} 0.5 at {np.log2(codes[0]):.2f}, 0.9 at {np.log2(codes[1]):.2f}"
+    moved = [f"{indices[k]}{value:+.2f}" for k, value in prepared.report.corrections.items()]
     return Merge(
         indices,
         recorded,
         result.radiance.pixels,
-        found.report.kind,
+        prepared.report.kind,
         f"{text} {' '.join(moved)}",
     )
 

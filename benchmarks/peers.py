@@ -132,7 +132,9 @@ def main() -> None:
                 folder.mkdir(parents=True, exist_ok=True)
                 picture = merge(paths, Path(work))
                 peak = float(picture.max())
-                write_radiance(folder / f"{scene.name}.exr", RadianceImage(picture, peak), overwrite=True)
+                write_radiance(
+                    folder / f"{scene.name}.exr", RadianceImage(picture, peak), overwrite=True
+                )
                 print(f"{folder / scene.name}.exr", flush=True)
 
 

@@ -65,18 +65,21 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfghdr_cli.core.align import warp_with_trust
-from dfghdr_cli.core.coded import CodedFrame
 from dfghdr_cli.core.colour import oklab, srgb_decode
 from dfghdr_cli.core.exposure import parse_stops, parse_times
-from dfghdr_cli.core.tonemap import ToneSettings, luminance_of, tone_map
+from dfghdr_cli.core.frames import CodedFrame
+from dfghdr_cli.core.luminance import luminance_of
+from dfghdr_cli.core.registration.warp import warp_with_trust
+from dfghdr_cli.core.tonemap import ToneSettings, tone_map
 from dfghdr_cli.core.types import Bracket, FloatImage, Mask
-from dfghdr_cli.engine import MergeConfig, merge_bracket
 from dfghdr_cli.errors import DfghdrError
 from dfghdr_cli.io.bracket import read_bracket
 from dfghdr_cli.io.formats import SUFFIXES
 from dfghdr_cli.io.response import read_response
-from dfghdr_cli.pipeline.merge import Merger, calibrated, load_merger
+from dfghdr_cli.merging.config import MergeConfig
+from dfghdr_cli.merging.merge import merge_bracket
+from dfghdr_cli.merging.prepare import prepare
+from dfghdr_cli.pipeline.merge import Merger, load_merger
 
 Figures = dict[str, float | None]
 
@@ -206,19 +209,13 @@ def judge(merger: Merger, folder: Path, side: int | None, enfuse: bool) -> Figur
     """
     said = options_of(folder)
     asked = said.pop("response", "auto")
-    bracket, calibration = calibrated(read_bracket(photographs(folder), **said), asked)
-    responses, full = calibration.responses, bracket.frames
-    bracket = reduced(bracket, side)
-    frames = [
-        CodedFrame.of_frame(frame, its).reduced(bracket.size)
-        for frame, its in zip(full, responses, strict=True)
-    ]
-    config = MergeConfig(weights=True)
-    network = merger.model.network if merger.model else None
-    result, aligned = merge_bracket(network, merger.name, bracket, frames, config)
+    prepared = prepare(read_bracket(photographs(folder), **said), asked)
+    responses, bracket = prepared.responses, reduced(prepared.bracket, side)
+    merged = merge_bracket(merger.network, prepared.coded.reduced(bracket.size), MergeConfig())
+    result = merged.result
     codes, radiance, there = [], [], []
     for frame, its, alignment, level in zip(
-        bracket.frames, responses, aligned.alignments, bracket.stops, strict=True
+        bracket.frames, responses, merged.alignments, bracket.stops, strict=True
     ):
         code, trust = warp_with_trust(frame.encoded(), alignment.transform, bracket.size)
         code = np.clip(code, 0, 1)

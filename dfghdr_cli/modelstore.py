@@ -29,9 +29,9 @@ from dfghdr_cli.errors import (
     OutputExistsError,
     refuse_if_out_of_memory,
 )
-from dfghdr_cli.nets.dfgnet import Inputs
 from dfghdr_cli.nets.golden import golden_case, golden_error
-from dfghdr_cli.nets.registry import Network, build, describe
+from dfghdr_cli.nets.network import Inputs, Network
+from dfghdr_cli.nets.registry import build, describe
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class ModelInfo:
         hyper_parameters: of the architecture.
         decoder: whether the weights include the decoder that explore-disentangle needs.
         gamma: exponent of eq. (7) the model was trained with.
-        inputs: how it was shown frames, see `dfghdr_cli.nets.dfgnet.Inputs`. Models older than
+        inputs: how it was shown frames, see `dfghdr_cli.nets.network.Inputs`. Models older than
             this key were all trained on what flow moved, but for imported ones.
         training: how it was trained, free form.
     """

@@ -141,7 +141,7 @@ def root(
     """Merge a hand-held exposure bracket into one clean HDR image, without ghosts."""
     if quiet and verbose:
         raise typer.BadParameter("--quiet and --verbose exclude each other.")
-    from dfghdr_cli.core.costs import keep_freed_memory
+    from dfghdr_cli.resources import keep_freed_memory
 
     console.set_up_logging(-1 if quiet else verbose)
     keep_freed_memory()

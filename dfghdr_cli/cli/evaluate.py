@@ -181,8 +181,9 @@ def evaluate(
 
     from dfghdr_cli.atomic import ensure_no_input
     from dfghdr_cli.core.perceptual import Perceptual
-    from dfghdr_cli.engine import MergeConfig, choose_device
+    from dfghdr_cli.devices import choose_device
     from dfghdr_cli.errors import DfghdrError
+    from dfghdr_cli.merging.config import MergeConfig
     from dfghdr_cli.modelstore import DEFAULT_MODEL
     from dfghdr_cli.pipeline.evaluate import PROTOCOLS, build_methods, check_outputs, write_texts
     from dfghdr_cli.pipeline.evaluate import evaluate as run
@@ -203,7 +204,7 @@ def evaluate(
         names,  # pyright: ignore[reportArgumentType]
         predictions or (),
         device,
-        MergeConfig(resolution=resolution, weights=False),
+        MergeConfig(resolution=resolution),
     )
     methods += external_methods(externals, [each.name for each in methods], device)
     slow = metrics == "all"

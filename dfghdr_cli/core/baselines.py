@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfghdr_cli.core.radiance import CLIPPED_CODE, decode
+from dfghdr_cli.core.clipping import CLIPPED_CODE
+from dfghdr_cli.core.encoding import decode
 from dfghdr_cli.core.types import FloatImage
 
 OpencvMerge = Literal["opencv-debevec", "opencv-robertson"]

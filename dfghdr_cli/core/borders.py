@@ -14,14 +14,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfghdr_cli.core.align import covered, source_map
-from dfghdr_cli.core.types import FloatImage, Mask
+from dfghdr_cli.core.clipping import any_channel
+from dfghdr_cli.core.registration.aligned import AlignedBracket, enlarged, reduced_size
+from dfghdr_cli.core.registration.warp import covered, source_map
+from dfghdr_cli.core.tiles import Tile, for_every_tile
+from dfghdr_cli.core.types import SAME_EXPOSURE, FloatImage, Mask, MergeResult
+from dfghdr_cli.core.worth import is_white
 
 LEAST_SOURCE = 8
 """Pixels of the reduced picture from which a colour can be continued."""
 MOST_GAIN = 4.0
 """By how much the reference may brighten or dim the colour, where some of its channels measure."""
 _EMPTY = 1e-3
+BORDER_PIXELS = 250_000
+"""Size of the picture on which colours are continued to the borders."""
 
 
 def bare(
@@ -97,3 +103,43 @@ def recoloured(radiance: FloatImage, white: Mask, colour: FloatImage) -> FloatIm
     gain = np.where(white.all(axis=1), np.maximum(1.0, least), gain)
     lit = colour * gain[:, None]
     return np.where(white, np.maximum(lit, radiance), radiance).astype(np.float32)
+
+
+def extend_inside(result: MergeResult, aligned: AlignedBracket) -> None:
+    """Give borders that only a white reference shows the colour of the inside.
+
+    Args:
+        result: the merge, whose radiance is changed there.
+        aligned: what it was made of.
+    """
+    darker = [
+        alignment.transform
+        for alignment, stops in zip(aligned.alignments, aligned.coded.stops, strict=True)
+        if stops < -SAME_EXPOSURE and alignment.model != "none"
+    ]
+    size = aligned.size
+    small = reduced_size(size, (BORDER_PIXELS / (size[0] * size[1])) ** 0.5)
+    uncovered = bare(darker, size, small)
+    if not uncovered.any():
+        return
+    reference = aligned.coded.frames[aligned.coded.reference]
+    pixels = result.radiance.pixels
+    reduced = reference.reduced(small)
+    source = any_channel(is_white(reduced.code(), reduced.worth)) & ~uncovered
+    if np.count_nonzero(source) < LEAST_SOURCE:
+        return
+    inside = cv2.resize(pixels, small[::-1], interpolation=cv2.INTER_AREA)
+    colours = continued(np.asarray(inside, np.float32), source)
+    across = uncovered.astype(np.float32)
+
+    def one(tile: Tile) -> None:
+        here = tile.rows, tile.columns
+        if not result.clipped[here].any():
+            return
+        strip = result.clipped[here] & (enlarged(across, size, *here) > 0)
+        if strip.any():
+            white = is_white(reference.code(*here), reference.worth)[strip]
+            colour = enlarged(colours, size, *here)[strip]
+            pixels[here][strip] = recoloured(pixels[here][strip], white, colour)
+
+    for_every_tile(one, size)

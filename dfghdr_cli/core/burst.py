@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from dfghdr_cli.core.radiance import CLIPPING_STARTS, decode, encode
+from dfghdr_cli.core.clipping import CLIPPING_STARTS
+from dfghdr_cli.core.encoding import decode, encode
 from dfghdr_cli.core.types import FloatImage
 
 _AROUND = 5

@@ -12,21 +12,35 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dfghdr_cli.core.radiance import (
-    CLIPPED_WEIGHT,
-    CLIPPING_STARTS,
-    GAMMA,
-    LEAST_WEIGHT,
-    decode,
-    largest_channel,
-    least_weight,
-)
-from dfghdr_cli.core.types import FloatImage, Mask
+from dfghdr_cli.core.clipping import CLIPPING_STARTS, any_channel, largest_channel, white_everywhere
+from dfghdr_cli.core.encoding import GAMMA, decode
+from dfghdr_cli.core.registration.aligned import AlignedBracket, Flows
+from dfghdr_cli.core.tiles import Tile, for_every_tile
+from dfghdr_cli.core.types import SAME_EXPOSURE, FloatImage, Mask, MergeResult, RadianceImage
 from dfghdr_cli.core.worth import CLEAN, SHOULDER, WHITE, Worth, darkness, is_white, ramp, whiteness
 
+LEAST_WEIGHT = 0.001
+"""Weight of the least usable pixel of the reference that is not clipped."""
+LEAST_WEIGHTS = (1e-5, 0.05)
+"""The same of much darker and much brighter frames."""
+CLIPPED_WEIGHT = float(np.exp(-12.0))
+"""Weight of a clipped pixel: it only counts where no other frame has anything to say."""
 CONTRADICTS = (0.6, 0.9)
 """Share of a clipped reference's white that is seen: up to the first it is something else, from the
 second on it agrees."""
+
+
+def least_weight(stops: float) -> float:
+    """Weight of the least usable pixel of a frame that is not clipped.
+
+    Of frames that are all too dark in some channel the brighter one measures more: an error of its
+    codes, whatever it comes from, is one of radiance by 2**-stops, so its variance by 4**-stops.
+
+    Args:
+        stops: exposure relative to the reference [stops].
+    """
+    low, high = LEAST_WEIGHTS
+    return min(max(LEAST_WEIGHT * 4.0 ** float(stops), low), high)
 
 
 def classic_weights(
@@ -49,7 +63,7 @@ def classic_weights(
         is_darkest: whether no frame of the bracket is darker.
         is_brightest: whether no frame of the bracket is brighter.
         worth: of the frame's codes.
-        least: what a pixel weighs at least that is not clipped, see `radiance.least_weight`.
+        least: what a pixel weighs at least that is not clipped, see `least_weight`.
 
     Returns:
         (H, W) float32 in [exp(-12), 1].
@@ -70,7 +84,7 @@ def classic_merge(
     valid: Sequence[Mask | FloatImage],
     stops: Sequence[float],
     worths: Sequence[Worth] | None = None,
-    slack: float = 0.0,
+    tolerance: float = 0.0,
 ) -> tuple[FloatImage, FloatImage]:
     """Mean of the frames' radiance under the classic weights, pixel by pixel.
 
@@ -84,15 +98,15 @@ def classic_merge(
         stops: exposure of each frame relative to the reference [stops], + = brighter; the
             reference is the frame nearest to 0.
         worths: of each frame's codes; None counts them as clean.
-        slack: how much darker than the white of a clipped reference the scene may be all the same
-            [stops], because exposures are not quite right.
+        tolerance: how much darker than the white of a clipped reference the scene may be all the
+            same [stops], because exposures are not quite right.
 
     Returns:
         radiance: (H, W, 3) float32 >= 0, 1 = the reference's white; 0 where no frame is valid.
         weights: (N, H, W) float32, each frame's share, summing to 1 (or 0 where none is valid).
     """
     worths = [CLEAN] * len(codes) if worths is None else worths
-    darkest, brightest = min(stops), max(stops)
+    darkest, brightest = min(stops) + SAME_EXPOSURE, max(stops) - SAME_EXPOSURE
     weights = np.stack(
         [
             classic_weights(code, stop <= darkest, stop >= brightest, worth, least_weight(stop))
@@ -108,13 +122,48 @@ def classic_merge(
     clipped = is_white(codes[k], worths[k]) & (np.asarray(valid[k]) > 0)[..., None]
     here = clipped.any(axis=2)
     if here.any():
-        limits, scale = worths[k].limits, 2.0 ** (-stops[k] - slack)
+        limits, scale = worths[k].limits, 2.0 ** (-stops[k] - tolerance)
         least = (limits[:, SHOULDER] / CLIPPING_STARTS) ** GAMMA * scale
         white = np.where(clipped[here], limits[:, WHITE] ** GAMMA * scale, 0.0)
         seen = np.maximum(radiance[here], np.finfo(np.float32).tiny)
-        room = 2.0**-darkest / seen.max(axis=1)  # no channel beyond what the bracket can record
+        room = 2.0 ** -min(stops) / seen.max(
+            axis=1
+        )  # no channel beyond what the bracket can record
         lacks = np.maximum(np.minimum((white / seen).max(axis=1), room), 1.0)
         agrees = np.where(clipped[here], ramp(seen / least, *CONTRADICTS), 1.0).min(axis=1)
         raised = seen * (1.0 + (1.0 - agrees) * (lacks - 1.0))[:, None]
         radiance[here] = raised.astype(np.float32)
     return radiance, weights
+
+
+def merge_classic(aligned: AlignedBracket, flows: Flows, *, weights: bool = True) -> MergeResult:
+    """`classic_merge` of a bracket, tile by tile on all cores.
+
+    Args:
+        aligned: the bracket.
+        flows: how things moved beside its alignments.
+        weights: whether the result tells how much of each frame is in each pixel.
+    """
+    coded = aligned.coded
+    height, width = aligned.size
+    worths = [frame.worth for frame in coded.frames]
+    radiance = np.empty((height, width, 3), np.float32)
+    kept = np.empty((len(coded.frames), height, width), np.float32) if weights else None
+    clipped = np.empty((height, width), np.bool_)
+
+    def one(tile: Tile) -> None:
+        here = tile.rows, tile.columns
+        pairs = [aligned.warped(frame, *here, flow=flow) for frame, flow in enumerate(flows)]
+        codes, trusts = zip(*pairs, strict=True)
+        radiance[here], shares = classic_merge(
+            codes, trusts, coded.stops, worths, coded.white_tolerance
+        )
+        if kept is not None:
+            kept[:, *here] = shares
+        clipped[here] = white_everywhere(
+            (any_channel(is_white(code, worth)), trust)
+            for code, trust, worth in zip(codes, trusts, worths, strict=True)
+        )
+
+    for_every_tile(one, aligned.size)
+    return MergeResult(RadianceImage(radiance, coded.peak), kept, clipped)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from dfghdr_cli.core.radiance import GAMMA
+from dfghdr_cli.core.encoding import GAMMA
 from dfghdr_cli.core.types import Exposure, FloatImage, Mask
 from dfghdr_cli.errors import InputError
 

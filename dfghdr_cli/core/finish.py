@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dfghdr_cli.core.clipping import largest_channel
 from dfghdr_cli.core.colour import Space, from_oklab, oklab, srgb_decode, srgb_encode
-from dfghdr_cli.core.radiance import largest_channel
 from dfghdr_cli.core.types import FloatImage
 
 BLACK = 0.18

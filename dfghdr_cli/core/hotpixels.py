@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfghdr_cli.core.radiance import GAMMA
+from dfghdr_cli.core.encoding import GAMMA
 from dfghdr_cli.core.types import Bracket, Frame, Mask
 
 LEAST_EXCESS = 26

@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dfghdr_cli.core.encoding import mu_law
 from dfghdr_cli.core.pu21 import pu21_psnr
-from dfghdr_cli.core.tonemap import mu_law
 from dfghdr_cli.core.types import FloatImage, Mask
 
 Floats = NDArray[np.float64]

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from dfghdr_cli.core.radiance import CLIPPED_CODE, GAMMA
+from dfghdr_cli.core.clipping import CLIPPED_CODE
+from dfghdr_cli.core.encoding import GAMMA
 from dfghdr_cli.core.types import FloatImage, Mask
 
 SMOOTHING = 2.0

@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfghdr_cli.core.radiance import CLIPPING_STARTS, GAMMA, largest_channel
+from dfghdr_cli.core.clipping import CLIPPING_STARTS, largest_channel
+from dfghdr_cli.core.encoding import GAMMA
 from dfghdr_cli.core.types import FloatImage
 
 LEVELS = (0.02, 0.05, 0.1, 0.2, 0.35, 0.6, CLIPPING_STARTS)

@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfghdr_cli.core.colour import srgb_decode
+from dfghdr_cli.core.encoding import GAMMA
 from dfghdr_cli.core.quantiles import tile_quantiles
-from dfghdr_cli.core.radiance import GAMMA
 from dfghdr_cli.core.types import FloatImage, Frame
 from dfghdr_cli.core.white import full_code
 from dfghdr_cli.errors import InputError

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from dfghdr_cli.core.colour import srgb_decode
 from dfghdr_cli.core.curve_fit import NAMED_ODDS, CurveFit, Explanation, weighted_median
+from dfghdr_cli.core.encoding import GAMMA
 from dfghdr_cli.core.matches import Matches, match
-from dfghdr_cli.core.radiance import GAMMA
 from dfghdr_cli.core.types import FloatImage, Frame
 from dfghdr_cli.core.white import find_white
 from dfghdr_cli.errors import InputError

@@ -17,8 +17,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfghdr_cli.core.align import Matrix, feature_motions
-from dfghdr_cli.core.radiance import GAMMA
+from dfghdr_cli.core.encoding import GAMMA
+from dfghdr_cli.core.registration.align import feature_motions
+from dfghdr_cli.core.registration.warp import Matrix
 from dfghdr_cli.core.types import FloatImage, Frame, Mask
 
 Verdict = Literal["same", "other", "unknown"]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dfghdr_cli.core.radiance import decode
+from dfghdr_cli.core.encoding import decode
 from dfghdr_cli.core.types import FloatImage
 
 Floats = NDArray[np.float64]

@@ -1,9 +1,18 @@
-"""Cutting a picture into overlapping tiles."""
+"""Cutting a picture into tiles, overlapping or not, and working on them on all cores."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+
+import cv2
+import torch
+
+MERGED_TILE = 384
+"""Side of the tiles in which pictures are worked on [pixels]: smaller ones spend more time on
+waiting for Python's lock, larger ones take more memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +75,30 @@ def tiles(height: int, width: int, side: int, halo: int, multiple: int = 1) -> I
     for rows, keep_rows in _spans(height, side, halo, multiple):
         for columns, keep_columns in _spans(width, side, halo, multiple):
             yield Tile(rows, columns, keep_rows, keep_columns)
+
+
+@contextmanager
+def on_all_cores(*, few: bool = False) -> Iterator[Executor]:
+    """As many threads as PyTorch may use, each of which works on its own.
+
+    Args:
+        few: whether there may be less work than threads: OpenCV then uses all cores for each. For
+            many small pieces its threads only get in one another's way.
+    """
+    count, threads_of_opencv = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(1)
+    if not few:
+        cv2.setNumThreads(1)
+    try:
+        with ThreadPoolExecutor(count) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(count)
+        cv2.setNumThreads(threads_of_opencv)
+
+
+def for_every_tile(work: Callable[[Tile], object], size: tuple[int, int]) -> None:
+    """Have every tile of a picture of (height, width) worked on, on all cores."""
+    with on_all_cores() as pool:
+        for _ in pool.map(work, tiles(*size, MERGED_TILE, 0)):
+            pass

@@ -20,13 +20,13 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import wraps
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dfghdr_cli.core.clipping import largest_channel
 from dfghdr_cli.core.colour import (
-    LUMINANCE,
     PRIMARIES,
     REC709,
     Space,
@@ -38,78 +38,20 @@ from dfghdr_cli.core.colour import (
     to_xyz,
     transform,
 )
+from dfghdr_cli.core.encoding import MU, mu_law
 from dfghdr_cli.core.finish import fade_to_white, finish, within_gamut
-from dfghdr_cli.core.radiance import largest_channel
+from dfghdr_cli.core.luminance import (
+    MIDDLE_GREY,
+    choose_exposure,
+    luminance_of,
+    sample_of,
+)
 from dfghdr_cli.core.tonemap_local import durand, fusion, mantiuk, reinhard_local
 from dfghdr_cli.core.types import FloatImage
-
-if TYPE_CHECKING:
-    import torch
-
-    Image = TypeVar("Image", NDArray[np.floating], torch.Tensor)
-else:
-    Image = TypeVar("Image")
-
-MU = 5000.0
-
-MIDDLE_GREY = 0.18
-"""The reflectance of a grey card, and the luminance that automatic exposure aims at."""
 
 DEFAULT_OPERATOR = "fusion"
 """Chosen by looking at all operators on fifteen pictures of different sources: merged brackets,
 rooms with windows, a stained-glass window, landscapes, and squares at night."""
-
-
-def mu_law(x: Image, mu: float = MU) -> Image:
-    """Compress linear radiance: log(1 + mu x) / log(1 + mu).
-
-    Source: eq. (10) of the method this program implements; first used for this purpose by
-    Kalantari and Ramamoorthi, "Deep High Dynamic Range Imaging of Dynamic Scenes", 2017.
-
-    Args:
-        x: numpy array or torch tensor of any shape and floating dtype, linear, >= 0, where 1.0 is
-            the white of the darkest frame. Nothing is clipped: 0 gives 0, 1 gives 1, more than 1
-            gives more than 1, and values at or below -1 / mu are outside the domain.
-        mu: strength of the compression, > 0.
-
-    Returns:
-        The same kind, shape and dtype as `x`.
-
-    Raises:
-        ValueError: `mu` is not positive.
-    """
-    scale = _log_scale(mu)
-    if isinstance(x, np.ndarray) and x.dtype == np.float32:
-        # Up to 1e-7 off, and seven times faster than log1p.
-        return np.log(x * np.float32(mu) + np.float32(1.0)) / np.float32(scale)
-    if isinstance(x, np.ndarray | np.generic | float | int):
-        return np.log1p(x * mu) / scale
-    return (x * mu).log1p() / scale
-
-
-def inverse_mu_law(y: Image, mu: float = MU) -> Image:
-    """Undo `mu_law`: ((1 + mu) ** y - 1) / mu.
-
-    Args:
-        y: numpy array or torch tensor of any shape and floating dtype, as `mu_law` returns it.
-        mu: the value given to `mu_law`, > 0.
-
-    Returns:
-        Linear values of the same kind, shape and dtype as `y`.
-
-    Raises:
-        ValueError: `mu` is not positive.
-    """
-    scale = _log_scale(mu)
-    if isinstance(y, np.ndarray | np.generic | float | int):
-        return np.expm1(y * scale) / mu
-    return (y * scale).expm1() / mu
-
-
-def _log_scale(mu: float) -> float:
-    if not mu > 0:
-        raise ValueError(f"mu must be positive, not {mu}")
-    return math.log1p(mu)
 
 
 _BRIGHTEST = 1e9
@@ -171,7 +113,7 @@ class Scene:
         """`white`, else the luminance of nearly the brightest pixels, but at least 1."""
         if self.white is not None:
             return self.white
-        return max(1.0, float(np.percentile(_sample(self.luminance), percentile)))
+        return max(1.0, float(np.percentile(sample_of(self.luminance), percentile)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,7 +258,7 @@ def _shown(
     if operator.kind == "fused":
         assert whole is not None
         curves = finish(
-            _sample(np.asarray(whole, np.float32)),
+            sample_of(np.asarray(whole, np.float32)),
             *(scene.parameters[name] for name in ("veil", "contrast", "colour")),
         )
         return fused
@@ -355,92 +297,8 @@ def checked_settings(settings: ToneSettings) -> tuple[Operator, dict[str, float]
     return operator, {**defaults, **settings.parameters}
 
 
-def luminance_of(radiance: FloatImage) -> FloatImage:
-    """(H, W) float32 luminance of (H, W, 3) linear Rec. 709 (ITU-R BT.709-6, item 3.2)."""
-    import cv2
-
-    return np.asarray(cv2.transform(radiance, LUMINANCE[None]), np.float32).reshape(
-        radiance.shape[:2]
-    )
-
-
-_FARTHEST_EXPOSURE = 1.0
-"""Stops beyond the brightest frame that a picture is exposed by at most. One stop more is what its
-noise bears; a photographer who meant it to be brighter would have exposed longer."""
 _FARTHEST_LIFT = 2.0
 """Likewise, its shadows."""
-_NOISE = 2.0**-10
-"""Of the brightest frame's white: about three codes of an 8-bit sRGB file, a signal not far above
-their rounding and a sensor's read noise."""
-
-
-def choose_exposure(luminance: FloatImage, brightest_white: float | None = None) -> float:
-    """The exposure that a light meter would choose.
-
-    The geometric mean of the luminance is brought to a key: 0.18 for a picture whose mean lies
-    midway between its dark and its bright parts on a log scale, less for a dark picture with few
-    lights, more for a bright one with few shadows.
-
-    Source: Reinhard et al., "Photographic Tone Reproduction for Digital Images", 2002, eq. (1)
-    and (2); the key: Reinhard, "Parameter Estimation for Photographic Tone Reproduction", 2003,
-    with percentiles for the extremes and its range cut to half a stop and a stop about 0.18.
-
-    Where the brightest frame of a bracket is known, what lies below its noise does not count, and
-    the picture becomes at most a stop brighter than that frame: a night is not made a day.
-
-    Args:
-        luminance: (H, W) float32; zeros and negative values do not count.
-        brightest_white: see `tone_map`.
-
-    Returns:
-        Stops; 0 for a picture without light.
-    """
-    levels = _levels(luminance, 0.0 if brightest_white is None else brightest_white * _NOISE)
-    if levels is None:
-        return 0.0
-    low, mean, high = levels
-    skew = (2 * mean - low - high) / max(high - low, 1e-3)
-    key = MIDDLE_GREY * 2.0 ** float(np.clip(2 * skew, -1.0, 0.5))
-    exposure = math.log2(key) - mean
-    if brightest_white is None:
-        return exposure
-    return min(exposure, _FARTHEST_EXPOSURE - math.log2(brightest_white))
-
-
-def log_average(luminance: FloatImage) -> float | None:
-    """The logarithmic average of a picture's luminance, its key (Reinhard et al. 2002, eq. (1)).
-
-    Args:
-        luminance: (H, W) float32; zeros and negative values do not count, and the darkest and
-            the brightest hundredth count as what lies next to them.
-
-    Returns:
-        Its logarithm to base 2 [stops]; None for a picture without light.
-    """
-    levels = _levels(luminance)
-    return None if levels is None else levels[1]
-
-
-def _levels(luminance: FloatImage, noise: float = 0.0) -> tuple[float, float, float] | None:
-    """Logarithms to base 2 of the first percentile, the average between both, and the last.
-
-    What is not above `noise` counts only where nothing is.
-    """
-    sample = _sample(luminance)
-    lit = sample[sample > noise]
-    if not lit.size:
-        lit = sample[sample > 0]
-    if not lit.size:
-        return None
-    stops = np.log2(lit)
-    low, high = np.percentile(stops, (1, 99))
-    return float(low), float(np.clip(stops, low, high).mean()), float(high)
-
-
-def _sample(plane: FloatImage) -> FloatImage:
-    """About a million values, spread evenly; enough for statistics."""
-    step = max(1, math.isqrt(plane.size // 1_000_000))
-    return plane[::step, ::step]
 
 
 def _saturated(light: NDArray[np.floating], saturation: float, space: Space) -> FloatImage:

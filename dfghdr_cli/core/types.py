@@ -7,7 +7,7 @@ proportional to radiance with 1.0 = the white of the frame itself; *radiance* me
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import log2
 from pathlib import Path
@@ -19,6 +19,8 @@ from dfghdr_cli.core.colour import REC709, Chromaticities
 
 FloatImage = NDArray[np.float32]
 Mask = NDArray[np.bool_]
+OnProgress = Callable[[int, int, str], None]
+"""Called with (done, total, what)."""
 
 SAME_EXPOSURE = 0.05
 """Frames that differ by no more than this [stops] are exposed alike."""
@@ -195,7 +197,6 @@ class MergeResult:
         weights: (N, H, W) float32, each frame's share of a pixel, summing to 1; None where the
             network painted the picture itself, or nobody asked for them.
         clipped: (H, W) bool, white in every frame: the scene was brighter than recorded.
-        model: name of the model, or "classic".
         device: where the network ran; "cpu" without one.
         warnings: sentences for the user.
     """
@@ -203,6 +204,5 @@ class MergeResult:
     radiance: RadianceImage
     weights: FloatImage | None
     clipped: Mask
-    model: str
     device: str = "cpu"
     warnings: tuple[str, ...] = field(default=())

@@ -12,7 +12,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from dfghdr_cli.core.radiance import GAMMA, largest_channel
+from dfghdr_cli.core.clipping import largest_channel
+from dfghdr_cli.core.encoding import GAMMA
 from dfghdr_cli.core.types import FloatImage, Mask
 from dfghdr_cli.core.worth import CLEAN, Worth, is_white
 

@@ -22,8 +22,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dfghdr_cli.core.clipping import CLIPPED_CODE, CLIPPING_STARTS
+from dfghdr_cli.core.encoding import GAMMA
 from dfghdr_cli.core.jpeg import has_eight_bits
-from dfghdr_cli.core.radiance import CLIPPED_CODE, CLIPPING_STARTS, GAMMA
 from dfghdr_cli.core.types import FloatImage, Frame
 
 Limits = NDArray[np.float32]
@@ -160,7 +161,7 @@ def apart(
     aligned: FloatImage,
     stops: float,
     worths: tuple[Worth, Worth],
-    slack: float = 0.0,
+    white_tolerance: float = 0.0,
 ) -> FloatImage | None:
     """How far the greys of a frame and the reference may be apart: see `flow.dense_flow`.
 
@@ -169,17 +170,17 @@ def apart(
         aligned: (H, W, 3) likewise of another frame, aligned.
         stops: its exposure relative to the reference [stops].
         worths: of the reference's and of the other frame's codes.
-        slack: how much darker than the reference's white a darker frame may be [stops].
+        white_tolerance: how much darker than the reference's white a darker frame may be [stops].
 
     Returns:
         (H, W) float32 in codes at the exposure of the brighter frame; None if it is 0 everywhere.
     """
-    if slack == 0.0 and not any(worth.tolerance.any() for worth in worths):
+    if white_tolerance == 0.0 and not any(worth.tolerance.any() for worth in worths):
         return None
     own, other = (np.float32(2.0 ** (max(s, 0.0) / GAMMA)) for s in (stops, -stops))
     sum_ = tolerance(reference, worths[0]) * own + tolerance(aligned, worths[1]) * other
     if stops < 0:
-        sum_ += is_white(reference, worths[0]) * np.float32(1.0 - 2.0 ** (-slack / GAMMA))
+        sum_ += is_white(reference, worths[0]) * np.float32(1.0 - 2.0 ** (-white_tolerance / GAMMA))
     return np.asarray(cv2.cvtColor(sum_, cv2.COLOR_RGB2GRAY), np.float32)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfghdr_cli.core.colour import ADOBE_RGB, Chromaticities, srgb_decode, srgb_encode
-from dfghdr_cli.core.radiance import GAMMA
+from dfghdr_cli.core.encoding import GAMMA
 from dfghdr_cli.core.types import Exposure, Frame
 from dfghdr_cli.errors import InputError, refuse_if_out_of_memory
 from dfghdr_cli.io.boxes import (

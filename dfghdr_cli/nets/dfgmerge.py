@@ -19,11 +19,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dfghdr_cli.core.tonemap import inverse_mu_law, mu_law
-from dfghdr_cli.nets.candidates import FEATURES, LEAST_LOGIT, Candidates, Hypothesis
+from dfghdr_cli.nets.candidates import Candidates, Hypothesis
+from dfghdr_cli.nets.compose import Decision, Merge, compose
 from dfghdr_cli.nets.dfg import conv_of_both
-from dfghdr_cli.nets.dfgnet import DFGEncoder, Inputs, Stage, Upsample, encode
+from dfghdr_cli.nets.dfgnet import DFGEncoder, Stage, Upsample, encode
 from dfghdr_cli.nets.disentangle import DisentangleNetwork, ImageStatistics
+from dfghdr_cli.nets.features import FEATURES, features, phases
+from dfghdr_cli.nets.network import Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,67 +49,21 @@ class DFGMergeConfig:
     correction: float = 0.3
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """How to merge a bracket's candidates; independent of the picture's size.
+class DFGMerge(Network):
+    """The default architecture: 2 to 9 frames, each under any number of hypotheses.
 
-    Attributes:
-        logits: (B, K, 1, H, W), added to the log of the classic weights.
-        correction: (B, 3, H, W), added in the mu-law domain where no frame is usable.
+    It is shown frames both as they are aligned and as flow moves them, and weighs one against the
+    other.
     """
 
-    logits: Tensor
-    correction: Tensor
-
-    def crop(self, rows: slice, columns: slice) -> Decision:
-        """The same decision inside a rectangle."""
-        return Decision(self.logits[..., rows, columns], self.correction[..., rows, columns])
-
-
-@dataclass(frozen=True, slots=True)
-class Merge:
-    """A merged picture in network space.
-
-    Attributes:
-        weights: (B, K, 1, H, W), >= 0, sum 1 over the candidates.
-        merged: (B, 3, H, W) in [0, 1], the convex combination of the candidates, and at least
-            the reference's white where the reference is clipped.
-        radiance: (B, 3, H, W) in [0, 1], with the correction.
-    """
-
-    weights: Tensor
-    merged: Tensor
-    radiance: Tensor
-
-
-def compose(candidates: Candidates, decision: Decision) -> Merge:
-    """Carry out a decision on candidates of the same size."""
-    overruled = candidates.overrules()
-    seen = candidates.seen(overruled)
-    logits = decision.logits - decision.logits.amax(1, keepdim=True)
-    weights = (candidates.log_prior() + logits.clamp_min(LEAST_LOGIT)).softmax(1)
-    weights = candidates.without_clipped(weights, seen, overruled)
-    merged = candidates.raised((weights * candidates.radiance()).sum(1), weights, seen)
-    unknown = candidates.unknown(weights, seen)
-    toned = (mu_law(merged) + unknown * decision.correction).clamp(0.0, 1.0)
-    # Known pixels bypass the curve and its inverse: there the result is the merge, exactly.
-    radiance = torch.where(unknown == 0, merged, inverse_mu_law(toned))
-    return Merge(weights, merged, radiance)
-
-
-class DFGMerge(nn.Module):
-    """The default architecture: 2 to 9 frames, each under any number of hypotheses."""
-
+    architecture = "dfgmerge"
+    outputs = ("logits", "correction")
+    takes = ("flow",)
+    paints = False
     size_multiple = 32
     stride = 8
-    """Tiles start and end at multiples of this."""
     halo = 56
-    """Pixels an output pixel looks to each side (55), given the whole image's statistics, rounded
-    up to a multiple of `stride`."""
-    paints = False
-    inputs: Inputs = "flow"
-    """It is shown frames both as they are aligned and as flow moves them, and weighs one against
-    the other."""
+    """An output pixel looks 55 to each side."""
 
     def __init__(self, config: DFGMergeConfig, *, decoder: bool = False) -> None:
         super().__init__()
@@ -166,10 +122,10 @@ class DFGMerge(nn.Module):
         ]
         constant = torch.cat([stops, *(flag.expand_as(stops) for flag in flags)], 2)
         height, width = (length // 2 for length in candidates.code.shape[-2:])
-        phases = candidates.phases()
+        halves = phases(candidates)
 
         def image(k: int) -> Tensor:
-            seen = phases.features(slice(k, k + 1))
+            seen = features(halves, slice(k, k + 1))
             planes = [part.reshape(len(stops), -1, height, width) for part in seen]
             planes.append(constant[:, k, :, None, None].expand(-1, -1, height, width))
             return torch.cat(planes, 1)
@@ -183,9 +139,9 @@ class DFGMerge(nn.Module):
         both = conv_of_both(repeat(self.head1.conv, count), y, first, shared_first=False)
         logits: list[Tensor] = []
         # A decision in bfloat16 would be seen in the picture: float32 whatever the trunk uses.
-        for features in map(self.head1.act, both):
+        for maps in map(self.head1.act, both):
             with torch.autocast(y.device.type, enabled=False):
-                logits.append(F.pixel_shuffle(self.head2(features.float()), 2))
+                logits.append(F.pixel_shuffle(self.head2(maps.float()), 2))
         with torch.autocast(y.device.type, enabled=False):
             odds = self.odds[list(candidates.hypotheses)]
             correction = self.config.correction * torch.tanh(self.correct2(correction.float()))
@@ -196,3 +152,19 @@ class DFGMerge(nn.Module):
     def forward(self, candidates: Candidates, statistics: ImageStatistics | None = None) -> Merge:
         """`decide`, then `compose` on the same candidates."""
         return compose(candidates, self.decide(candidates, statistics))
+
+    def infer(
+        self, candidates: Candidates, statistics: ImageStatistics | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """See `Network`: logits and correction of the decision."""
+        decision = self.decide(candidates, statistics)
+        return decision.logits, decision.correction
+
+    def decision(self, outputs: tuple[Tensor, ...], candidates: Candidates) -> Decision:
+        """See `Network`."""
+        del candidates
+        return Decision(*outputs)
+
+    def activations(self, frames: int) -> int:
+        """See `Network`: two candidates a frame, half as large."""
+        return self.config.width[0] * (19 + 7 * frames)

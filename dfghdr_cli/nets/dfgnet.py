@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from dfghdr_cli.nets.candidates import Candidates, Hypothesis
+from dfghdr_cli.nets.candidates import Candidates
+from dfghdr_cli.nets.compose import Decision
 from dfghdr_cli.nets.dfg import DFGModule, Role, role_modules
 from dfghdr_cli.nets.disentangle import (
     DisentangleNetwork,
@@ -23,18 +23,8 @@ from dfghdr_cli.nets.disentangle import (
     from_signed,
     to_signed,
 )
-
-Inputs = Literal["aligned", "flow"]
-"""How a network that sees each frame once is shown the frames besides the reference: "aligned", as
-the camera's motion alone explains them, as in the paper; or "flow", as dense flow moves them."""
-
-
-def frames_seen(candidates: Candidates, inputs: Inputs) -> Candidates:
-    """One candidate a frame, dark to bright, as `inputs` says."""
-    if inputs == "flow":
-        return candidates.one_each()
-    still = [k for k, h in enumerate(candidates.hypotheses) if h is Hypothesis.STILL]
-    return candidates.only(sorted(still, key=lambda k: candidates.frames[k]))
+from dfghdr_cli.nets.guide import guide
+from dfghdr_cli.nets.network import Network, frames_seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,19 +151,17 @@ def encode(
     return codes.unflatten(0, (-1, count)), taps
 
 
-class DFGNet(nn.Module):
+class DFGNet(Network):
     """The paper's network. It takes any number of aligned or unaligned frames, nominally three."""
 
+    architecture = "dfgnet"
+    outputs = ("hdr",)
+    takes = ("aligned", "flow")
+    paints = True
     size_multiple = 16
     stride = 4
-    """Tiles start and end at multiples of this."""
     halo = 24
-    """Pixels an output pixel looks to each side (21), given the whole image's statistics, rounded
-    up to a multiple of `stride`."""
-    paints = True
-    """Its output is the picture itself, not a decision how to merge the frames."""
-    inputs: Inputs = "flow"
-    """What its weights were trained on."""
+    """An output pixel looks 21 to each side."""
 
     def __init__(self, config: DFGNetConfig, *, decoder: bool = False) -> None:
         super().__init__()
@@ -221,3 +209,17 @@ class DFGNet(nn.Module):
         with torch.autocast(up.device.type, enabled=False):
             y = self.tail_act(self.tail1(torch.cat([up, fine], 1).float()))
             return from_signed(torch.tanh(self.tail2(y)))
+
+    def infer(
+        self, candidates: Candidates, statistics: ImageStatistics | None = None
+    ) -> tuple[Tensor]:
+        """See `Network`: the picture."""
+        return (self(candidates, statistics),)
+
+    def decision(self, outputs: tuple[Tensor, ...], candidates: Candidates) -> Decision:
+        """See `Network`: the picture guides the merge."""
+        return guide(outputs[0], candidates)
+
+    def activations(self, frames: int) -> int:
+        """See `Network`."""
+        return self.config.width * (54 + 20 * frames)

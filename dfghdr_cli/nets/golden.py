@@ -14,9 +14,8 @@ from torch import Tensor
 
 from dfghdr_cli.nets.candidates import Candidates, Hypothesis, candidate_layout
 from dfghdr_cli.nets.dfg import Role
-from dfghdr_cli.nets.dfgnet import DFGNet
 from dfghdr_cli.nets.disentangle import to_signed
-from dfghdr_cli.nets.registry import Network
+from dfghdr_cli.nets.network import Network
 
 TOLERANCE = 1e-4
 """Largest absolute difference between golden and fresh outputs that is put down to rounding."""
@@ -49,7 +48,7 @@ def golden_case(network: Network) -> dict[str, Tensor]:
         DFGMerge; where there is a decoder also "decoded", the last candidate's
         spatial code with the first one's exposure code.
     """
-    case = _scene((Hypothesis.STILL,) if isinstance(network, DFGNet) else tuple(Hypothesis))
+    case = _scene((Hypothesis.STILL,) if network.paints else tuple(Hypothesis))
     return case | _outputs(network, _candidates(case))
 
 
@@ -84,11 +83,7 @@ def golden_error(network: Network, case: Mapping[str, Tensor]) -> float:
 
 def _outputs(network: Network, candidates: Candidates) -> dict[str, Tensor]:
     with torch.no_grad():
-        if isinstance(network, DFGNet):
-            outputs = {"hdr": network(candidates)}
-        else:
-            decision = network.decide(candidates)
-            outputs = {"logits": decision.logits, "correction": decision.correction}
+        outputs = dict(zip(network.outputs, network.infer(candidates), strict=True))
         if network.disentangle.decoder is not None:
             images = to_signed(network.images(candidates)[0])
             outputs["decoded"] = network.disentangle(images[-1:], images[:1])

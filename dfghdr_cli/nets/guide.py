@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dfghdr_cli.core.tonemap import mu_law
+from dfghdr_cli.core.encoding import mu_law
 from dfghdr_cli.nets.candidates import Candidates
-from dfghdr_cli.nets.dfgmerge import Decision, compose
+from dfghdr_cli.nets.compose import Decision, compose
 
 TOLERANCE = 0.03
 """Difference from the picture, after the mu-law, that costs a candidate a factor of exp(-1/2)."""

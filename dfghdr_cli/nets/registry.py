@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields
-from typing import get_args
 
 from dfghdr_cli.errors import ModelError, refuse_if_out_of_memory
 from dfghdr_cli.nets.dfgmerge import DFGMerge, DFGMergeConfig
-from dfghdr_cli.nets.dfgnet import DFGNet, DFGNetConfig, Inputs
+from dfghdr_cli.nets.dfgnet import DFGNet, DFGNetConfig
+from dfghdr_cli.nets.network import Inputs, Network
 
-Network = DFGNet | DFGMerge
-
-ARCHITECTURES = {"dfgnet": (DFGNet, DFGNetConfig), "dfgmerge": (DFGMerge, DFGMergeConfig)}
+ARCHITECTURES: dict[str, tuple[type[DFGNet | DFGMerge], type[DFGNetConfig | DFGMergeConfig]]] = {
+    DFGNet.architecture: (DFGNet, DFGNetConfig),
+    DFGMerge.architecture: (DFGMerge, DFGMergeConfig),
+}
 
 
 def build(
@@ -39,7 +40,7 @@ def build(
             f"unknown architecture {architecture!r}; known: {', '.join(ARCHITECTURES)}"
         )
     kind, config = ARCHITECTURES[architecture]
-    if inputs not in get_args(Inputs) or (kind is DFGMerge and inputs != "flow"):
+    if inputs not in kind.takes:
         raise ModelError(f"a {architecture} does not take inputs of the kind {inputs!r}")
     unknown = set(hyper_parameters) - {field.name for field in fields(config)}
     if unknown:
@@ -58,7 +59,4 @@ def build(
 
 def describe(network: Network) -> tuple[str, dict[str, object]]:
     """Architecture and hyper-parameters, the inverse of `build`."""
-    for name, (kind, _) in ARCHITECTURES.items():
-        if isinstance(network, kind):
-            return name, asdict(network.config)
-    raise TypeError(f"{type(network).__name__} is not a registered architecture")
+    return network.architecture, asdict(network.config)

@@ -24,24 +24,26 @@ from dfghdr_cli.atomic import (
     ensure_no_input,
     ensure_writable,
 )
-from dfghdr_cli.core.align import warp
 from dfghdr_cli.core.baselines import OpencvMerge, opencv_merge
-from dfghdr_cli.core.costs import peak_memory
+from dfghdr_cli.core.encoding import decode
 from dfghdr_cli.core.metrics import METRICS, Measured, bootstrap_interval, measure
 from dfghdr_cli.core.motion import moving_pixels
 from dfghdr_cli.core.perceptual import PERCEPTUAL_METRICS, Perceptual
-from dfghdr_cli.core.radiance import decode
-from dfghdr_cli.core.types import Bracket, FloatImage, Frame, Mask
-from dfghdr_cli.engine import MergeConfig, align_bracket, merge_bracket
+from dfghdr_cli.core.registration.aligned import align_bracket
+from dfghdr_cli.core.registration.warp import warp
+from dfghdr_cli.core.types import Bracket, FloatImage, Frame, Mask, OnProgress
 from dfghdr_cli.errors import InputError
 from dfghdr_cli.io.radiance import read_radiance
 from dfghdr_cli.io.scenes import Scene, check_scene, find_scenes, read_scene, scene_files
+from dfghdr_cli.merging.config import MergeConfig
+from dfghdr_cli.merging.merge import merge_bracket
+from dfghdr_cli.merging.prepare import gamma_coded
 from dfghdr_cli.modelstore import find_model, model_files
 from dfghdr_cli.pipeline.merge import Merger, load_merger
+from dfghdr_cli.resources import peak_memory
 
 log = logging.getLogger(__name__)
 
-OnProgress = Callable[[int, int, str], None]
 MethodName = Literal["classic", "opencv-debevec", "opencv-robertson", "reference"]
 Row = dict[str, float | None]
 """What one method achieved on one scene: `ALL_METRICS`, `COSTS` and the fitted `scale`."""
@@ -132,7 +134,7 @@ def build_methods(
     methods: Sequence[MethodName] = (),
     predictions: Sequence[Path] = (),
     device: str = "auto",
-    config: MergeConfig = MergeConfig(weights=False),  # noqa: B008
+    config: MergeConfig = MergeConfig(),  # noqa: B008
 ) -> list[Method]:
     """Load what is to be compared, in the order given: models, methods, folders.
 
@@ -177,9 +179,7 @@ def _merging(merger: Merger, config: MergeConfig) -> Callable[[Scene], FloatImag
     network = merger.model.network if merger.model else None
 
     def run(scene: Scene) -> FloatImage:
-        bracket = scene.bracket
-        linears = [decode(frame.encoded()) for frame in bracket.frames]
-        result, _ = merge_bracket(network, merger.name, bracket, linears, config)
+        result = merge_bracket(network, gamma_coded(scene.bracket), config, weights=False).result
         for warning in result.warnings:
             log.warning("%s: %s", scene.name, warning)
         return result.radiance.pixels / np.float32(result.radiance.peak)
@@ -654,11 +654,10 @@ def _score(
 
 def _moving(scene: Scene) -> Mask:
     bracket = scene.bracket
-    linears = [decode(frame.encoded()) for frame in bracket.frames]
-    aligned = align_bracket(linears, bracket.stops, bracket.reference)
+    aligned = align_bracket(gamma_coded(bracket))
     pairs = [
         warp(frame.code(), alignment.transform, aligned.size)
-        for frame, alignment in zip(aligned.frames, aligned.alignments, strict=True)
+        for frame, alignment in zip(aligned.coded.frames, aligned.alignments, strict=True)
     ]
     stops = [frame.exposure.stops for frame in bracket.frames]
     return moving_pixels(

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dfghdr_cli.core.types import FloatImage
-from dfghdr_cli.engine import choose_device
+from dfghdr_cli.devices import choose_device
 from dfghdr_cli.errors import (
     InputError,
     MissingPackageError,

@@ -21,8 +21,6 @@ from dfghdr_cli.atomic import (
     ensure_no_input,
     ensure_writable,
 )
-from dfghdr_cli.core.align import Alignment
-from dfghdr_cli.core.coded import CodedFrame
 from dfghdr_cli.core.colour import (
     RADIANCE_SPACES,
     REC709,
@@ -30,31 +28,13 @@ from dfghdr_cli.core.colour import (
     conversion,
     convert_radiance,
 )
-from dfghdr_cli.core.costs import Stopwatch, peak_memory, resident_memory
 from dfghdr_cli.core.ghostmap import frame_colors, ghost_map
-from dfghdr_cli.core.hotpixels import without_hot_pixels
-from dfghdr_cli.core.jpeg import restore_bracket
-from dfghdr_cli.core.response import Belief, Calibration, Response, choose_response
+from dfghdr_cli.core.luminance import choose_exposure, luminance_of
+from dfghdr_cli.core.response import Belief, Response
 from dfghdr_cli.core.response import Kind as ResponseKind
-from dfghdr_cli.core.tonemap import (
-    DEFAULT_OPERATOR,
-    ToneMapped,
-    ToneSettings,
-    choose_exposure,
-    luminance_of,
-    tone_map,
-)
-from dfghdr_cli.core.types import Bracket, FloatImage, Frame, MergeResult, RadianceImage
-from dfghdr_cli.core.white import find_white
-from dfghdr_cli.engine import (
-    MergeConfig,
-    OnProgress,
-    choose_device,
-    equal_exposures,
-    is_gpu_out_of_memory,
-    merge_bracket,
-    paints,
-)
+from dfghdr_cli.core.tonemap import DEFAULT_OPERATOR, ToneMapped, ToneSettings, tone_map
+from dfghdr_cli.core.types import Bracket, FloatImage, Frame, MergeResult, OnProgress, RadianceImage
+from dfghdr_cli.devices import bound_gpu, choose_device, is_gpu_out_of_memory
 from dfghdr_cli.errors import DeviceError, InputError, ModelError, OutputError, is_out_of_memory
 from dfghdr_cli.io.bracket import (
     ExposuresFrom,
@@ -84,8 +64,14 @@ from dfghdr_cli.io.radiance import (
 )
 from dfghdr_cli.io.response import encode_response, read_response
 from dfghdr_cli.io.selection import without_own_results
+from dfghdr_cli.merging.config import MergeConfig, paints
+from dfghdr_cli.merging.equal_exposures import equal_exposures
+from dfghdr_cli.merging.memory import MIB, Work
+from dfghdr_cli.merging.merge import Merged, merge_bracket
+from dfghdr_cli.merging.prepare import prepare
 from dfghdr_cli.modelstore import DEFAULT_MODEL, Model, load_model, model_files
-from dfghdr_cli.pipeline.memory import MIB, Work, bound_gpu
+from dfghdr_cli.nets.network import Network
+from dfghdr_cli.resources import Trace, peak_memory, resident_memory
 
 log = logging.getLogger(__name__)
 
@@ -108,6 +94,11 @@ class Merger:
     device: torch.device
 
     @property
+    def network(self) -> Network | None:
+        """The model's network, or None for the classic merge."""
+        return self.model.network if self.model else None
+
+    @property
     def name(self) -> str:
         """The model's name, or "classic"."""
         return self.model.info.name if self.model else "classic"
@@ -121,7 +112,7 @@ def load_merger(
     Args:
         method: "dfgnet" merges with a network, "classic" without one, on the CPU.
         model: name or folder of a model; None takes the default.
-        device: see `dfghdr_cli.engine.choose_device`.
+        device: see `dfghdr_cli.devices.choose_device`.
 
     Raises:
         ModelError: if the model cannot be loaded.
@@ -161,7 +152,7 @@ class MergeRequest:
         save_response: where to write the response that was used, or None.
         config: how to merge.
         max_memory: the most that the merge may take [bytes], of the GPU's memory where the network
-            runs on one, else of the computer's; None for no bound. See `pipeline.memory`.
+            runs on one, else of the computer's; None for no bound. See `merging.memory`.
         anchor_ev: 1.0 in the result is the white of a frame of this exposure, as EV100, or in
             stops where these were given; None stands for the reference.
         output_space: the primaries of the result.
@@ -302,8 +293,7 @@ def merge_files(
         DeviceError: if the computer's memory, or the request's `max_memory`, is too small.
     """
     missing = missing_results(request)
-    network = merger.model.network if merger.model else None
-    if request.ghost_map in missing and paints(network, request.config):
+    if request.ghost_map in missing and paints(merger.network, request.config):
         raise ModelError(
             f"With --resolution full {merger.name} paints the picture itself, so that no map can "
             "say which frame was used where; leave out one of the two."
@@ -326,27 +316,6 @@ def merge_files(
     return report
 
 
-def calibrated(
-    bracket: Bracket, asked: ResponseKind | Response, believe: Belief = "both"
-) -> tuple[Bracket, Calibration]:
-    """A bracket without what JPEG did to it, its exposures corrected, and its frames' responses.
-
-    Args:
-        bracket: as it was read.
-        asked: see `core.response.choose_response`.
-        believe: likewise; exposures that were estimated from the pixels count as such, and given
-            ones are believed beside a given response.
-    """
-    white = find_white(bracket.frames, bracket.stops)  # as the file has it
-    bracket = restore_bracket(bracket, white.tolist())
-    if bracket.exposures_from == "pixels":
-        believe = "pixels"
-    elif bracket.exposures_from.startswith("--") and asked != "auto":
-        believe = "files"  # who says both takes both upon themselves
-    calibration = choose_response(asked, bracket.frames, bracket.stops, believe, white)
-    return bracket.with_stops(calibration.stops), calibration
-
-
 def _merge_files(
     merger: Merger,
     request: MergeRequest,
@@ -356,9 +325,9 @@ def _merge_files(
     asked = request.response
     if isinstance(asked, Path):
         asked = read_response(asked)
-    watch = Stopwatch(thrifty=request.max_memory is not None)
+    trace = Trace(on_progress, thrifty=request.max_memory is not None)
     fit = partial(_fitted, merger, request, resident_memory())
-    with watch.stage("read"):
+    with trace.stage("read"):
         bracket = read_bracket(
             request.paths,
             stops=request.stops,
@@ -369,32 +338,28 @@ def _merge_files(
             on_first=fit,
             ahead=request.ahead,
         )
-        bracket, hot_pixels = without_hot_pixels(bracket)
     alike = max(map(len, equal_exposures(bracket.stops)))
     config = fit(bracket.frames[0], len(bracket.frames), alike)
-    config = replace(config, weights=request.ghost_map is not None)
     scale = _scale(request.anchor_ev, bracket)
-    with watch.stage("response"):
-        bracket, calibration = calibrated(bracket, asked, _BELIEF[request.exposures_from])
-        response_report = calibration.report
+    with trace.stage("response"):
+        prepared = prepare(bracket, asked, _BELIEF[request.exposures_from])
+        bracket, response_report = prepared.bracket, prepared.report
         log.info(response_report.text)
-        response = calibration.responses[bracket.reference]
-        frames = [
-            CodedFrame.of_frame(frame, its)
-            for frame, its in zip(bracket.frames, calibration.responses, strict=True)
-        ]
-    network = merger.model.network if merger.model else None
-    result, aligned = merge_bracket(
-        network, merger.name, bracket, frames, config, on_progress, watch
+        response, hot_pixels = prepared.responses[bracket.reference], prepared.hot_pixels
+    merged = merge_bracket(
+        merger.network,
+        prepared.coded,
+        config,
+        weights=request.ghost_map is not None,
+        trace=trace,
     )
-    alignments = tuple(zip(aligned.alignments, aligned.flows, strict=True))
-    moved = _about_curves(bracket, aligned.stops)
-    bracket = bracket.with_stops(aligned.stops).without_pixels()
-    slack = aligned.slack
-    del frames, aligned  # with their pixels; the memory serves for writing
+    result = merged.result
+    moved = _about_curves(bracket, merged.stops)
+    bracket = bracket.with_stops(merged.stops).without_pixels()
+    del prepared  # with its pixels; the memory serves for writing
     clipped = float(result.clipped.mean())
     warnings = [*result.warnings, *moved]
-    with watch.stage("write"):
+    with trace.stage("write"):
         radiance, outside = _converted(result.radiance, bracket, request.output_space)
         if scale != 1.0:
             pixels, peak = radiance.pixels * scale, radiance.peak * float(scale)
@@ -413,13 +378,13 @@ def _merge_files(
         )
     if response_report.warning:
         warnings.append(response_report.warning)
-    values = _values(merger, request, bracket, alignments, result)
+    values = _values(merger, request, bracket, merged, radiance.peak)
     values["hot_pixels"] = hot_pixels
     values["reference_white"] = float(scale)
     values["response"] = {
         "kind": response.name,
         "misfit_stops": {k: round(v, 4) for k, v in response_report.misfit.items()},
-        "slack_stops": round(slack, 4),
+        "slack_stops": round(merged.white_tolerance, 4),
         "text": response_report.text,
         "uncertainty_stops": {k: round(v, 4) for k, v in response_report.uncertainty.items()},
         "corrections_stops": {
@@ -433,7 +398,7 @@ def _merge_files(
     values["outside_share"] = round(outside, 6)
     if request.ghost_map is not None:
         values["ghost_map"] = _legend(bracket)
-    with watch.stage("write"), atomic_write_all(missing, request.overwrite) as files:
+    with trace.stage("write"), atomic_write_all(missing, request.overwrite) as files:
         metadata = read_metadata(bracket.frames[bracket.reference].path)
         metadata = metadata.without(
             place=not request.keep_place, identity=not request.keep_identity
@@ -442,10 +407,10 @@ def _merge_files(
         results = _Results(request, bracket, response, result, header, metadata)
         for path, file in zip(missing, files, strict=True):
             file.write(results.encoded(path))
-            watch.give_back()
+            trace.give_back()
     values["tone_mapped"] = results.exposures
     values["kept"] = [str(path) for path in request.results if path not in missing]
-    values["seconds"] = watch.seconds
+    values["seconds"] = trace.seconds
     return MergeReport(request.results, values, tuple(warnings))
 
 
@@ -489,7 +454,7 @@ def _fitted(
         size=frame.pixels.shape[:2],
         frames=count,
         sample=frame.pixels.itemsize,
-        network=merger.model.network if merger.model else None,
+        network=merger.network,
         converted=request.output_space != "rec709",
         screens=request.preview_operator != "mu-law"
         or not all(map(is_radiance_name, request.outputs)),
@@ -644,18 +609,18 @@ def _values(
     merger: Merger,
     request: MergeRequest,
     bracket: Bracket,
-    alignments: Sequence[tuple[Alignment, object]],
-    result: MergeResult,
+    merged: Merged,
+    peak: float,
 ) -> dict[str, Any]:
     frames = [
         {
             "file": str(frame.path),
             "stops": round(stops, 4),
-            "alignment": alignment.model if flow is None else f"{alignment.model}+flow",
+            "alignment": f"{alignment.model}+flow" if flowed else alignment.model,
             "residual": round(alignment.residual, 3),
         }
-        for frame, stops, (alignment, flow) in zip(
-            bracket.frames, bracket.stops, alignments, strict=True
+        for frame, stops, alignment, flowed in zip(
+            bracket.frames, merged.stops, merged.alignments, merged.flowed, strict=True
         )
     ]
     return {
@@ -667,12 +632,12 @@ def _values(
         "method": "dfgnet" if merger.model else "classic",
         "model": merger.name,
         "model_digest": merger.model.digest if merger.model else None,
-        "device": result.device,
+        "device": merged.result.device,
         "scale": "1.0 is the white of the reference frame"
         if request.anchor_ev is None
         else f"1.0 is the white of a frame exposed at EV {request.anchor_ev:g}",
         "anchor_ev": request.anchor_ev,
-        "peak": result.radiance.peak,
+        "peak": peak,
         "size": [bracket.size[1], bracket.size[0]],
     }
 

@@ -19,8 +19,8 @@ import cv2
 import numpy as np
 
 from dfghdr_cli.atomic import atomic_write_all, ensure_writable
+from dfghdr_cli.core.encoding import mu_law
 from dfghdr_cli.core.metrics import TILE, psnr_mu
-from dfghdr_cli.core.tonemap import mu_law
 from dfghdr_cli.core.types import FloatImage
 from dfghdr_cli.errors import ModelError, OutputError
 from dfghdr_cli.io.charts import BACKGROUND, Cell, table

@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from dfghdr_cli.errors import InputError, ModelError
 from dfghdr_cli.io.source import read_text
-from dfghdr_cli.nets.dfgnet import Inputs
+from dfghdr_cli.nets.network import Inputs
 from dfghdr_cli.nets.registry import ARCHITECTURES
 from dfghdr_cli.pipeline.training_data import CropConfig
 from dfghdr_cli.training.config import DEFAULT, PAPER, TrainConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,9 @@ from numpy.typing import NDArray
 
 from dfghdr_cli.atomic import atomic_write_all, ensure_no_input, ensure_writable
 from dfghdr_cli.core.colour import Space
-from dfghdr_cli.core.tonemap import (
-    OPERATORS,
-    ToneSettings,
-    checked_settings,
-    choose_exposure,
-    luminance_of,
-    tone_map,
-)
-from dfghdr_cli.core.types import FloatImage
+from dfghdr_cli.core.luminance import choose_exposure, luminance_of
+from dfghdr_cli.core.tonemap import OPERATORS, ToneSettings, checked_settings, tone_map
+from dfghdr_cli.core.types import FloatImage, OnProgress
 from dfghdr_cli.errors import DeviceError, DfghdrError, InputError, OutputError
 from dfghdr_cli.io.display import (
     HDR_FORMATS,
@@ -34,8 +28,6 @@ from dfghdr_cli.io.display import (
 )
 from dfghdr_cli.io.metadata import metadata_of_header
 from dfghdr_cli.io.radiance import BRIGHTEST_WHITE, LinearPicture, read_linear
-
-OnProgress = Callable[[int, int, str], None]
 
 _TILE = 480
 """Width of a picture on a sheet [pixels]."""

@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 
 from dfghdr_cli import __version__
 from dfghdr_cli.atomic import atomic_write
-from dfghdr_cli.engine import choose_device
+from dfghdr_cli.devices import choose_device
 from dfghdr_cli.errors import (
     DeviceError,
     InputError,
@@ -29,9 +29,9 @@ from dfghdr_cli.errors import (
 )
 from dfghdr_cli.modelstore import load_model, save_model
 from dfghdr_cli.nets.dfgmerge import DFGMerge, DFGMergeConfig
-from dfghdr_cli.nets.dfgnet import Inputs
 from dfghdr_cli.nets.golden import golden_case
-from dfghdr_cli.nets.registry import Network, build, describe
+from dfghdr_cli.nets.network import Inputs, Network
+from dfghdr_cli.nets.registry import build, describe
 from dfghdr_cli.pipeline.learning_curves import write_curves
 from dfghdr_cli.pipeline.training_data import CropConfig, load_training_data
 from dfghdr_cli.pipeline.validation import (
@@ -97,7 +97,7 @@ class TrainRequest:
         vgg: weights of VGG-19 for the perceptual terms, or None for those in torch's cache.
         validation: folder of scenes with truth, or None to validate on samples like those
             of the training.
-        device: see `dfghdr_cli.engine.choose_device`.
+        device: see `dfghdr_cli.devices.choose_device`.
         resume: whether to go on with a run that is there.
     """
 

@@ -27,13 +27,16 @@ from torch.utils.data import Dataset
 
 from dfghdr_cli import __version__
 from dfghdr_cli.atomic import atomic_write
-from dfghdr_cli.core.radiance import decode, encode
+from dfghdr_cli.core.encoding import decode, encode
+from dfghdr_cli.core.registration.aligned import align_bracket
 from dfghdr_cli.core.types import FloatImage
-from dfghdr_cli.engine import MergeConfig, align_bracket
 from dfghdr_cli.errors import InputError, OutputError
 from dfghdr_cli.io.layouts import scenes_among
 from dfghdr_cli.io.radiance import read_radiance
 from dfghdr_cli.io.scenes import check_scene, read_scene, scene_files
+from dfghdr_cli.merging.config import MergeConfig
+from dfghdr_cli.merging.hypotheses import HypothesisStack
+from dfghdr_cli.merging.prepare import gamma_coded
 from dfghdr_cli.training.samples import Arrays, Batch, Sample, Samples, as_samples
 from dfghdr_cli.training.synth import SceneSynthesiser, SynthConfig
 
@@ -232,14 +235,13 @@ def _align(folder: Path) -> dict[str, NDArray[np.generic]]:
     """
     scene = read_scene(folder)
     bracket, truth = scene.bracket, scene.truth
-    linears = [decode(frame.encoded()) for frame in bracket.frames]
-    aligned = align_bracket(linears, bracket.stops, bracket.reference)
-    aligned = aligned.reduced(MergeConfig().reduction(bracket.size)).with_flows()
+    aligned = align_bracket(gamma_coded(bracket))
+    aligned = aligned.reduced(MergeConfig().reduction(bracket.size))
     if aligned.size != bracket.size:
         # As the frames are reduced: gamma codes are averaged.
         code = cv2.resize(encode(truth), aligned.size[::-1], interpolation=cv2.INTER_AREA)
         truth = decode(np.asarray(code, np.float32))
-    candidates = aligned.candidates()
+    candidates = HypothesisStack.measured(aligned).candidates()
     code = (candidates.code[0].permute(2, 3, 0, 1).numpy() * _WHITE).round()
     # Upwards, so that no trust at all is the only 0.
     trust = np.ceil(candidates.trust[0, :, 0].permute(1, 2, 0).numpy() * _WHITE)

@@ -11,16 +11,18 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from dfghdr_cli.core.encoding import mu_law
 from dfghdr_cli.core.metrics import psnr, psnr_mu
-from dfghdr_cli.core.radiance import decode
-from dfghdr_cli.core.tonemap import mu_law
+from dfghdr_cli.core.registration.aligned import align_bracket
 from dfghdr_cli.core.types import FloatImage
-from dfghdr_cli.engine import align_bracket, run_tiled
 from dfghdr_cli.io.display import write_display
 from dfghdr_cli.io.scenes import find_scenes, read_scene
+from dfghdr_cli.merging.hypotheses import HypothesisStack
+from dfghdr_cli.merging.prepare import gamma_coded
+from dfghdr_cli.merging.tiling import run_tiled
 from dfghdr_cli.nets.candidates import Candidates
-from dfghdr_cli.nets.dfgmerge import Decision, compose
-from dfghdr_cli.nets.registry import Network
+from dfghdr_cli.nets.compose import compose
+from dfghdr_cli.nets.network import Network
 from dfghdr_cli.training.loop import Validation
 from dfghdr_cli.training.objectives import decode_frames, disentangle_cases, restore
 from dfghdr_cli.training.samples import Sample, batches_of
@@ -101,19 +103,19 @@ def validate_on_scenes(folder: Path, device: torch.device, pictures: Path) -> Va
     cases: list[tuple[Candidates, Tensor]] = []
     for path in find_scenes(folder):
         scene = read_scene(path)
-        bracket = scene.bracket
-        linears = [decode(frame.encoded()) for frame in bracket.frames]
-        aligned = align_bracket(linears, bracket.stops, bracket.reference).with_flows()
+        stack = HypothesisStack.measured(align_bracket(gamma_coded(scene.bracket)))
         truth = torch.from_numpy(np.ascontiguousarray(scene.truth.transpose(2, 0, 1)))[None]
-        cases.append((aligned.candidates().to(device), truth.to(device)))
+        cases.append((stack.candidates().to(device), truth.to(device)))
 
     def validate(network: Network, step: int) -> float:
         values, rows = [], []
         with torch.inference_mode():
             for candidates, truth in cases:
-                out = run_tiled(network, candidates)
-                if isinstance(out, Decision):
-                    out = compose(candidates, out).radiance
+                outputs = run_tiled(network, candidates)
+                if network.paints:
+                    (out,) = outputs
+                else:
+                    out = compose(candidates, network.decision(outputs, candidates)).radiance
                 values += _each(psnr_mu, out, truth)
                 rows.append(_merge_row(candidates, out, truth))
         _write_picture(pictures / f"merge-{step:06d}.png", rows)

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dfghdr_cli.core.radiance import GAMMA
+from dfghdr_cli.core.encoding import GAMMA
 from dfghdr_cli.core.worth import CLEAN, EIGHT_BIT_ERROR, FINE_ERROR, code_worth
 from dfghdr_cli.training.jpeg import jpeg
 from dfghdr_cli.training.samples import Arrays

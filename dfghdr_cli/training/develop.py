@@ -3,8 +3,8 @@
 A scene is what takes a CPU long: its frames' radiance, and the motion that a merge would find
 between them (`dfghdr_cli.training.synth`). One scene makes several samples. Each has a cut-out,
 orientation, order of colours, exposure and noise of its own, drawn from the sample's number alone;
-its frames are exposed, aligned, moved, repaired and smoothed here by the rules of `core.align`,
-`core.undershoot` and `core.noise`, written for batches.
+its frames are exposed, aligned, moved, repaired and smoothed here by the rules of
+`core.registration.warp`, `core.undershoot` and `core.noise`, written for batches.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dfghdr_cli.core.align import KERNEL_DOUBT
+from dfghdr_cli.core.clipping import CLIPPING_STARTS
+from dfghdr_cli.core.encoding import GAMMA
 from dfghdr_cli.core.noise import CENTRES, COLOURS, SHRINKAGE, SMOOTHING_REACH
-from dfghdr_cli.core.radiance import CLIPPING_STARTS, GAMMA
+from dfghdr_cli.core.registration.warp import KERNEL_DOUBT
 from dfghdr_cli.core.undershoot import BRIGHT, REACH, TOO_DARK
 from dfghdr_cli.core.worth import WHITE
 from dfghdr_cli.training.camera import expose
@@ -216,7 +217,7 @@ def _projected(transform: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
 def _resampled(
     code: Tensor, clipped: Tensor, u: Tensor, v: Tensor, untouched: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """`core.align.resample` for a batch.
+    """`core.registration.warp.resample` for a batch.
 
     Args:
         code: (B, F, 3, S, S) gamma codes of frames.

@@ -11,13 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset, default_collate
 
+from dfghdr_cli.core.encoding import re_expose
+from dfghdr_cli.core.luminance import MIDDLE_GREY, log_average, luminance_of
 from dfghdr_cli.core.probe import fit_eraser
-from dfghdr_cli.core.radiance import encode
-from dfghdr_cli.core.tonemap import MIDDLE_GREY, log_average, luminance_of
 from dfghdr_cli.nets.candidates import Candidates
-from dfghdr_cli.nets.dfgnet import Inputs, frames_seen
 from dfghdr_cli.nets.disentangle import to_signed
-from dfghdr_cli.nets.registry import Network
+from dfghdr_cli.nets.network import Inputs, Network, frames_seen
 from dfghdr_cli.training.samples import Sample, as_samples
 from dfghdr_cli.training.synth import to_candidates
 
@@ -49,7 +48,7 @@ def exposures_of(
     if average is None:
         return []
     above = np.float32(average - np.log2(MIDDLE_GREY))
-    views = encode(sample["truth"] * np.exp2(STOPS - above)[:, None, None, None])
+    views = re_expose(sample["truth"], (STOPS - above)[:, None, None, None])
     frames = frames_seen(to_candidates(default_collate([sample])), inputs)
     own = frames.stops[0] + torch.log2(frames.peak)
     return [

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from dfghdr_cli.errors import DfghdrError
 from dfghdr_cli.nets.dfgmerge import DFGMerge
-from dfghdr_cli.nets.registry import Network
+from dfghdr_cli.nets.network import Network
 from dfghdr_cli.training.checkpoint import (
     CHECKPOINT,
     GOOD_CHECKPOINT,

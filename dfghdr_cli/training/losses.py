@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dfghdr_cli.core.tonemap import mu_law
+from dfghdr_cli.core.encoding import mu_law
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from dfghdr_cli.core.tonemap import mu_law
-from dfghdr_cli.nets.candidates import Candidates, code_from_linear
+from dfghdr_cli.core.encoding import mu_law, re_expose
+from dfghdr_cli.nets.candidates import Candidates
+from dfghdr_cli.nets.compose import Merge
 from dfghdr_cli.nets.dfg import Role
-from dfghdr_cli.nets.dfgmerge import DFGMerge, Merge
-from dfghdr_cli.nets.dfgnet import frames_seen
+from dfghdr_cli.nets.dfgmerge import DFGMerge
 from dfghdr_cli.nets.disentangle import from_signed, to_signed
-from dfghdr_cli.nets.registry import Network
+from dfghdr_cli.nets.network import Network, frames_seen
 from dfghdr_cli.training.config import TrainConfig
 from dfghdr_cli.training.losses import merge_loss
 from dfghdr_cli.training.perceptual import PerceptualDistance
@@ -45,8 +45,8 @@ def re_exposed(truth: Tensor, candidates: Candidates) -> Tensor:
         truth: (B, 3, H, W) in network space [0, 1].
         candidates: give the exposures.
     """
-    gain = torch.exp2(candidates.stops) * candidates.peak[:, None]
-    return code_from_linear(truth[:, None] * gain[..., None, None, None])
+    stops = candidates.stops + candidates.peak.log2()[:, None]
+    return re_expose(truth[:, None], stops[..., None, None, None])
 
 
 def disentangle_cases(network: Network, batch: Batch) -> tuple[Tensor, Tensor, int]:

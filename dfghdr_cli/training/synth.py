@@ -23,13 +23,13 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from dfghdr_cli.core.align import resample, source_map
-from dfghdr_cli.core.coded import CodedFrame
-from dfghdr_cli.core.flow import LEAST_REDUCTION, dense_flow
+from dfghdr_cli.core.encoding import decode
+from dfghdr_cli.core.frames import CodedBracket, CodedFrame
 from dfghdr_cli.core.noise import noise_curve
-from dfghdr_cli.core.radiance import decode
+from dfghdr_cli.core.registration.align import Alignment
+from dfghdr_cli.core.registration.aligned import AlignedBracket
+from dfghdr_cli.core.registration.flow import LEAST_REDUCTION, dense_flow
 from dfghdr_cli.core.types import FloatImage
-from dfghdr_cli.core.undershoot import repair_undershoot
 from dfghdr_cli.core.worth import Worth, apart
 from dfghdr_cli.errors import InputError
 from dfghdr_cli.nets.candidates import Candidates, candidate_layout
@@ -427,7 +427,6 @@ class SceneSynthesiser(Samples):
 
     def _matched(self, rng: np.random.Generator, scene: Arrays) -> Arrays:
         """What a merge finds out about the frames of a scene: motion and noise."""
-        size = self.config.size
         batch = default_collate([scene])
         noise = torch.randn(
             batch["radiance"].shape,
@@ -441,31 +440,43 @@ class SceneSynthesiser(Samples):
             batch["jpeg"].tolist(),
             curved=bool(scene["curved"]),
         )
-        reference, *frames = np.ascontiguousarray(codes[0].permute(0, 2, 3, 1).numpy())
+        first, *others = np.ascontiguousarray(codes[0].permute(0, 2, 3, 1).numpy())
         # As coarsely as the motion in a picture of up to 2.5 megapixels is looked for.
         reduction = LEAST_REDUCTION * (2.0 ** rng.uniform(0, 1) if rng.random() < 0.4 else 1.0)
+        worth = Worth(scene["limits"], scene["tolerance"])  # pyright: ignore
+        aligned = _aligned_truly(first, others, scene, worth)
         stops = scene["stops"].tolist()
-        aligned, trusts, flows = [], [], []
-        worth, whole = Worth(scene["limits"], scene["tolerance"]), slice(0, size)  # pyright: ignore
-        for code, found, stop in zip(frames, scene["found"].astype(np.float64), stops, strict=True):
-            darkest = stop < 0 and stop == stops[0]
-            one, trust = code, np.ones((size, size), np.float32)
-            if (found != np.eye(3)).any():
-                places = source_map(found, whole, whole)
-                one, trust = resample(CodedFrame.of_code(code, worth), *places, is_darkest=darkest)
-            one = repair_undershoot(one, trust, reference, stop, worth)
-            aligned.append(one)
-            trusts.append(trust)
+        darker = aligned.coded.reference
+        pairs = [aligned.warped(k) for k in range(1 + len(stops)) if k != darker]
+        reference, flows = decode(first), []
+        for (code, _), stop in zip(pairs, stops, strict=True):
+            allowed = apart(first, code, stop, (worth, worth))
             flow = dense_flow(
-                decode(reference),
-                decode(one),
-                stop,
-                allowed=apart(reference, one, stop, (worth, worth)),
-                least_reduction=reduction,
+                reference, decode(code), stop, allowed=allowed, least_reduction=reduction
             )
             flows.append(flow.transpose(2, 0, 1))
-        noise = noise_curve([reference], [[a] for a in aligned], [[t] for t in trusts], stops)
+        noise = noise_curve([first], [[code] for code, _ in pairs], [[t] for _, t in pairs], stops)
         return {"flow": np.stack(flows), "noise": np.array(noise, np.float32)}
+
+
+def _aligned_truly(
+    reference: FloatImage, others: Sequence[FloatImage], scene: Arrays, worth: Worth
+) -> AlignedBracket:
+    """A scene's frames, dark to bright, as a merge would have them if it found `found`."""
+    stops = scene["stops"].tolist()
+    darker = sum(stop < 0 for stop in stops)
+    alignments = [
+        Alignment(matrix, "none" if (matrix == np.eye(3)).all() else "homography", 0.0, 0)
+        for matrix in scene["found"].astype(np.float64)
+    ]
+    alignments.insert(darker, Alignment(np.eye(3), "none", 0.0, 0))
+    frames = [*others[:darker], reference, *others[darker:]]
+    coded = CodedBracket(
+        tuple(CodedFrame.of_code(code, worth) for code in frames),
+        (*stops[:darker], 0.0, *stops[darker:]),
+        darker,
+    )
+    return AlignedBracket(coded, tuple(alignments))
 
 
 def to_candidates(batch: Mapping[str, Tensor]) -> Candidates:

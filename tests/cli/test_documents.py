@@ -16,7 +16,7 @@ from typer.main import get_command
 
 from dfghdr_cli.cli.app import app
 from dfghdr_cli.core.types import RadianceImage
-from dfghdr_cli.io.radiance import write_radiance
+from dfghdr_cli.io.radiance import read_radiance, write_radiance
 from dfghdr_cli.modelstore import DEFAULT_MODEL, install_model
 from dfghdr_cli.nets.registry import build
 
@@ -103,6 +103,16 @@ def test_a_shell_example_runs(place, block):
 def test_the_python_examples_run(place):
     for _, code in fenced("python"):
         assert run(place, sys.executable, "-c", code).stdout.startswith("(160, 240, 3) 8.0")
+
+
+def test_the_first_python_example_merges_as_the_command_does(place):
+    _, code = fenced("python")[0]
+    code += "import numpy\nnumpy.save('python.npy', result.radiance.pixels)\n"
+    run(place, sys.executable, "-c", code)
+    command = ("dfghdr", "merge", "demo", "-o", "command.exr", "--exr-type", "float")
+    run(place, *command, "--no-preview", "--overwrite")
+    pixels, _ = read_radiance(place / "command.exr")
+    assert np.array_equal(np.load(place / "python.npy"), pixels)
 
 
 def test_the_readme_is_short():

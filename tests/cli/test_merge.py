@@ -20,12 +20,15 @@ from PIL import Image
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from dfghdr_cli import __version__, engine, modelstore
+from dfghdr_cli import __version__, modelstore
 from dfghdr_cli.cli.app import app
 from dfghdr_cli.core.colour import ACESCG, ADOBE_RGB, REC709, REC2020, conversion, to_xyz
 from dfghdr_cli.core.hdr import SDR_WHITE, pq_decode
+from dfghdr_cli.core.registration import aligned
 from dfghdr_cli.core.tonemap import DEFAULT_OPERATOR
 from dfghdr_cli.io.radiance import read_radiance
+from dfghdr_cli.merging.config import MergeConfig
+from dfghdr_cli.merging.merge import merge_bracket
 from dfghdr_cli.modelstore import DEFAULT_MODEL, WEIGHTS, install_model, load_model
 from dfghdr_cli.nets.registry import build
 from dfghdr_cli.pipeline import merge as pipeline
@@ -312,11 +315,11 @@ def test_how_large_a_picture_the_network_sees(resolution, monkeypatch):
     """No proxy is made of a picture as small as these, so look at what the merge is asked for."""
     asked = []
 
-    def merge_bracket(network, name, bracket, linears, config, *rest):
+    def spy(network, coded, config, **more):
         asked.append(config.resolution)
-        return engine.merge_bracket(network, name, bracket, linears, config, *rest)
+        return merge_bracket(network, coded, config, **more)
 
-    monkeypatch.setattr(pipeline, "merge_bracket", merge_bracket)
+    monkeypatch.setattr(pipeline, "merge_bracket", spy)
     merge(*NAMES, "-o", "out.exr", *EV, "--resolution", resolution)
     assert asked == [resolution]
 
@@ -332,7 +335,7 @@ def test_how_large_a_picture_the_network_sees(resolution, monkeypatch):
 )
 def test_too_little_memory(allocate, monkeypatch, place):
     """These are more bytes than a process can address."""
-    monkeypatch.setattr(pipeline, "merge_bracket", lambda *_: allocate())
+    monkeypatch.setattr(pipeline, "merge_bracket", lambda *_, **__: allocate())
     done = merge(*NAMES, "-o", "out.exr", *EV, code=6)
     assert done.stdout == ""
     assert re.fullmatch(
@@ -837,9 +840,9 @@ def test_nothing_moves_where_a_picture_of_aligned_frames_guides(published, reduc
     def never(*_, **__):
         raise AssertionError("motion was looked for")
 
-    monkeypatch.setattr(engine, "dense_flow", never)
-    monkeypatch.setattr(engine, "repair_undershoot", never)
-    monkeypatch.setattr(engine.MergeConfig, "proxy_reduction", lambda *_: reduction)
+    monkeypatch.setattr(aligned, "dense_flow", never)
+    monkeypatch.setattr(aligned, "repair_undershoot", never)
+    monkeypatch.setattr(MergeConfig, "proxy_reduction", lambda *_: reduction)
     frames, stops, _ = published
     merge(*frames, "-o", "out.exr", "--model", "pub", "--ev", stops, "--align", "none")
     pixels, _ = read_radiance(Path("out.exr"))

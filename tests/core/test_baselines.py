@@ -4,8 +4,8 @@ import pytest
 
 from dfghdr_cli.core import baselines
 from dfghdr_cli.core.baselines import opencv_merge
+from dfghdr_cli.core.encoding import encode
 from dfghdr_cli.core.metrics import psnr_mu
-from dfghdr_cli.core.radiance import encode
 
 STOPS = (0.0, 2.0, 4.0)
 KINDS = ("opencv-debevec", "opencv-robertson")

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dfghdr_cli.core.borders import bare, continued, recoloured
-from dfghdr_cli.core.coded import CodedFrame
-from dfghdr_cli.core.types import Bracket, Exposure, Frame
-from dfghdr_cli.engine import MergeConfig, merge_bracket
+from dfghdr_cli.core.frames import CodedBracket
+from dfghdr_cli.merging.config import MergeConfig
+from dfghdr_cli.merging.merge import merge_bracket
 from tests.support.photographs import MARGIN, textured_scene
 
 SHIFT = np.array([[1, 0, 9.0], [0, 1, -6.0], [0, 0, 1]])
@@ -74,10 +74,9 @@ def test_a_blue_sky_is_blue_up_to_the_border(frames):
         return np.clip(part * np.float32(2.0**stop), 0, 1)
 
     linear = [seen(-2.5, -7, 12), seen(0, 0, 0), seen(2, 4, 3)][: len(stops)]
-    bracket = Bracket(tuple(Frame(p, Exposure(s)) for p, s in zip(linear, stops, strict=True)), 1)
-    coded = [CodedFrame.of_linear(pixels) for pixels in linear]
-    result, aligned = merge_bracket(None, "classic", bracket, coded, MergeConfig())
-    assert aligned.alignments[0].model == "shift"
+    merged = merge_bracket(None, CodedBracket.of_linear(linear, stops, 1), MergeConfig())
+    result = merged.result
+    assert merged.alignments[0].model == "shift"
     assert result.clipped[:10].all()
     truth = scene[MARGIN : MARGIN + height, MARGIN : MARGIN + width]
     np.testing.assert_allclose(result.radiance.pixels[:10], truth[:10], rtol=0.15)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from dfghdr_cli.core.burst import fuse
-from dfghdr_cli.core.radiance import decode, encode
+from dfghdr_cli.core.encoding import decode, encode
 
 LIGHT = np.broadcast_to(np.linspace(0.02, 0.8, 120)[:, None], (90, 120, 3)).astype(np.float32)
 ALL = np.ones((90, 120), np.float32)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
+from dfghdr_cli.core.encoding import GAMMA, encode
 from dfghdr_cli.core.metrics import (
     METRICS,
     bootstrap_interval,
@@ -18,7 +19,6 @@ from dfghdr_cli.core.metrics import (
     ssim,
     worst_tile,
 )
-from dfghdr_cli.core.radiance import GAMMA, encode
 
 RANDOM = np.random.default_rng(1)
 

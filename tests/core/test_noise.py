@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from dfghdr_cli.core.encoding import encode
 from dfghdr_cli.core.noise import (
     LEVELS,
     MOST_NOISE,
@@ -11,7 +12,6 @@ from dfghdr_cli.core.noise import (
     noise_curve,
     smooth,
 )
-from dfghdr_cli.core.radiance import encode
 from dfghdr_cli.core.types import FloatImage
 
 STOPS = (-2.0, 2.0)

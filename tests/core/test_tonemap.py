@@ -10,15 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dfghdr_cli.core.colour import P3, REC709, conversion, oklab, srgb_decode, srgb_encode
-from dfghdr_cli.core.tonemap import (
-    DEFAULT_OPERATOR,
-    OPERATORS,
-    ToneSettings,
-    choose_exposure,
-    inverse_mu_law,
-    mu_law,
-    tone_map,
-)
+from dfghdr_cli.core.encoding import inverse_mu_law, mu_law
+from dfghdr_cli.core.luminance import choose_exposure
+from dfghdr_cli.core.tonemap import DEFAULT_OPERATOR, OPERATORS, ToneSettings, tone_map
 
 
 def test_closed_form():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dfghdr_cli.core.radiance import encode
+from dfghdr_cli.core.encoding import encode
 from dfghdr_cli.core.undershoot import REACH, has_undershoot, repair_undershoot
 
 STOPS = -2.0

@@ -18,9 +18,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from dfghdr_cli.core.tonemap import mu_law
-from dfghdr_cli.engine import MergeConfig
+from dfghdr_cli.core.encoding import mu_law
 from dfghdr_cli.io.radiance import read_radiance
+from dfghdr_cli.merging.config import MergeConfig
 from dfghdr_cli.pipeline.merge import MergeRequest, load_merger, merge_files
 from tests.support.photographs import MARGIN, textured_scene
 

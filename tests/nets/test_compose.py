@@ -5,17 +5,21 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dfghdr_cli.core.radiance import CLIPPED_CODE
-from dfghdr_cli.nets.candidates import Candidates, Hypothesis, candidate_layout, code_from_linear
+from dfghdr_cli.core.classic import classic_merge
+from dfghdr_cli.core.clipping import CLIPPED_CODE
+from dfghdr_cli.core.encoding import encode_tensor
+from dfghdr_cli.nets import weights as rules
+from dfghdr_cli.nets.candidates import Candidates, Hypothesis, candidate_layout
+from dfghdr_cli.nets.compose import Decision, compose
 from dfghdr_cli.nets.dfg import Role
-from dfghdr_cli.nets.dfgmerge import Decision, DFGMerge, DFGMergeConfig, compose
+from dfghdr_cli.nets.dfgmerge import DFGMerge, DFGMergeConfig
 
 
 def static_bracket(truth, stops, reference):
     """Noise-free, still frames of a radiance (3, H, W) whose unit is the reference's white."""
     frames, roles, hypotheses = candidate_layout(len(stops), reference)
     relative = torch.tensor([[stops[frame] - stops[reference] for frame in frames]])
-    code = code_from_linear(truth[None, None] * torch.exp2(relative)[..., None, None, None])
+    code = encode_tensor(truth[None, None] * torch.exp2(relative)[..., None, None, None])
     trust = torch.ones(1, len(frames), 1, *truth.shape[-2:])
     peak = torch.exp2(-relative.min())[None]
     return Candidates(code, trust, relative, peak, frames, roles, hypotheses)
@@ -37,6 +41,28 @@ def anything(candidates, size=5.0, seed=3):
     )
 
 
+@pytest.mark.parametrize("reference", [0, 1, 2])
+def test_a_network_that_decides_nothing_merges_classically(reference):
+    """Where nothing is clipped, so that nothing contradicts: the two start from the same rules."""
+    stops = (-2.0, 0.0, 2.0)
+    random = torch.Generator().manual_seed(5)
+    truth = 0.01 + 0.19 * torch.rand(3, 24, 32, generator=random)
+    truth = truth * 2.0 ** stops[reference]  # in units of that reference's white
+    bracket = static_bracket(truth, stops, reference)
+    bracket = bracket.only([k for k, h in enumerate(bracket.hypotheses) if h is Hypothesis.STILL])
+    noise = 0.02 * torch.randn(bracket.code.shape, generator=random)
+    trust = torch.rand(bracket.trust.shape, generator=random)
+    bracket = replace(bracket, code=(bracket.code + noise).clamp(0.05, 0.95), trust=trust)
+    merge = compose(bracket, nothing(bracket))
+    codes = list(bracket.code[0].permute(0, 2, 3, 1).numpy())
+    there, stops = list(trust[0, :, 0].numpy()), bracket.stops[0].tolist()
+    radiance, weights = classic_merge(codes, there, stops)
+    shares = torch.from_numpy(weights)
+    torch.testing.assert_close(merge.weights[0, :, 0], shares, rtol=1e-3, atol=1e-5)
+    ours = merge.radiance[0].permute(1, 2, 0) * bracket.peak
+    torch.testing.assert_close(ours, torch.from_numpy(radiance), rtol=1e-3, atol=1e-6)
+
+
 @pytest.mark.parametrize("size", [0.0, 5.0, 100.0])
 def test_weights_sum_to_1(candidates, size):
     bracket = candidates(4, 32, 40, batch=2)
@@ -49,18 +75,20 @@ def test_weights_sum_to_1(candidates, size):
 def test_the_result_lies_between_the_candidates(candidates, reference):
     bracket = candidates(3, 48, 64, reference)
     merge = compose(bracket, anything(bracket))
-    known = (bracket.unknown(merge.weights, bracket.seen()) == 0).expand_as(merge.radiance)
+    known = (rules.unknown(bracket, merge.weights, rules.seen(bracket)) == 0).expand_as(
+        merge.radiance
+    )
     assert known.float().mean() > 0.2
     assert torch.equal(merge.radiance[known], merge.merged[known])
     radiance = bracket.radiance()
-    unclipped = bracket.whiteness(slice(0, 1), unknown=True)[:, 0].amax(1, keepdim=True) == 0
+    unclipped = rules.whiteness(bracket, slice(0, 1), unknown=True)[:, 0].amax(1, keepdim=True) == 0
     assert (merge.radiance - radiance.amin(1))[known].min() > -1e-6
     assert (radiance.amax(1) - merge.radiance)[known & unclipped].min() > -1e-6
 
 
 def test_the_unusable_is_next_to_nothing(candidates):
     bracket = candidates(3, 48, 64)
-    prior = bracket.log_prior()
+    prior = rules.log_prior(bracket)
     unusable = prior <= -12.0
     good = prior.amax(1, keepdim=True) > -2.3
     assert (unusable & good).float().mean() > 0.01
@@ -106,14 +134,15 @@ def test_only_where_nothing_is_known_is_something_added(candidates):
     decision = replace(nothing(bracket), correction=torch.full((1, 3, 32, 40), 0.2))
     merge = compose(bracket, nothing(bracket))
     plain = merge.radiance
-    unknown = bracket.unknown(merge.weights, bracket.seen()).expand_as(plain) > 0
+    unknown = rules.unknown(bracket, merge.weights, rules.seen(bracket)).expand_as(plain) > 0
     assert not unknown.all()
     changed = compose(bracket, decision).radiance != plain
     assert not changed[~unknown].any()
     bracket.code[:, 0] = 1.0
     bracket.trust[:, 1:] = 0.0
     assert (
-        bracket.unknown(compose(bracket, nothing(bracket)).weights, bracket.seen()) == 1.0
+        rules.unknown(bracket, compose(bracket, nothing(bracket)).weights, rules.seen(bracket))
+        == 1.0
     ).all()
     low = replace(decision, correction=-decision.correction)
     before, after = (compose(bracket, d).radiance for d in (nothing(bracket), low))
@@ -123,7 +152,7 @@ def test_only_where_nothing_is_known_is_something_added(candidates):
 def test_what_shows_as_much_light_as_a_clipped_reference_is_never_rejected():
     """Blue is clipped in the reference; in the darker frame all is brighter, as phones have it."""
     truth = torch.tensor([0.55, 0.85, 3.7])[:, None, None].expand(3, 8, 8)
-    bracket = replace(static_bracket(truth, (-2.0, 0.0), 1), slack=0.8)
+    bracket = replace(static_bracket(truth, (-2.0, 0.0), 1), white_tolerance=0.8)
     bracket.code[:, 2:, :2] *= 2.0 ** (1 / 2.2)  # by a stop
     decision = replace(nothing(bracket), correction=torch.full((1, 3, 8, 8), 0.1))
     decision.logits[:, :2] = 60.0
@@ -138,7 +167,7 @@ def test_what_is_plainly_darker_than_a_clipped_reference_may_be_rejected(light):
     decision = replace(nothing(bracket), correction=torch.full((1, 3, 8, 8), 0.1))
     decision.logits[:, 0] = 40.0
     rejected = compose(bracket, decision)
-    unknown = bracket.unknown(rejected.weights, bracket.seen())
+    unknown = rules.unknown(bracket, rejected.weights, rules.seen(bracket))
     assert ((unknown > 0.99) if light < 0.6 else (unknown > 0.5)).all()
     assert (rejected.radiance > rejected.merged * 1.5).all()
 
@@ -149,11 +178,11 @@ def test_a_pixel_is_raised_to_white_as_a_whole():
     merged = torch.tensor([0.4, 0.2, 0.1])[None, :, None, None].expand(1, 3, 8, 8) / bracket.peak
     weights = torch.full((1, 4, 1, 8, 8), 0.25)
     seen = torch.zeros_like(weights)
-    raised = bracket.raised(merged, weights, seen) * bracket.peak
+    raised = rules.raised(bracket, merged, weights, seen) * bracket.peak
     white = CLIPPED_CODE**2.2
     expected = torch.tensor([white, white / 2, white / 4])[None, :, None, None]
     torch.testing.assert_close(raised, expected.expand_as(raised))
-    assert torch.equal(bracket.raised(merged, weights, torch.ones_like(seen)), merged)
+    assert torch.equal(rules.raised(bracket, merged, weights, torch.ones_like(seen)), merged)
 
 
 def test_nothing_outside_a_warped_frame(candidates):
@@ -178,7 +207,9 @@ def test_the_correction_can_start_to_learn():
         (Role.REFERENCE, Role.SHORT, Role.SHORT),
         (Hypothesis.STILL, Hypothesis.STILL, Hypothesis.MOVED),
     )
-    assert candidates.unknown(network(candidates).weights, candidates.seen()).mean() > 0.9
+    assert (
+        rules.unknown(candidates, network(candidates).weights, rules.seen(candidates)).mean() > 0.9
+    )
     network(candidates).radiance.mean().backward()
     assert network.correct2.weight.grad is not None
     assert network.correct2.weight.grad.abs().max() > 0

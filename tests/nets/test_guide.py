@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dfghdr_cli.core.tonemap import mu_law
+from dfghdr_cli.core.encoding import mu_law
 from dfghdr_cli.nets.candidates import Candidates, candidate_layout
-from dfghdr_cli.nets.dfgmerge import compose
+from dfghdr_cli.nets.compose import compose
 from dfghdr_cli.nets.guide import guide
 
 STOPS = (0.0, 0.0, -2.0, -2.0, 2.0, 2.0)

@@ -5,18 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dfghdr_cli.engine import image_statistics, run_tiled
-from dfghdr_cli.nets.dfgmerge import Decision, DFGMerge
+from dfghdr_cli.merging.tiling import image_statistics, run_tiled
 from dfghdr_cli.nets.disentangle import to_signed
 from dfghdr_cli.nets.registry import build
 
 KINDS = ("dfgmerge", "dfgnet")
 TILES = {"dfgmerge": 40, "dfgnet": 36}
 REACH = {"dfgmerge": (55, 51), "dfgnet": (21, 19)}
-
-
-def tensors(result):
-    return [result.logits, result.correction] if isinstance(result, Decision) else [result]
 
 
 def run_whole(network, candidates):
@@ -26,9 +21,7 @@ def run_whole(network, candidates):
     frames = network.looks_at(padded).frames
     statistics = network.disentangle.statistics(to_signed(network.images(padded)[0]))
     statistics = statistics.of([frames.index(frame) for frame in frames])
-    run = network.decide if isinstance(network, DFGMerge) else network
-    result = run(padded, statistics)
-    return [x[..., :height, :width] for x in tensors(result)]
+    return [x[..., :height, :width] for x in network.infer(padded, statistics)]
 
 
 def largest_difference(pairs):
@@ -49,7 +42,7 @@ def test_tiled_is_whole(network, candidates, kind):
     assert done[-1] == (len(done), len(done), "network")
     for one in whole:
         assert one.std() > 0.03  # it is a picture, so that the next line can fail
-    assert largest_difference(zip(tensors(tiled), whole, strict=True)) < 1e-5
+    assert largest_difference(zip(tiled, whole, strict=True)) < 1e-5
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -60,7 +53,7 @@ def test_a_smaller_halo_shows(network, candidates, kind, monkeypatch):
     monkeypatch.setattr(type(net), "halo", net.halo - 2 * net.stride)
     with torch.inference_mode():
         whole = run_whole(net, bracket)
-        less = tensors(run_tiled(net, bracket, 64))
+        less = run_tiled(net, bracket, 64)
     assert largest_difference(zip(less, whole, strict=True)) > 2e-5
 
 
@@ -74,10 +67,7 @@ def test_how_far_an_output_pixel_looks(network, candidates, kind):
     for pixel in range(80, 80 + net.stride):
         code = bracket.code.clone().requires_grad_(True)
         seen = replace(bracket, code=code)
-        if kind == "dfgmerge":
-            result = tensors(net.decide(seen, statistics))
-        else:
-            result = [net(seen, statistics)]
+        result = net.infer(seen, statistics)
         sum(x[..., pixel, pixel].sum() for x in result).backward()
         touched = code.grad.abs().sum((0, 1, 2)).nonzero()
         low = max(low, pixel - int(touched.min()))
@@ -117,13 +107,13 @@ def test_statistics_in_tiles(network, tile):
 @pytest.mark.parametrize("kind", KINDS)
 def test_pictures_of_any_size(network, candidates, kind, size):
     with torch.inference_mode():
-        for result in tensors(run_tiled(network(kind), candidates(3, *size), 32)):
+        for result in run_tiled(network(kind), candidates(3, *size), 32):
             assert result.shape[-2:] == size
             assert result.isfinite().all()
 
 
 def test_an_untrained_merge_decides_nothing(candidates):
     with torch.inference_mode():
-        decision = run_tiled(build("dfgmerge", {}), candidates(3, 40, 50))
-    assert not decision.logits.any()
-    assert not decision.correction.any()
+        logits, correction = run_tiled(build("dfgmerge", {}), candidates(3, 40, 50))
+    assert not logits.any()
+    assert not correction.any()

@@ -14,10 +14,9 @@ import tifffile
 import torch
 from torch.overrides import TorchFunctionMode
 
-from dfghdr_cli.engine import run_in_memory, run_tiled
+from dfghdr_cli.merging.tiling import run_in_memory, run_tiled
 from dfghdr_cli.modelstore import DEFAULT_MODEL, install_model
 from dfghdr_cli.nets.candidates import Candidates, candidate_layout
-from dfghdr_cli.nets.dfgmerge import Decision
 from dfghdr_cli.nets.registry import build
 from dfghdr_cli.pipeline.merge import MergeRequest, load_merger, merge_files
 
@@ -116,13 +115,9 @@ def candidates(height, width):
     return Candidates(code, trust, stops, torch.tensor([4.0]), frames, roles, hypotheses)
 
 
-def tensors(output):
-    return [output.logits, output.correction] if isinstance(output, Decision) else [output]
-
-
 def on_the_cpu(built, stack):
     with torch.inference_mode():
-        return tensors(run_tiled(built, stack))
+        return run_tiled(built, stack)
 
 
 def run(gpu, built, stack, tile=512):
@@ -147,7 +142,7 @@ def test_smaller_tiles_do(kind, name, freed):
     assert found.device == gpu.device
     assert gpu.peak == gpu.room
     assert freed == [name]
-    for ours, theirs in zip(tensors(found.output), expected, strict=True):
+    for ours, theirs in zip(found.outputs, expected, strict=True):
         assert type(ours) is torch.Tensor, "the output is on the CPU"
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
 
@@ -176,7 +171,7 @@ def test_at_last_the_cpu(kind, name, freed):
     ]
     assert found.device.type == "cpu"
     assert freed == [name] * 3
-    for ours, theirs in zip(tensors(found.output), expected, strict=True):
+    for ours, theirs in zip(found.outputs, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
     small = run(gpu, built, candidates(32, 40))
     assert small.device == gpu.device, "the network is still there for the next bracket"

@@ -13,16 +13,17 @@ import pytest
 import tifffile
 import torch
 
-from dfghdr_cli.core.costs import resident_memory
-from dfghdr_cli.engine import MergeConfig
+from dfghdr_cli.devices import bound_gpu
 from dfghdr_cli.errors import DeviceError
 from dfghdr_cli.io import bracket
 from dfghdr_cli.limits import parse_memory
+from dfghdr_cli.merging.config import MergeConfig
+from dfghdr_cli.merging.memory import MIB, Work
 from dfghdr_cli.modelstore import DEFAULT_MODEL, install_model
 from dfghdr_cli.nets.registry import build
 from dfghdr_cli.pipeline import merge as pipeline
-from dfghdr_cli.pipeline.memory import MIB, Work, bound_gpu
 from dfghdr_cli.pipeline.merge import MergeRequest, load_merger, merge_files
+from dfghdr_cli.resources import resident_memory
 
 SIZE = (1632, 2448)
 STOPS = (-2.0, 0.0, 2.0)

@@ -14,27 +14,25 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from dfghdr_cli import engine
-from dfghdr_cli.core.align import Alignment
-from dfghdr_cli.core.coded import CodedFrame
+from dfghdr_cli.core.frames import CodedBracket
+from dfghdr_cli.core.registration import aligned as registration
+from dfghdr_cli.core.registration.align import Alignment
+from dfghdr_cli.core.registration.aligned import AlignedBracket, align_bracket
 from dfghdr_cli.core.response import Response
-from dfghdr_cli.core.types import Bracket, Exposure, Frame
-from dfghdr_cli.engine import (
-    SETTLED,
-    AlignedBracket,
-    MergeConfig,
-    choose_device,
-    merge_bracket,
-    settle,
-)
+from dfghdr_cli.devices import choose_device
 from dfghdr_cli.errors import DeviceError, ModelError
 from dfghdr_cli.io.bracket import read_bracket
 from dfghdr_cli.io.radiance import read_radiance
+from dfghdr_cli.merging.config import MergeConfig
+from dfghdr_cli.merging.hypotheses import SETTLED, HypothesisStack, decision_parts, settle
+from dfghdr_cli.merging.merge import merge_bracket
 from dfghdr_cli.modelstore import DEFAULT_MODEL, install_model, load_model
-from dfghdr_cli.nets.carry import carry_out
-from dfghdr_cli.nets.dfgmerge import Decision
+from dfghdr_cli.nets.candidates import Hypothesis
+from dfghdr_cli.nets.compose import Decision
+from dfghdr_cli.nets.compose_tiles import compose_tile
 from dfghdr_cli.nets.registry import build
 from dfghdr_cli.pipeline.merge import MergeRequest, load_merger, merge_files
+from dfghdr_cli.resources import Trace
 
 TINY = {"width": (8, 8, 8), "disentangle_width": 4, "code_length": 8}
 CPU = torch.device("cpu")
@@ -85,9 +83,9 @@ def expose(radiance, stops):
 
 
 def merge(kind, linears, stops, config=MergeConfig(align="none"), reference=None):  # noqa: B008
-    frames = tuple(Frame(p, Exposure(s)) for p, s in zip(linears, stops, strict=True))
-    bracket = Bracket(frames, stops.index(0) if reference is None else reference)
-    return merge_bracket(NETWORKS[kind], kind, bracket, linears, config)[0]
+    reference = stops.index(0) if reference is None else reference
+    coded = CodedBracket.of_linear(linears, stops, reference)
+    return merge_bracket(NETWORKS[kind], coded, config).result
 
 
 def write_frames(folder, linears):
@@ -103,7 +101,8 @@ def write_frames(folder, linears):
 def merge_read(kind, paths, **exposures):
     bracket = read_bracket(paths, **exposures)
     linears = [GAMMA.linearise(frame.pixels) for frame in bracket.frames]
-    return merge_bracket(NETWORKS[kind], kind, bracket, linears, MergeConfig())[0]
+    coded = CodedBracket.of_linear(linears, bracket.stops, bracket.reference)
+    return merge_bracket(NETWORKS[kind], coded, MergeConfig()).result
 
 
 @few
@@ -174,7 +173,7 @@ def test_a_static_bracket_merges_to_the_truth_by_a_painted_guide(stops):
 def test_a_wrong_exposure_spoils_nothing_that_is_only_just_clipped(kind, monkeypatch):
     """A mat on a table, both white in the reference; the dark frame is 0.6 stops darker than said.
 
-    Without slack the mat is taken for white, and for something else than the dark frame shows.
+    Without a tolerance the mat is taken for white, and for another thing than the dark frame shows.
     """
     truth = 0.1 + 0.2 * scene(11, 160, 240)
     truth[20:140, 20:220] = 4.0 + scene(12, 120, 200)
@@ -191,7 +190,7 @@ def test_a_wrong_exposure_spoils_nothing_that_is_only_just_clipped(kind, monkeyp
         return np.quantile(np.abs(pixels[mat] / seen - 1), 0.95)
 
     assert error() < 0.02
-    monkeypatch.setattr(AlignedBracket, "measured_slack", lambda bracket: 0.0)
+    monkeypatch.setattr(AlignedBracket, "white_tolerance", lambda bracket: 0.0)
     assert error() > 0.2, "or the scene is too easy"
 
 
@@ -311,12 +310,9 @@ def test_a_reduced_picture_decides_for_the_full_one(kind, size):
     direct = merge(kind, linears, (-2, 0, 2))
     proxy = MergeConfig(align="none", proxy_pixels=size[0] * size[1] // 6)
     calls = []
-    bracket = Bracket(
-        tuple(Frame(p, Exposure(s)) for p, s in zip(linears, (-2, 0, 2), strict=True)), 1
-    )
-    result, _ = merge_bracket(
-        NETWORKS[kind], kind, bracket, linears, proxy, lambda *call: calls.append(call)
-    )
+    trace = Trace(lambda *call: calls.append(call))
+    coded = CodedBracket.of_linear(linears, (-2, 0, 2), 1)
+    result = merge_bracket(NETWORKS[kind], coded, proxy, trace=trace).result
     assert result.radiance.pixels.shape == (*size, 3)
     assert result.weights.shape == (3, *size)
     if kind == "random":
@@ -335,13 +331,14 @@ def test_a_reduced_picture_decides_for_the_full_one(kind, size):
 def test_of_two_hypotheses_the_true_one_is_settled(model):
     truth = cv2.GaussianBlur(scene(8, 60, 80), (0, 0), 1.0)
     linears = expose(truth * (0.2 / truth.max()), (-2, 0, 2))  # nothing is clipped
-    frames = tuple(CodedFrame.of_linear(frame) for frame in linears)
+    coded = CodedBracket.of_linear(linears, (-2, 0, 2), 1)
     flow = np.zeros((60, 80, 2), np.float32)
     flow[:, 40:] = 2.5, -1.25  # there things have moved, says the flow; elsewhere it says nothing
     wrong = flow + np.float32(7.0)
     shift = np.eye(3) if model == "none" else np.array([[1, 0, 0.3], [0, 1, -0.6], [0, 0, 1.0]])
     moved, still = Alignment(shift, model, 0.0, 0), Alignment(np.eye(3), "none", 0.0, 0)
-    true = AlignedBracket(frames, (-2, 0, 2), 1, (moved, still, moved), (flow, None, flow))
+    aligned = AlignedBracket(coded, (moved, still, moved))
+    true = HypothesisStack(aligned, tuple(Hypothesis), (flow, None, flow))
     stack = true.all_candidates(32)
     assert stack.code.shape == (1, 6, 3, 64, 96)
     inside = stack.crop(slice(60), slice(80))
@@ -358,25 +355,26 @@ def test_of_two_hypotheses_the_true_one_is_settled(model):
     for k, found in zip((0, 1), (flows[0], flows[2]), strict=True):
         assert np.array_equal(found[known[k]], flow[known[k]])
     assert flows[1] is None
-    once = replace(true, flows=flows, supposed=SETTLED).candidates()
+    once = HypothesisStack(aligned, SETTLED, flows, one_each=True).candidates()
     assert [h.name for h in once.hypotheses] == ["STILL", "SMOOTHED", "MOVED", "MOVED"]
-    both, one = carry_out(inside, decision), carry_out(once, settled)
+    both, one = compose_tile(inside, decision), compose_tile(once, settled)
     inner = np.s_[..., 4:-4, 4:-4]
     torch.testing.assert_close(one.radiance[inner], both.radiance[inner], rtol=1e-3, atol=1e-5)
 
 
 def test_where_both_hypotheses_are_true_one_weighs_as_much():
     linears = expose(scene(8, 60, 80), (-2, 0, 2))
-    frames = tuple(CodedFrame.of_linear(frame) for frame in linears)
     still = Alignment(np.eye(3), "none", 0.0, 0)
     nothing = np.zeros((60, 80, 2), np.float32)
-    bracket = AlignedBracket(frames, (-2, 0, 2), 1, (still,) * 3, (nothing, None, nothing))
+    aligned = AlignedBracket(CodedBracket.of_linear(linears, (-2, 0, 2), 1), (still,) * 3)
+    bracket = HypothesisStack(aligned, tuple(Hypothesis), (nothing, None, nothing))
     stack = bracket.all_candidates()
     logits = torch.randn((1, 6, 1, 60, 80), generator=torch.Generator().manual_seed(0))
     decision = Decision(logits, torch.zeros(1, 3, 60, 80))
     flows, settled = settle(bracket, stack, decision)
-    both = carry_out(stack, decision).weights[0, :, 0]
-    one = carry_out(replace(bracket, flows=flows, supposed=SETTLED).candidates(), settled)
+    both = compose_tile(stack, decision).weights[0, :, 0]
+    once = HypothesisStack(aligned, SETTLED, flows, one_each=True)
+    one = compose_tile(once.candidates(), settled)
     summed = torch.stack([both[0], both[1], both[2] + both[3], both[4] + both[5]])
     inner = np.s_[..., 3:-3, 3:-3]  # a resampled frame is not known along its border
     clear = (stack.code[0].amax(1) < 0.9).all(0)[inner]  # nor beside what is clipped
@@ -406,12 +404,12 @@ def test_strips_of_a_moved_bracket_make_up_the_whole(reduced):
     turned = np.array([[1.0, -0.02, 3.3], [0.02, 1.0, -2.6], [1e-5, 2e-5, 1.0]])
     moved = Alignment(turned, "homography", 0.0, 0)
     still = Alignment(np.eye(3), "none", 0.0, 0)
-    frames = tuple(CodedFrame.of_linear(frame) for frame in linears)
-    aligned = AlignedBracket(frames, (-2, 0, 2), 1, (moved, still, moved), (None,) * 3)
-    flows = aligned.reduced(reduced).with_flows().flows
-    aligned = replace(aligned, flows=flows)
-    whole = aligned.candidates()
-    strips = [aligned.candidates(slice(row, row + 25)) for row in (0, 25, 50)]
+    coded = CodedBracket.of_linear(linears, (-2, 0, 2), 1)
+    aligned = AlignedBracket(coded, (moved, still, moved))
+    flows = HypothesisStack.measured(aligned.reduced(reduced)).flows
+    stack = HypothesisStack(aligned, tuple(Hypothesis), flows)
+    whole = stack.candidates()
+    strips = [stack.candidates(slice(row, row + 25)) for row in (0, 25, 50)]
     assert whole.code.shape == (1, 6, 3, 60, 80)
     for name in ("code", "trust"):
         joined = torch.cat([getattr(strip, name) for strip in strips], -2)
@@ -425,11 +423,11 @@ def test_a_decision_at_the_size_of_the_picture():
         torch.randn(1, 4, 1, 7, 11, generator=random), torch.randn(1, 3, 7, 11, generator=random)
     )
     for size in ((23, 40), (7, 11), (7, 30)):
-        whole = engine._decision_parts(decision, size)(slice(0, size[0]), slice(0, size[1]))
+        whole = decision_parts(decision, size)(slice(0, size[0]), slice(0, size[1]))
         expected = F.interpolate(decision.logits[:, :, 0], size, mode="bilinear")
         torch.testing.assert_close(whole.logits[:, :, 0], expected, rtol=0, atol=1e-5)
         rows, columns = slice(2, 7), slice(5, 11)
-        part = engine._decision_parts(decision, size)(rows, columns)
+        part = decision_parts(decision, size)(rows, columns)
         torch.testing.assert_close(part.correction, whole.correction[..., rows, columns])
 
 
@@ -443,12 +441,12 @@ def test_very_large_frames_are_aligned_when_reduced(monkeypatch):
         seen.append((reference.shape, other.shape))
         return Alignment(turned, "homography", 1.0, 9)
 
-    monkeypatch.setattr(engine, "align_greys", align)
-    frames = expose(scene(8, 300, 400), [0, -1])
+    monkeypatch.setattr(registration, "align_greys", align)
+    coded = CodedBracket.of_linear(expose(scene(8, 300, 400), [0, -1]), (0, -1), 0)
     whole, half = [], []
     for pixels, found in ((1e6, whole), (30_000, half)):
-        monkeypatch.setattr(engine, "ALIGNED_PIXELS", pixels)
-        found.append(engine.align_bracket(frames, (0, -1), 0).alignments[1].transform)
+        monkeypatch.setattr(registration, "ALIGNED_PIXELS", pixels)
+        found.append(align_bracket(coded).alignments[1].transform)
     assert seen == [((300, 400),) * 2, ((150, 200),) * 2]
     np.testing.assert_allclose(whole[0], turned, atol=1e-9)
     points = np.array([[[0, 0], [399, 0], [399, 299], [0, 299]]], np.float64)

@@ -10,12 +10,14 @@ import tifffile
 import torch
 from torch.utils.data import DataLoader, default_collate
 
-from dfghdr_cli.core.radiance import decode
+from dfghdr_cli.core.registration.aligned import align_bracket
 from dfghdr_cli.core.types import RadianceImage
-from dfghdr_cli.engine import MergeConfig, align_bracket
 from dfghdr_cli.errors import InputError, OutputError
 from dfghdr_cli.io.radiance import write_radiance
 from dfghdr_cli.io.scenes import read_scene
+from dfghdr_cli.merging.config import MergeConfig
+from dfghdr_cli.merging.hypotheses import HypothesisStack
+from dfghdr_cli.merging.prepare import gamma_coded
 from dfghdr_cli.modelstore import load_model
 from dfghdr_cli.nets.registry import build
 from dfghdr_cli.pipeline import training_data
@@ -79,8 +81,7 @@ def test_images_and_scenes_are_told_apart(kalantari, pictures, make_scene):
 def test_samples_are_what_a_merge_sees(truth, make_scene, tmp_path):
     folder = make_scene(tmp_path / "set" / "one", size=(64, 64), truth=truth)
     scene = read_scene(folder)
-    linears = [decode(frame.encoded()) for frame in scene.bracket.frames]
-    aligned = align_bracket(linears, scene.bracket.stops, scene.bracket.reference).with_flows()
+    aligned = HypothesisStack.measured(align_bracket(gamma_coded(scene.bracket)))
     merge = aligned.candidates()
     data = samples([tmp_path], tmp_path / "cache")
     seen = set()

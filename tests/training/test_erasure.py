@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dfghdr_cli.core.tonemap import MIDDLE_GREY, log_average, luminance_of
+from dfghdr_cli.core.luminance import MIDDLE_GREY, log_average, luminance_of
 from dfghdr_cli.nets.dfg import Role
 from dfghdr_cli.nets.disentangle import to_signed
 from dfghdr_cli.training.erasure import erase_exposure, exposures_of

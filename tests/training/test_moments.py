@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from dfghdr_cli.core.radiance import CLIPPED_CODE, encode
+from dfghdr_cli.core.clipping import CLIPPED_CODE
+from dfghdr_cli.core.encoding import encode
 
 
 def quantities(sample):

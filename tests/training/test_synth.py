@@ -6,8 +6,8 @@ import torch
 from torch.utils.data import default_collate
 
 from dfghdr_cli.nets.candidates import Hypothesis, candidate_layout
+from dfghdr_cli.nets.compose import Decision, compose
 from dfghdr_cli.nets.dfg import Role
-from dfghdr_cli.nets.dfgmerge import Decision, compose
 from dfghdr_cli.training import synth
 from dfghdr_cli.training.camera import draw_camera, expose
 from dfghdr_cli.training.synth import COMPOSITIONS, SceneSynthesiser, to_candidates

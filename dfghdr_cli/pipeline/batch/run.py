@@ -29,7 +29,7 @@ _WORKER = 450 << 20
 """Bytes of a worker with its libraries and a model, and what it keeps of them."""
 _PIXEL, _FRAME_PIXEL, _DECIDED_PIXEL = 90, 10, 80
 """Bytes a pixel of the result, and of each frame; and of each frame of the picture that decides,
-which is never larger than `_DECIDED`. See `dfghdr_cli.pipeline.memory` for more exact ones."""
+which is never larger than `_DECIDED`. See `dfghdr_cli.merging.memory` for more exact ones."""
 _DECIDED = 2_500_000
 _MOST_JOBS = 16
 

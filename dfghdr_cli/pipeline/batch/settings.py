@@ -81,8 +81,8 @@ class MergeSettings:
         from typing import get_args
 
         from dfghdr_cli.core.response import Kind
-        from dfghdr_cli.engine import MergeConfig
         from dfghdr_cli.io.radiance import ExrCompression
+        from dfghdr_cli.merging.config import MergeConfig
         from dfghdr_cli.pipeline.merge import MergeRequest
 
         named = self.response in get_args(Kind)

@@ -252,7 +252,7 @@ def _work(connection: Connection, settings: MergeSettings, threads: int, level: 
     logger.setLevel(level)
     logger.propagate = False
     try:
-        from dfghdr_cli.core.costs import keep_freed_memory
+        from dfghdr_cli.resources import keep_freed_memory
 
         keep_freed_memory()
         import cv2

@@ -12,14 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dfghdr_cli.core.response import choose_response
+from dfghdr_cli.core.registration.aligned import align_bracket
 from dfghdr_cli.core.types import FloatImage
-from dfghdr_cli.engine import align_bracket
 from dfghdr_cli.io.bracket import read_bracket
+from dfghdr_cli.merging.hypotheses import HypothesisStack
+from dfghdr_cli.merging.prepare import prepare
 from dfghdr_cli.nets.candidates import Candidates, Hypothesis
+from dfghdr_cli.nets.compose import compose
 from dfghdr_cli.nets.dfg import DFGModule
-from dfghdr_cli.nets.dfgmerge import DFGMerge
-from dfghdr_cli.nets.registry import Network
+from dfghdr_cli.nets.network import Network
 from dfghdr_cli.pipeline.explore.explorer import Explorer
 from dfghdr_cli.pipeline.explore.grid import ev_text
 
@@ -75,21 +76,16 @@ def explore_attention(
         InputError: if the photographs cannot be used.
     """
     bracket = read_bracket(paths, stops=stops)
-    calibration = choose_response("auto", bracket.frames, bracket.stops)
-    bracket = bracket.with_stops(calibration.stops)
-    linears = [
-        response.linearise(frame.pixels)
-        for frame, response in zip(bracket.frames, calibration.responses, strict=True)
-    ]
-    aligned = align_bracket(linears, bracket.stops, bracket.reference)
-    height, width = bracket.size
-    aligned = aligned.reduced((MOST_PIXELS / (height * width)) ** 0.5)
+    aligned = align_bracket(prepare(bracket).coded).measured_at_white()
+    height, width = aligned.size
+    reduced = aligned.reduced((MOST_PIXELS / (height * width)) ** 0.5)
     network = explorer.model.network
     with torch.inference_mode():
-        candidates = network.looks_at(aligned.with_flows().candidates()).to(explorer.device)
+        stack = HypothesisStack.measured(reduced)
+        candidates = network.looks_at(stack.candidates()).to(explorer.device)
         gates, exposure, weights = _attention(network, candidates)
     supposed = [_SUPPOSED[hypothesis] for hypothesis in candidates.hypotheses]
-    exposures = [ev_text(bracket.stops[frame]) for frame in candidates.frames]
+    exposures = [ev_text(aligned.coded.stops[frame]) for frame in candidates.frames]
     files = [bracket.frames[frame].name for frame in candidates.frames]
     return Attention(
         tuple(f"{file}, {what}" for file, what in zip(files, supposed, strict=True)),
@@ -129,12 +125,13 @@ def _attention(
             exposure.append(module.exposure.attention(codes, roles))
 
     padded = candidates.pad(network.size_multiple)
-    hooks = [module.register_forward_pre_hook(note) for module in network.encoder.merge]
+    hooks = [module.register_forward_pre_hook(note) for module in network.dfg_modules]
     try:
-        result = network(padded)
+        outputs = network.infer(padded)
     finally:
         for hook in hooks:
             hook.remove()
-    if isinstance(network, DFGMerge):
-        return gates, exposure, result.weights[..., :height, :width]
-    return gates, exposure, None
+    if network.paints:
+        return gates, exposure, None
+    weights = compose(padded, network.decision(outputs, padded)).weights
+    return gates, exposure, weights[..., :height, :width]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dfghdr_cli.core.types import FloatImage
-from dfghdr_cli.engine import choose_device
+from dfghdr_cli.devices import choose_device
 from dfghdr_cli.errors import ModelError
 from dfghdr_cli.modelstore import DEFAULT_MODEL, Model, find_models, load_model, read_info
 from dfghdr_cli.nets.candidates import Candidates
@@ -100,7 +100,7 @@ def load_explorer(
     Args:
         model: name or folder of a model; None takes the default one, or, if a decoder is wanted
             and it has none, the first of those found that has.
-        device: see `dfghdr_cli.engine.choose_device`.
+        device: see `dfghdr_cli.devices.choose_device`.
         decoder: whether a decoder is wanted.
 
     Raises:

@@ -12,9 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dfghdr_cli.core.radiance import decode, encode
-from dfghdr_cli.core.types import Exposure, FloatImage, Frame
-from dfghdr_cli.engine import OnProgress
+from dfghdr_cli.core.encoding import decode, encode
+from dfghdr_cli.core.types import Exposure, FloatImage, Frame, OnProgress
 from dfghdr_cli.errors import InputError
 from dfghdr_cli.io.exif import read_exposure
 from dfghdr_cli.io.ldr import read_frame

@@ -14,7 +14,7 @@ import logging
 import math
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dfghdr_cli import __version__
+from dfghdr_cli.core.encoding import decode, encode, re_expose
+from dfghdr_cli.core.frames import CodedFrame
+from dfghdr_cli.core.luminance import MIDDLE_GREY, log_average, luminance_of
 from dfghdr_cli.core.probe import (
     fit_probe,
     held_out_predictions,
@@ -33,16 +36,14 @@ from dfghdr_cli.core.probe import (
     r_squared,
     r_squared_within,
 )
-from dfghdr_cli.core.radiance import encode
-from dfghdr_cli.core.response import Response, choose_response
-from dfghdr_cli.core.tonemap import MIDDLE_GREY, log_average, luminance_of
-from dfghdr_cli.core.types import Bracket, FloatImage
-from dfghdr_cli.engine import OnProgress, align_bracket
+from dfghdr_cli.core.registration.aligned import align_bracket
+from dfghdr_cli.core.types import Bracket, FloatImage, OnProgress
 from dfghdr_cli.errors import InputError
 from dfghdr_cli.io.bracket import read_bracket
 from dfghdr_cli.io.formats import SUFFIXES
 from dfghdr_cli.io.radiance import read_radiance
 from dfghdr_cli.io.scenes import read_scene, scene_files
+from dfghdr_cli.merging.prepare import gamma_coded, prepare
 from dfghdr_cli.pipeline.explore.explorer import Explorer
 
 log = logging.getLogger(__name__)
@@ -102,7 +103,7 @@ class Series:
     def at(self, stops: float) -> FloatImage:
         """The view re-exposed as eq. (3) does it, (S, S, 3) codes; needs `radiance`."""
         assert self.radiance is not None
-        return encode(self.radiance * np.float32(2.0**stops))
+        return re_expose(self.radiance, stops)
 
 
 def find_pictures(folder: Path) -> list[Path]:
@@ -206,7 +207,7 @@ def _hdr_views(
             log.warning("skipped: a view of %s is black", path)
             continue
         radiance = pixels[place] * np.float32(2.0**-zero)
-        codes = tuple(encode(radiance * np.float32(2.0**stop)) for stop in config.stops)
+        codes = tuple(re_expose(radiance, stop) for stop in config.stops)
         yield Series(
             path.name,
             group,
@@ -222,24 +223,21 @@ def _bracket_views(
     path: Path, bracket: Bracket, truth: FloatImage | None, group: int, config: MetricsConfig
 ) -> Iterator[Series]:
     """Views of the frames, aligned globally; `truth` in radiance, 1 = the reference's white."""
-    if truth is None:
-        calibration = choose_response("auto", bracket.frames, bracket.stops)
-        responses, bracket = calibration.responses, bracket.with_stops(calibration.stops)
-    else:
-        responses = (Response.named("gamma"),) * len(bracket.frames)
-    linears = [
-        _reduced(response.linearise(frame.pixels), config)
-        for frame, response in zip(bracket.frames, responses, strict=True)
-    ]
-    aligned = align_bracket(linears, bracket.stops, bracket.reference)
-    frames = [aligned.warped(index, slice(None)) for index in range(len(linears))]
+    coded = prepare(bracket).coded if truth is None else gamma_coded(bracket)
+    linears = [_reduced(decode(frame.code()), config) for frame in coded.frames]
+    frames = tuple(
+        CodedFrame.of_code(encode(linear), frame.worth)
+        for linear, frame in zip(linears, coded.frames, strict=True)
+    )
+    aligned = align_bracket(replace(coded, frames=frames))
+    views = [aligned.warped(index) for index in range(len(linears))]
     truth = None if truth is None else _reduced(truth, config)
     for place in _places(path, linears[0].shape[:2], config):
         # The frame that is nearest to middle grey tells the zero.
         levels = [_stops(frame[place]) for frame in linears]
         zeros = [
             (abs(level), level - stop)
-            for level, stop in zip(levels, bracket.stops, strict=True)
+            for level, stop in zip(levels, coded.stops, strict=True)
             if level is not None
         ]
         zero = _stops(truth[place]) if truth is not None else min(zeros, default=(0, None))[1]
@@ -249,10 +247,10 @@ def _bracket_views(
         yield Series(
             path.name,
             group,
-            tuple(code[place] for code, _ in frames),
-            tuple(trust[place] > 0 for _, trust in frames),
-            tuple(stop + zero for stop in bracket.stops),
-            bracket.reference,
+            tuple(code[place] for code, _ in views),
+            tuple(trust[place] > 0 for _, trust in views),
+            tuple(stop + zero for stop in coded.stops),
+            coded.reference,
             None if truth is None else truth[place] * np.float32(2.0**-zero),
         )
 

@@ -13,8 +13,7 @@ from dfghdr_cli.atomic import (
     ensure_no_input,
     ensure_writable,
 )
-from dfghdr_cli.core.types import FloatImage
-from dfghdr_cli.engine import OnProgress
+from dfghdr_cli.core.types import FloatImage, OnProgress
 from dfghdr_cli.errors import InputError, OutputError
 from dfghdr_cli.io.animation import encode_animation, is_animation
 from dfghdr_cli.io.display import HDR_FORMATS, DisplayFormat, display_format, encode_display

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 
-from dfghdr_cli.core.tonemap import MIDDLE_GREY
+from dfghdr_cli.core.luminance import MIDDLE_GREY
 from dfghdr_cli.errors import InputError, ModelError
 from dfghdr_cli.pipeline.explore.explorer import load_explorer
 from dfghdr_cli.pipeline.explore.metrics import (

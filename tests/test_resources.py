@@ -6,11 +6,11 @@ import time
 import numpy as np
 import pytest
 
-from dfghdr_cli.core.costs import Stopwatch, give_back_memory, resident_memory
+from dfghdr_cli.resources import Trace, give_back_memory, resident_memory
 
 
 def test_a_stage_adds_up():
-    watch = Stopwatch()
+    watch = Trace()
     for _ in range(2):
         with watch.stage("slow"):
             time.sleep(0.02)
@@ -22,7 +22,7 @@ def test_a_stage_adds_up():
 
 
 def test_a_stage_that_fails_is_counted():
-    watch = Stopwatch()
+    watch = Trace()
     with pytest.raises(ValueError), watch.stage("slow"):  # noqa: PT011
         raise ValueError
     assert "slow" in watch.seconds
@@ -43,7 +43,7 @@ def test_freed_memory_is_given_back():
 FAULTS = """
 import resource, sys
 import numpy as np
-from dfghdr_cli.core.costs import keep_freed_memory
+from dfghdr_cli.resources import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 for round in range(21):

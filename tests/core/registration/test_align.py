@@ -6,9 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from dfghdr_cli.core.align import _Refiner, align_frame, equalise, warp, warp_with_trust
 from dfghdr_cli.core.classic import classic_merge
-from dfghdr_cli.core.radiance import encode
+from dfghdr_cli.core.encoding import encode
+from dfghdr_cli.core.registration.align import _Refiner, align_frame, equalise
+from dfghdr_cli.core.registration.warp import warp, warp_with_trust
 
 SIZE = (260, 360)
 IDENTITY = np.eye(3)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from dfghdr_cli.core.align import SMALLEST, equalise
+from dfghdr_cli.core.registration.align import SMALLEST, equalise
 from dfghdr_cli.core.types import FloatImage
 
 Flow = NDArray[np.float32]

@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from dfghdr_cli.engine import ALIGNED_PIXELS, MERGED_TILE, SMALLEST_TILE, MergeConfig, paints
+from dfghdr_cli.core.registration.aligned import ALIGNED_PIXELS
+from dfghdr_cli.core.tiles import MERGED_TILE
 from dfghdr_cli.errors import DeviceError
-from dfghdr_cli.nets.dfgnet import DFGNet
-from dfghdr_cli.nets.registry import Network
+from dfghdr_cli.merging.config import SMALLEST_TILE, MergeConfig, paints
+from dfghdr_cli.nets.network import Network
 
 MIB = 2**20
 SMALLEST_PROXY = 600_000
@@ -68,7 +69,7 @@ class Work:
         if self.network is not None:
             held = (20 if painted else 60) * count * proxy
             side = config.tile + 2 * self.network.halo
-            tile = _activations(self.network, count) * min(side**2, proxy)
+            tile = self.network.activations(count) * min(side**2, proxy)
             stages["network"] = held + (16 if self.network.paints else 8) * count * proxy + tile
         carried = 200 * count * threads * MERGED_TILE**2
         stages["merge"] = held + carried + 13 * pixels + weights
@@ -112,13 +113,6 @@ class Work:
         )
 
 
-def _activations(network: Network, count: int) -> int:
-    """Bytes that a pixel of a tile takes while the network runs on `count` frames."""
-    if isinstance(network, DFGNet):
-        return network.config.width * (54 + 20 * count)
-    return network.config.width[0] * (19 + 7 * count)  # two candidates a frame, half as large
-
-
 def _halved(value: int, least: int) -> Iterator[int]:
     """The value, its half, and so on, but nothing smaller than `least`."""
     yield value
@@ -128,17 +122,7 @@ def _halved(value: int, least: int) -> Iterator[int]:
 
 
 def _shown(size: float) -> str:
-    """Bytes as `parse_memory` takes them, rounded up."""
+    """Bytes as `--max-memory` takes them, rounded up."""
     if size < 1024 * MIB:
         return f"{math.ceil(size / MIB)}M"
     return f"{math.ceil(size / MIB / 10.24) / 100:g}G"
-
-
-def bound_gpu(device: torch.device, limit: int) -> None:
-    """Let PyTorch take no more than `limit` bytes of a GPU's memory; nothing on the CPU."""
-    if device.type == "cuda":
-        total = torch.cuda.get_device_properties(device).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(limit / total, 1.0), device.index)
-    elif device.type == "mps":
-        total = torch.mps.recommended_max_memory()
-        torch.mps.set_per_process_memory_fraction(min(limit / total, 1.0))

@@ -131,7 +131,7 @@ class Witness:
         """Prepare a pair.
 
         Args:
-            reference: (H, W) float32 greys of `core.align.equal_greys`, reduced.
+            reference: (H, W) float32 greys of `core.registration.align.equal_greys`, reduced.
             other: (h, w) likewise.
             stops: exposure of `other` relative to the reference [stops].
         """

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from dfghdr_cli.nets.candidates import Hypothesis
-from dfghdr_cli.nets.carry import carry_out
-from dfghdr_cli.nets.dfgmerge import Decision, compose
+from dfghdr_cli.nets.compose import Decision, compose
+from dfghdr_cli.nets.compose_tiles import compose_tile
 
 
 def decision(candidates, strength=6.0):
@@ -19,7 +19,7 @@ def decision(candidates, strength=6.0):
 
 def hold_equal(candidates, decided):
     with torch.inference_mode():
-        ours, theirs = carry_out(candidates, decided), compose(candidates, decided)
+        ours, theirs = compose_tile(candidates, decided), compose(candidates, decided)
     torch.testing.assert_close(ours.weights, theirs.weights, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(ours.merged, theirs.merged, rtol=1e-3, atol=1e-6)
     torch.testing.assert_close(ours.radiance, theirs.radiance, rtol=1e-3, atol=1e-6)
@@ -32,7 +32,7 @@ def hold_equal(candidates, decided):
 def test_it_is_compose(candidates, count, reference, still, slack):
     bracket = candidates(count, 48, 64, reference, still=still)
     doubt = torch.rand(bracket.trust.shape, generator=torch.Generator().manual_seed(2))
-    bracket = replace(bracket, trust=bracket.trust * doubt, slack=slack)
+    bracket = replace(bracket, trust=bracket.trust * doubt, white_tolerance=slack)
     for level in (0.3, 0.9, 1.08):  # nothing clipped, nearly, much
         lit = replace(bracket, code=(bracket.code * level).clamp(0, 1))
         hold_equal(lit, decision(lit))

@@ -11,8 +11,14 @@ from typing import Literal
 
 import numpy as np
 
-from dfghdr_cli.core.align import Alignment, Model, align_greys, equal_greys, reduced_witness
-from dfghdr_cli.core.coded import CodedFrame
+from dfghdr_cli.core.frames import CodedFrame
+from dfghdr_cli.core.registration.align import (
+    Alignment,
+    Model,
+    align_greys,
+    equal_greys,
+    reduced_witness,
+)
 
 _SIZES: tuple[Model, ...] = ("none", "shift", "euclidean", "affine", "homography")
 

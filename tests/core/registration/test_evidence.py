@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from dfghdr_cli.core.coded import CodedFrame
-from dfghdr_cli.core.evidence import Evidence, Witness
+from dfghdr_cli.core.frames import CodedBracket, CodedFrame
+from dfghdr_cli.core.registration.aligned import align_bracket
+from dfghdr_cli.core.registration.evidence import Evidence, Witness
 from dfghdr_cli.core.response import Response
-from dfghdr_cli.engine import align_bracket
 from tests.support.night import night_bracket
 
 SIZE = (150, 210)
@@ -35,8 +35,8 @@ def error(found, true):
 
 
 def aligned(bracket):
-    frames = [CodedFrame.of_samples(pixels, GAMMA.linearise) for pixels in bracket.frames]
-    return align_bracket(frames, bracket.stops, bracket.reference).alignments
+    frames = tuple(CodedFrame.of_samples(pixels, GAMMA.linearise) for pixels in bracket.frames)
+    return align_bracket(CodedBracket(frames, tuple(bracket.stops), bracket.reference)).alignments
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -1,4 +1,4 @@
-"""Carrying out a decision on full-size pixels: as `dfgmerge.compose`, but ten times faster.
+"""Carrying out a decision on full-size pixels: as `nets.compose`, but ten times faster.
 
 A large photograph is merged tile by tile on the CPU, where PyTorch's small steps over a stack of
 candidates would take longer than the network. This is the same arithmetic, one candidate after the
@@ -14,12 +14,14 @@ import cv2
 import numpy as np
 import torch
 
-from dfghdr_cli.core.classic import CONTRADICTS
-from dfghdr_cli.core.radiance import CLIPPED_WEIGHT, CLIPPING_STARTS, GAMMA, least_weight
-from dfghdr_cli.core.tonemap import inverse_mu_law, mu_law
+from dfghdr_cli.core.classic import CLIPPED_WEIGHT, CONTRADICTS, least_weight
+from dfghdr_cli.core.clipping import CLIPPING_STARTS
+from dfghdr_cli.core.encoding import GAMMA, inverse_mu_law, mu_law
 from dfghdr_cli.core.types import FloatImage
 from dfghdr_cli.core.worth import BLACK, DARK, SHOULDER, WHITE, Limits, ramp
-from dfghdr_cli.nets.candidates import (
+from dfghdr_cli.nets.candidates import Candidates, Hypothesis
+from dfghdr_cli.nets.compose import Decision, Merge
+from dfghdr_cli.nets.weights import (
     LEAST_LOGIT,
     LOG_INVALID,
     LOG_SMOOTHED,
@@ -28,10 +30,7 @@ from dfghdr_cli.nets.candidates import (
     UNKNOWN_PART,
     UNKNOWN_STARTS,
     UNKNOWN_STAYS,
-    Candidates,
-    Hypothesis,
 )
-from dfghdr_cli.nets.dfgmerge import Decision, Merge
 
 _INVALID = np.float32(math.exp(LOG_INVALID))
 _SMOOTHED = np.float32(math.exp(LOG_SMOOTHED))
@@ -52,14 +51,14 @@ def _ramps(code: FloatImage, limits: Limits, low: int, high: int) -> FloatImage:
 
 
 def _whiteness(code: FloatImage, high: FloatImage, limits: Limits) -> FloatImage:
-    """`Candidates.whiteness` of the whitest channel (H, W); `high` is the largest code."""
+    """`weights.whiteness` of the whitest channel (H, W); `high` is the largest code."""
     if (limits == limits[0]).all():
         return ramp(high, limits[0, SHOULDER], limits[0, WHITE])
     return _largest(_ramps(code, limits, SHOULDER, WHITE))
 
 
 def _measured(code: FloatImage, low: FloatImage, limits: Limits) -> FloatImage:
-    """`Candidates.measured` (H, W); `low` is the smallest code."""
+    """`weights.measured` (H, W); `low` is the smallest code."""
     if (limits == limits[0]).all():
         least = ramp(low, limits[0, BLACK], limits[0, DARK])
     else:
@@ -72,38 +71,36 @@ class _White:
 
     Attributes:
         most: (H, W), how far its whitest channel is clipped.
-        overruled: (H, W), `Candidates.overrules` as far as it has been gathered.
+        overruled: (H, W), `weights.overrules` as far as it has been gathered.
     """
 
     def __init__(self, candidates: Candidates, code: FloatImage, limits: Limits) -> None:
-        peak, slack = float(candidates.peak[0]), candidates.slack
+        peak, tolerance = float(candidates.peak[0]), candidates.white_tolerance
         self.channels = _ramps(code, limits, SHOULDER, WHITE)
         self.most = _largest(self.channels)
         self.is_white = code >= limits[:, WHITE, None, None]
-        self.floor = limits[:, WHITE] ** GAMMA * np.float32(2.0**-slack / peak)
-        least = (limits[:, SHOULDER] / CLIPPING_STARTS) ** GAMMA * 2.0**-slack
+        self.floor = limits[:, WHITE] ** GAMMA * np.float32(2.0**-tolerance / peak)
+        least = (limits[:, SHOULDER] / CLIPPING_STARTS) ** GAMMA * 2.0**-tolerance
         self.least = np.asarray(least, np.float32)
         self.radiance = np.maximum(np.asarray(cv2.pow(code, GAMMA), np.float32), 1e-9 * peak)
-        self.most_light = MORE * 2.0**slack
+        self.more = [bound * 2.0**tolerance for bound in MORE]
         self.overruled = np.zeros_like(self.most)
 
     def agrees(self, radiance: FloatImage) -> FloatImage:
-        """One less `Candidates.contradiction`: (3, H, W) of radiance, the reference's white 1."""
+        """One less `weights.contradiction`: (3, H, W) of radiance, the reference's white 1."""
         reaches = np.stack([ramp(radiance[c] / self.least[c], *CONTRADICTS) for c in range(3)])
         return np.asarray(1.0 - self.channels * (1.0 - reaches), np.float32)
 
     def gather(self, radiance: FloatImage, agrees: FloatImage, exposed: FloatImage) -> None:
         """What a darker frame adds to `overruled`; `exposed` (H, W) is how far it is seen."""
         ratio = np.asarray(radiance / self.radiance, np.float32)
-        as_much = ramp(ratio, *CONTRADICTS) * (
-            1.0 - ramp(ratio, self.most_light, 1.5 * self.most_light)
-        )
+        as_much = ramp(ratio, *CONTRADICTS) * (1.0 - ramp(ratio, *self.more))
         as_much = np.maximum(as_much, self.channels)
         here = np.minimum(_smallest(as_much), agrees) * self.most * exposed
         np.maximum(self.overruled, here, out=self.overruled)
 
 
-def carry_out(candidates: Candidates, decision: Decision) -> Merge:
+def compose_tile(candidates: Candidates, decision: Decision) -> Merge:
     """Carry out a decision on candidates of the same size.
 
     Args:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from dfghdr_cli.core.coded import CodedFrame
-from dfghdr_cli.core.radiance import encode
+from dfghdr_cli.core.encoding import encode
+from dfghdr_cli.core.frames import CodedFrame
 from dfghdr_cli.core.response import Response
 
 PLACE = slice(3, 17), slice(5, 40)

@@ -1,4 +1,4 @@
-"""What a piece of work costs: seconds by stage, and memory."""
+"""What a piece of work costs, and who is told: seconds by stage, progress, and memory."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-class Stopwatch:
-    """Seconds spent in each stage; what a stage does several times adds up.
+class Trace:
+    """Who is told of a piece of work, and what it costs: progress, and seconds by stage.
+
+    What a stage does several times adds up.
 
     Attributes:
         thrifty: whether memory that a stage freed goes back to the system, which takes time: the
@@ -19,9 +21,18 @@ class Stopwatch:
         seconds: by the stage's name, in the order in which they began.
     """
 
-    def __init__(self, *, thrifty: bool = False) -> None:
+    def __init__(
+        self, on_progress: Callable[[int, int, str], None] | None = None, *, thrifty: bool = False
+    ) -> None:
+        """`on_progress` is called with (done, total, what)."""
+        self._on_progress = on_progress
         self.thrifty = thrifty
         self.seconds: dict[str, float] = {}
+
+    def step(self, done: int, total: int, what: str) -> None:
+        """Tell how far the work is."""
+        if self._on_progress:
+            self._on_progress(done, total, what)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""A frame as gamma codes, made of its stored samples where and when they are wanted.
+"""Frames as gamma codes, made of their stored samples where and when they are wanted.
 
 A large photograph as float32 takes twice the memory of its 16-bit file, and every copy of it takes
 time. So the samples stay as they are stored, and each part of the picture that is worked on is
@@ -7,7 +7,7 @@ converted by itself, mostly by looking it up in a table.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfghdr_cli.core.radiance import encode
+from dfghdr_cli.core.encoding import encode
 from dfghdr_cli.core.response import Response
-from dfghdr_cli.core.types import FloatImage, Frame
+from dfghdr_cli.core.types import SAME_EXPOSURE, FloatImage, Frame
 from dfghdr_cli.core.worth import CLEAN, Worth, code_error, code_worth
 
 Samples = NDArray[Any]
@@ -86,6 +86,51 @@ class CodedFrame:
             samples = np.multiply(samples, np.uint16(257), dtype=np.uint16)
         small = cv2.resize(samples, size[::-1], interpolation=cv2.INTER_AREA)
         return replace(self, samples=small)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CodedBracket:
+    """A bracket ready to merge: no files, no names, no tone curves.
+
+    Attributes:
+        frames: 1 to 9 of one size, dark to bright.
+        stops: exposure of each relative to the reference [stops].
+        reference: index of the frame whose geometry the result keeps.
+        white_tolerance: how much darker than the white of a clipped reference other frames may
+            show the scene without contradicting it [stops]: exposures are not always quite right.
+            Only aligned frames tell it.
+    """
+
+    frames: tuple[CodedFrame, ...]
+    stops: tuple[float, ...]
+    reference: int
+    white_tolerance: float = 0.0
+
+    @classmethod
+    def of_linear(
+        cls, frames: Sequence[FloatImage], stops: Sequence[float], reference: int
+    ) -> CodedBracket:
+        """Frames (H, W, 3) that are linear in [0, 1], 1 = each one's own white, dark to bright."""
+        coded = tuple(CodedFrame.of_linear(frame) for frame in frames)
+        return cls(coded, tuple(stops), reference)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) [pixels]."""
+        return self.frames[0].size
+
+    @property
+    def peak(self) -> float:
+        """White of the darkest frame as radiance, 1 = the reference's white."""
+        return 2.0 ** -min(self.stops)
+
+    def is_darkest(self, index: int) -> bool:
+        """Whether no frame is plainly darker: its white is the best there is."""
+        return self.stops[index] <= min(self.stops) + SAME_EXPOSURE
+
+    def reduced(self, size: tuple[int, int]) -> CodedBracket:
+        """The same bracket at a smaller (height, width)."""
+        return replace(self, frames=tuple(frame.reduced(size) for frame in self.frames))
 
 
 def _as_they_are(codes: Samples) -> FloatImage:

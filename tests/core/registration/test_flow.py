@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dfghdr_cli.core.flow import dense_flow
+from dfghdr_cli.core.registration.flow import dense_flow
 
 
 def texture(seed, size=(160, 240), grain=2.5):

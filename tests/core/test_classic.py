@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from dfghdr_cli.core.classic import classic_merge, classic_weights
-from dfghdr_cli.core.radiance import CLIPPED_WEIGHT, encode
+from dfghdr_cli.core.classic import CLIPPED_WEIGHT, classic_merge, classic_weights
+from dfghdr_cli.core.encoding import encode
 
 
 def picture(seed=0, size=(24, 32), low=0.001, high=3.9):

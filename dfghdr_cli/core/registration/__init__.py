@@ -1,0 +1,1 @@
+"""Where frames show what the reference shows, and bringing them there."""

@@ -1,0 +1,1 @@
+"""From frames as gamma codes to radiance: hypotheses, the network's decision, and the merge."""

@@ -1,0 +1,83 @@
+"""Photographs made ready to merge: what JPEG took put back, exposures corrected, curves undone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dfghdr_cli.core.encoding import decode
+from dfghdr_cli.core.frames import CodedBracket, CodedFrame, Samples
+from dfghdr_cli.core.hotpixels import without_hot_pixels
+from dfghdr_cli.core.jpeg import restore_bracket
+from dfghdr_cli.core.response import (
+    Belief,
+    Kind,
+    Response,
+    ResponseReport,
+    choose_response,
+)
+from dfghdr_cli.core.types import Bracket, FloatImage
+from dfghdr_cli.core.white import find_white
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A bracket ready to merge, and how it came to be.
+
+    Attributes:
+        coded: what is merged.
+        bracket: the photographs, restored, with corrected exposures.
+        responses: of the frames.
+        report: on how the responses were chosen.
+        hot_pixels: how many were replaced, see `core.hotpixels`.
+    """
+
+    coded: CodedBracket
+    bracket: Bracket
+    responses: tuple[Response, ...]
+    report: ResponseReport
+    hot_pixels: int
+
+
+def prepare(
+    bracket: Bracket, response: Kind | Response = "auto", believe: Belief = "both"
+) -> Prepared:
+    """Make a bracket of photographs ready to merge.
+
+    Args:
+        bracket: as it was read.
+        response: see `core.response.choose_response`.
+        believe: likewise; exposures that were estimated from the pixels count as such, and given
+            ones are believed beside a given response.
+    """
+    bracket, hot_pixels = without_hot_pixels(bracket)
+    white = find_white(bracket.frames, bracket.stops)  # as the file has it
+    bracket = restore_bracket(bracket, white.tolist())
+    if bracket.exposures_from == "pixels":
+        believe = "pixels"
+    elif bracket.exposures_from.startswith("--") and response != "auto":
+        believe = "files"  # who says both takes both upon themselves
+    found = choose_response(response, bracket.frames, bracket.stops, believe, white)
+    bracket = bracket.with_stops(found.stops)
+    frames = tuple(
+        CodedFrame.of_frame(frame, its)
+        for frame, its in zip(bracket.frames, found.responses, strict=True)
+    )
+    coded = CodedBracket(frames, bracket.stops, bracket.reference)
+    return Prepared(coded, bracket, found.responses, found.report, hot_pixels)
+
+
+def gamma_coded(bracket: Bracket) -> CodedBracket:
+    """The bracket of a scene with truth: its frames are gamma codes by definition, eq. (7)."""
+    first = CodedFrame.of_samples(bracket.frames[0].pixels, _of_gamma)  # one table serves all
+    frames = tuple(CodedFrame(frame.pixels, first.convert) for frame in bracket.frames)
+    return CodedBracket(frames, bracket.stops, bracket.reference)
+
+
+def _of_gamma(samples: Samples) -> FloatImage:
+    """Linear values in [0, 1] of samples of any type."""
+    if samples.dtype.kind == "f":
+        return decode(np.asarray(samples, np.float32))
+    top = np.float32(np.iinfo(samples.dtype).max)
+    return decode(samples.astype(np.float32) / top)
