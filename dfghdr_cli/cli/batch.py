@@ -7,8 +7,8 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dfghdr_cli.pipeline.batch.plan import Job
     from dfghdr_cli.pipeline.batch.run import Finished, Listener, Todo
     from dfghdr_cli.pipeline.batch.settings import MergeSettings
-    from dfghdr_cli.pipeline.batch.workers import Progress, Ready
+    from dfghdr_cli.pipeline.batch.workers import Progress, Ready, Workers
 
 _NAME, _NAME_IN_FOLDERS, _NAME_OF_FOLDER = "{first}-{last}", "{folder}-{first}-{last}", "{folder}"
 """Of results, if nothing is said: of brackets in one folder, in several, and one a folder."""
@@ -46,6 +46,8 @@ class BatchOptions:
         overwrite: merge all anew.
         jobs: how many at a time, or None.
         json: print JSON.
+        watch: wait for more.
+        settle: seconds for which nothing may have changed.
     """
 
     recursive: bool = False
@@ -60,6 +62,8 @@ class BatchOptions:
     overwrite: bool = False
     jobs: int | None = None
     json: bool = False
+    watch: bool = False
+    settle: float = 10.0
 
     def pattern(self, sets: Sequence[BracketSet]) -> str:
         """The pattern of names for these brackets."""
@@ -87,6 +91,7 @@ class BatchOptions:
             "--resume": self.resume and not skip_existing,
             "--retry-failed": self.retry_failed,
             "--jobs": self.jobs,
+            "--watch": self.watch,
         }
         return next((option for option, value in given.items() if value), None)
 
@@ -101,6 +106,8 @@ class BatchOptions:
         from dfghdr_cli.io.radiance import RADIANCE_SUFFIXES, is_radiance_name
         from dfghdr_cli.pipeline.batch.plan import check_pattern
 
+        if self.watch and (self.dry_run or self.overwrite):
+            raise typer.BadParameter("--watch goes with neither --dry-run nor --overwrite.")
         if self.by_folder and self.count is not None:
             raise typer.BadParameter("give only one of --by-folder and --count.")
         try:
@@ -139,9 +146,7 @@ def merge_batch(
     from dfghdr_cli.core.bracketing.sets import find_sets
     from dfghdr_cli.io.shots import find_shots
     from dfghdr_cli.pipeline.batch.plan import ensure_different_names, plan
-    from dfghdr_cli.pipeline.batch.run import Existing, run_batch, what_is_left
 
-    started = time.monotonic()
     card = find_shots(paths, recursive=options.recursive)
     sorting = find_sets(card.shots, count=options.count, by_folder=options.by_folder)
     pattern = options.pattern(sorting.sets)
@@ -160,30 +165,120 @@ def merge_batch(
     if not jobs:
         raise InputError(_nothing_found(paths, card, options))
     ensure_different_names(jobs, pattern)
-    wanted = [job for job in jobs if options.yes or not job.bracket.doubts]
-    doubtful = [job for job in jobs if job not in wanted]
-    _say_doubts(doubtful, sorting)
-    existing = Existing(
-        options.overwrite, options.resume or options.retry_failed, options.retry_failed
+    if sorting.lone:
+        names = [lone.shot.name for lone in sorting.lone]
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        console.print_status(f"In no bracket: {', '.join(names[:_SHOWN])}{more}.")
+    with ExitStack() as stack:
+        if not _Batch(folder, options, settings, stack).merge(jobs):
+            raise typer.Exit(1)
+
+
+def watch_batch(
+    paths: Sequence[Path], folder: Path, options: BatchOptions, settings: MergeSettings
+) -> None:
+    """Merge brackets as they come; ends only by Ctrl-C or where nothing can be written.
+
+    Args:
+        paths: folders.
+        folder: of the results.
+        options: of the batch; results that are there are kept.
+        settings: of each merge.
+
+    Raises:
+        DfghdrError: a folder is gone, or the model cannot be loaded.
+    """
+    from functools import partial
+
+    from dfghdr_cli.core.bracketing.sets import find_sets
+    from dfghdr_cli.pipeline.batch.plan import ensure_different_names, plan
+    from dfghdr_cli.pipeline.batch.watch import settled_sets
+
+    console.print_status(f"Waiting for brackets in {', '.join(map(str, paths))}; Ctrl-C ends it.")
+    pattern = options.pattern(()) if not options.recursive else options.name or _NAME_IN_FOLDERS
+    found = settled_sets(
+        paths,
+        partial(find_sets, count=options.count, by_folder=options.by_folder),
+        lambda one: options.yes or not one.doubts,
+        settle=options.settle,
+        recursive=options.recursive,
     )
-    todo = what_is_left(wanted, folder, settings, existing)
-    for remark in todo.remarks:
-        console.print_warning(remark)
-    done: list[Finished] = []
-    if todo.jobs:
-        with _live(todo.jobs, as_json=options.json) as listener:
-            done = run_batch(
-                todo.jobs,
+    count = 0
+    with ExitStack() as stack:
+        batch = _Batch(folder, replace(options, resume=True), settings, stack)
+        for sets in found:
+            if not sets:
+                continue
+            jobs = plan(
+                sets,
                 folder,
-                settings,
-                existing=existing,
-                at_a_time=options.jobs,
-                level=logging.getLogger(console.PACKAGE).getEffectiveLevel(),
-                listener=listener,
+                pattern=pattern,
+                suffixes=options.suffixes,
+                preview=settings.preview,
+                before=count,
             )
-    _sum_up(done, todo, doubtful, options, time.monotonic() - started)
-    if todo.failed_before or any(one.outcome.error for one in done):
-        raise typer.Exit(1)
+            count += len(jobs)
+            ensure_different_names(jobs, pattern)
+            batch.merge(jobs)
+
+
+class _Batch:
+    """What merges brackets into a folder, with processes that stay until the stack ends."""
+
+    def __init__(
+        self, folder: Path, options: BatchOptions, settings: MergeSettings, stack: ExitStack
+    ) -> None:
+        self._folder, self._options, self._settings = folder, options, settings
+        self._stack = stack
+        self._workers: Workers | None = None
+
+    def merge(self, jobs: Sequence[Job]) -> bool:
+        """Merge what is left of these brackets, and say so; False if some could not be merged."""
+        from dfghdr_cli.pipeline.batch.run import (
+            Existing,
+            run_batch,
+            started_workers,
+            what_is_left,
+        )
+
+        started, options = time.monotonic(), self._options
+        wanted = [job for job in jobs if options.yes or not job.bracket.doubts]
+        doubtful = [job for job in jobs if job not in wanted]
+        for job in doubtful:
+            why = "; ".join(job.bracket.doubts)
+            console.print_warning(
+                f"{_files_of(job.bracket)}: not merged, as it may be no bracket ({why}); "
+                "merge it all the same by --yes."
+            )
+        keep = options.resume or options.retry_failed
+        existing = Existing(options.overwrite, keep, options.retry_failed)
+        todo = what_is_left(wanted, self._folder, self._settings, existing)
+        for remark in todo.remarks:
+            console.print_warning(remark)
+        done: list[Finished] = []
+        if todo.jobs:
+            if self._workers is None:
+                level = logging.getLogger(console.PACKAGE).getEffectiveLevel()
+                starting = started_workers(
+                    todo.jobs,
+                    self._folder,
+                    self._settings,
+                    at_a_time=options.jobs,
+                    more=options.watch,
+                    level=level,
+                )
+                self._workers = self._stack.enter_context(starting)
+            with _live(todo.jobs, as_json=options.json) as listener:
+                done = run_batch(
+                    todo.jobs,
+                    self._folder,
+                    self._settings,
+                    existing=existing,
+                    workers=self._workers,
+                    listener=listener,
+                )
+        _sum_up(done, todo, doubtful, options, time.monotonic() - started)
+        return not todo.failed_before and not any(one.outcome.error for one in done)
 
 
 def refuse_several_brackets(paths: Sequence[Path]) -> None:
@@ -230,19 +325,6 @@ def _nothing_found(paths: Sequence[Path], card: Card, options: BatchOptions) -> 
         f"{where}: no bracket among {len(card.shots)} photographs; see why by --dry-run, or say "
         "how they belong together by --count or --by-folder."
     )
-
-
-def _say_doubts(doubtful: Sequence[Job], sorting: Sorting) -> None:
-    for job in doubtful:
-        why = "; ".join(job.bracket.doubts)
-        console.print_warning(
-            f"{_files_of(job.bracket)}: not merged, as it may be no bracket ({why}); "
-            "merge it all the same by --yes."
-        )
-    if sorting.lone:
-        names = [lone.shot.name for lone in sorting.lone]
-        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-        console.print_status(f"In no bracket: {', '.join(names[:_SHOWN])}{more}.")
 
 
 def _print_plan(jobs: Sequence[Job], sorting: Sorting, card: Card, as_json: bool) -> None:

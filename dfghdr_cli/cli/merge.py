@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from dfghdr_cli.cli import console, options
-from dfghdr_cli.cli.batch import BatchOptions, merge_batch, refuse_several_brackets
+from dfghdr_cli.cli.batch import BatchOptions, merge_batch, refuse_several_brackets, watch_batch
 from dfghdr_cli.cli.tonemap import OperatorName
 from dfghdr_cli.pipeline.batch.settings import MergeSettings
 
@@ -248,6 +248,25 @@ def merge(
             help="Brackets to merge at the same time.",
         ),
     ] = None,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            rich_help_panel=_BATCH,
+            help="Keep looking, and merge brackets as they come, until Ctrl-C.",
+        ),
+    ] = False,
+    settle: Annotated[
+        float,
+        typer.Option(
+            "--settle",
+            metavar="SECONDS",
+            min=1.0,
+            max=3600.0,
+            rich_help_panel=_BATCH,
+            help="How long nothing may have come or changed before --watch merges.",
+        ),
+    ] = 10.0,
 ) -> None:
     """Merge a bracket of photographs into one linear HDR image, without ghosts.
 
@@ -297,6 +316,8 @@ def merge(
         overwrite=overwrite,
         jobs=jobs,
         json=json,
+        watch=watch,
+        settle=settle,
     )
     if batch:
         alone = {
@@ -313,6 +334,8 @@ def merge(
         if len(output or ()) > 1 or not (output or dry_run):
             raise typer.BadParameter("--batch writes into one folder: give one --output FOLDER.")
         told.check(settings)
+        if watch and output:
+            watch_batch(files, output[0], told, settings)
         merge_batch(files, output[0] if output else None, told, settings)
         return
     if needless := told.of_a_batch(skip_existing):

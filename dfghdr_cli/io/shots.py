@@ -7,7 +7,7 @@ import re
 import warnings
 from calendar import timegm
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -48,7 +48,12 @@ class Card:
     left_out: tuple[LeftOut, ...]
 
 
-def find_shots(paths: Sequence[Path], *, recursive: bool = False) -> Card:
+def find_shots(
+    paths: Sequence[Path],
+    *,
+    recursive: bool = False,
+    read: Callable[[Path], Shot | None] | None = None,
+) -> Card:
     """Look for photographs and read what they record, without decoding them.
 
     What dfghdr wrote is left out, as its Software tag tells, and so are hidden files. Files of one
@@ -57,6 +62,7 @@ def find_shots(paths: Sequence[Path], *, recursive: bool = False) -> Card:
     Args:
         paths: folders and files.
         recursive: whether to look into folders within folders; hidden ones are left out.
+        read: reads one; None takes `read_shot`.
 
     Raises:
         InputError: a path is not there or cannot be looked into.
@@ -65,9 +71,11 @@ def find_shots(paths: Sequence[Path], *, recursive: bool = False) -> Card:
     left_out: list[LeftOut] = []
     for path in _photographs(paths, recursive):
         try:
-            shot = read_shot(path)
+            shot = (read or read_shot)(path)
         except InputError as error:
             left_out.append(LeftOut(path, str(error)))
+            continue
+        except FileNotFoundError:  # gone since the folder was looked into
             continue
         if shot is None:
             left_out.append(LeftOut(path, "a result of dfghdr"))

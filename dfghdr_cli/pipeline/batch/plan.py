@@ -82,6 +82,7 @@ def plan(
     pattern: str,
     suffixes: Sequence[str],
     preview: bool = True,
+    before: int = 0,
 ) -> list[Job]:
     """Give every bracket its results.
 
@@ -91,10 +92,11 @@ def plan(
         pattern: of names; see `check_pattern`.
         suffixes: of the results, such as ".exr".
         preview: whether a merge also writes one, beside its first linear result.
+        before: how many brackets were given numbers before.
     """
     jobs: list[Job] = []
-    for index, one in enumerate(sets, 1):
-        name = pattern.format(**_values(one, index, len(str(len(sets)))))
+    for index, one in enumerate(sets, before + 1):
+        name = pattern.format(**_values(one, index, len(str(before + len(sets)))))
         outputs = tuple(_beside(folder / name, suffix) for suffix in suffixes)
         linear = [path for path in outputs if path.suffix in _RADIANCE]
         also = (linear[0].with_suffix(".preview.jpg"),) if preview and linear else ()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -175,8 +175,7 @@ def run_batch(
     settings: MergeSettings,
     *,
     existing: Existing,
-    at_a_time: int | None = None,
-    level: int = 30,
+    workers: Workers,
     listener: Listener | None = None,
 ) -> list[Finished]:
     """Merge brackets into a folder, and note each in its manifest.
@@ -188,8 +187,7 @@ def run_batch(
         folder: of the results, which is made if need be.
         settings: how to merge.
         existing: what to do about results that exist.
-        at_a_time: how many to merge at the same time; None goes by the computer.
-        level: of the log that is worth keeping; see `logging`.
+        workers: what merges, of these settings; see `started_workers`.
         listener: what is told meanwhile.
 
     Returns:
@@ -204,8 +202,6 @@ def run_batch(
     tell = listener or Listener()
     _make_folders(jobs, folder)
     _check_results(jobs, existing)
-    count = min(at_a_time or workers_for(jobs, settings), len(jobs))
-    threads = max(1, cores() // count)
     tasks = [
         Task(
             number,
@@ -218,25 +214,47 @@ def run_batch(
         for number, job in enumerate(jobs)
     ]
     done: list[Finished] = []
+    with open_manifest(folder) as manifest:
+        for event in workers.merge(tasks):
+            if isinstance(event, Ready):
+                tell.ready(event)
+            elif isinstance(event, Progress):
+                tell.progress(jobs[event.key], event)
+            else:
+                job = jobs[event.key]
+                _note(manifest, folder, job, settings, event)
+                done.append(Finished(job, event, len(done) + 1, len(jobs)))
+                tell.finished(done[-1])
+    return done
+
+
+@contextmanager
+def started_workers(
+    jobs: Sequence[Job],
+    folder: Path,
+    settings: MergeSettings,
+    *,
+    at_a_time: int | None = None,
+    more: bool = False,
+    level: int = 30,
+) -> Iterator[Workers]:
+    """Processes for a batch, which load their model at once and are gone at the end.
+
+    Args:
+        jobs: brackets like those to merge.
+        folder: of the results; what processes that had to end left there is swept.
+        settings: how to merge.
+        at_a_time: how many to merge at the same time; None goes by the computer.
+        more: whether others will follow.
+        level: of the log that is worth keeping; see `logging`.
+    """
+    count = at_a_time or workers_for(jobs, settings, more=more)
     try:
-        with (
-            open_manifest(folder) as manifest,
-            Workers(count, settings, threads=threads, level=level) as workers,
-        ):
-            for event in workers.merge(tasks):
-                if isinstance(event, Ready):
-                    tell.ready(event)
-                elif isinstance(event, Progress):
-                    tell.progress(jobs[event.key], event)
-                else:
-                    job = jobs[event.key]
-                    _note(manifest, folder, job, settings, event)
-                    done.append(Finished(job, event, len(done) + 1, len(jobs)))
-                    tell.finished(done[-1])
+        with Workers(count, settings, threads=max(1, cores() // count), level=level) as workers:
+            yield workers
     finally:
         for place in {folder, *folders_of(jobs)}:
-            recover(place)  # what a worker that had to end left
-    return done
+            recover(place)
 
 
 def _make_folders(jobs: Sequence[Job], folder: Path) -> None:
@@ -296,7 +314,7 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def workers_for(jobs: Sequence[Job], settings: MergeSettings) -> int:
+def workers_for(jobs: Sequence[Job], settings: MergeSettings, *, more: bool = False) -> int:
     """How many brackets to merge at the same time: one a core, if there is memory for that.
 
     More than one on a GPU, too: while it works on one, the cores read and write others.
@@ -304,11 +322,13 @@ def workers_for(jobs: Sequence[Job], settings: MergeSettings) -> int:
     Args:
         jobs: the brackets.
         settings: how to merge; `max_memory` is that of each.
+        more: whether others will follow.
     """
     need = settings.max_memory or max(map(_memory, jobs), default=0)
     memory = available_memory()
     fitting = _MOST_JOBS if memory is None else int(0.8 * memory / max(1, need))
-    return max(1, min(cores(), len(jobs), fitting, _MOST_JOBS))
+    at_once = cores() if more else min(cores(), len(jobs))
+    return max(1, min(at_once, fitting, _MOST_JOBS))
 
 
 def _memory(job: Job) -> int:
