@@ -427,7 +427,8 @@ def _live(jobs: Sequence[Job], *, as_json: bool) -> Iterator[Listener]:
         def ready(which: Ready) -> None:
             nonlocal told
             if not told:
-                console.print_status(f"{len(jobs)} brackets, {which.name} on {which.device}")
+                what = "1 bracket" if len(jobs) == 1 else f"{len(jobs)} brackets"
+                console.print_status(f"{what}, {which.name} on {which.device}")
             told = True
 
         def finished(one: Finished) -> None:
