@@ -1,4 +1,4 @@
-"""`dfghdr models`: list, show, verify and import model folders."""
+"""`dfghdr models`: list, show, verify, import and export models."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from json import dumps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,7 +14,7 @@ from dfghdr_cli.cli import console, options
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="List, show, verify and import models.",
+    help="List, show, verify, import and export models.",
     context_settings={"help_option_names": ["--help", "-h"]},
 )
 
@@ -154,6 +154,57 @@ def import_(
     from dfghdr_cli.pipeline.models import import_published
 
     console.print_result(import_published(folder, name, models_dir, overwrite=overwrite))
+
+
+@app.command()
+def export(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|FOLDER", help="A model by name, or its folder.", show_default=False
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="FILE", help="The .onnx file.", show_default=False),
+    ],
+    part: Annotated[
+        Literal["merge", "disentangle"],
+        typer.Option("--part", help="The network that merges, or encoders with their decoder."),
+    ] = "merge",
+    frames: Annotated[
+        int, typer.Option("--frames", min=2, max=9, help="Of a bracket; the middle one leads.")
+    ] = 3,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            "--size",
+            metavar="WxH",
+            help="The only size that it takes; else any multiple of what the network needs.",
+            show_default=False,
+        ),
+    ] = None,
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Write a model's network as an ONNX file, for other runtimes.
+
+    The file is compared with PyTorch before it is written. Needs the extra 'onnx', and for a
+    dfgmerge of any size some minutes.
+    """
+    from dfghdr_cli.pipeline.onnx_export import ExportRequest, export_model
+
+    pixels = None
+    if size is not None:
+        parts = size.lower().split("x")
+        if len(parts) != 2 or not all(each.isdecimal() for each in parts):
+            raise typer.BadParameter("--size takes WxH, such as 1536x1024.")
+        pixels = int(parts[0]), int(parts[1])
+    path, error = export_model(ExportRequest(name, output, part, frames, pixels, overwrite))
+    if error is None:
+        console.print_status("Not compared with PyTorch: ONNX Runtime is not installed.")
+    else:
+        console.print_status(f"Largest difference from PyTorch: {error:.2g}")
+    console.print_result(path)
 
 
 def _print_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

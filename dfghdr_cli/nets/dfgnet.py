@@ -202,7 +202,24 @@ class DFGNet(Network):
         codes, taps = encode(self.disentangle, stack.code, statistics)
         # L_i = [X_i, X~_i] after eq. (7), both mapped to [-1, 1].
         x = to_signed(torch.cat([stack.code, stack.radiance()], 2)).unbind(1)
-        _, (fine, middle, coarse) = self.encoder(x, codes, taps, stack.roles)
+        return self.paint(x, codes, taps, stack.roles)
+
+    def paint(
+        self,
+        images: Sequence[Tensor],
+        codes: Tensor,
+        taps: Sequence[SpatialTaps],
+        roles: Sequence[Role],
+    ) -> Tensor:
+        """The HDR image (B, 3, H, W) in network space [0, 1].
+
+        Args:
+            images: L_i of each frame, (B, 6, H, W) in [-1, 1].
+            codes: (B, K, L) exposure codes, see `encode`.
+            taps: of the spatial encoder, likewise.
+            roles: of each frame.
+        """
+        _, (fine, middle, coarse) = self.encoder(images, codes, taps, roles)
         up = self.up3(coarse)
         up = self.up2(torch.cat([middle, up], 1))
         # The tanh head has black at -1: float32 whatever the trunk computes in.

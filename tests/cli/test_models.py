@@ -265,3 +265,27 @@ def test_a_terminal_gets_a_drawn_table(home, monkeypatch, capsys):
     assert "size" in drawn
     assert "problem" not in drawn
     assert "\t" not in drawn
+
+
+def test_export(home, tmp_path, monkeypatch):
+    """What is asked for; tests/pipeline/test_onnx_export.py has the files."""
+    from dfghdr_cli.pipeline import onnx_export
+
+    asked = []
+
+    def export_model(request):
+        asked.append(request)
+        return request.output, 2e-7
+
+    monkeypatch.setattr(onnx_export, "export_model", export_model)
+    done = dfghdr("export", "tiny", "-o", "x.onnx", "--size", "1536x1024", "--frames", 5)
+    assert done.stdout == "x.onnx\n"
+    assert "Largest difference from PyTorch: 2e-07" in done.stderr
+    assert asked == [onnx_export.ExportRequest("tiny", Path("x.onnx"), frames=5, size=(1536, 1024))]
+    for size in ("1536", "1536x", "ax3", "-3x3"):
+        assert "WxH" in dfghdr("export", "tiny", "-o", "x.onnx", "--size", size, code=2).stderr
+
+
+def test_nothing_to_export(home, tmp_path):
+    assert "nothing" in dfghdr("export", "nothing", "-o", tmp_path / "x.onnx", code=5).stderr
+    dfghdr("export", "nothing", "-o", tmp_path / "x" / "x.onnx", code=7)
