@@ -40,7 +40,7 @@ from dfghdr_cli.io.response import read_response
 from dfghdr_cli.merging.config import MergeConfig
 from dfghdr_cli.merging.merge import merge_bracket
 from dfghdr_cli.merging.prepare import prepare
-from dfghdr_cli.pipeline.merge import load_merger
+from dfghdr_cli.pipeline.merge.request import load_merger
 
 MU = 5000.0
 

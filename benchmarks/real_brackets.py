@@ -79,7 +79,7 @@ from dfghdr_cli.io.response import read_response
 from dfghdr_cli.merging.config import MergeConfig
 from dfghdr_cli.merging.merge import merge_bracket
 from dfghdr_cli.merging.prepare import prepare
-from dfghdr_cli.pipeline.merge import Merger, load_merger
+from dfghdr_cli.pipeline.merge.request import Merger, load_merger
 
 Figures = dict[str, float | None]
 

@@ -354,7 +354,9 @@ def merge(
         refuse_several_brackets(files)
 
     from dfghdr_cli.core.exposure import parse_stops, parse_times
-    from dfghdr_cli.pipeline.merge import MergeReport, merge_files, missing_results
+    from dfghdr_cli.pipeline.merge.report import MergeReport
+    from dfghdr_cli.pipeline.merge.request import missing_results
+    from dfghdr_cli.pipeline.merge.run import merge_files
 
     request = settings.request(
         files,
@@ -367,19 +369,18 @@ def merge(
         ghost_map=ghost_map,
         overwrite=overwrite,
         skip_existing=skip_existing,
-        ahead=ahead,
     )
     if missing_results(request):
         merger = settings.merger()
         console.print_status(f"{merger.name} on {merger.device}")
         with console.progress() as on_progress:
-            report = merge_files(merger, request, on_progress)
+            report = merge_files(merger, request, on_progress, ahead=ahead)
     else:
-        kept = [str(path) for path in request.results]
-        console.print_status(f"{', '.join(kept)}: there already, nothing to do.")
-        report = MergeReport(request.results, {"kept": kept}, ())
-    if frames := report.values.get("frames"):
-        done = ", ".join(f"{Path(frame['file']).name} {frame['alignment']}" for frame in frames)
+        report = MergeReport(request.results, kept=request.results)
+        kept = ", ".join(str(path) for path in report.kept)
+        console.print_status(f"{kept}: there already, nothing to do.")
+    if report.facts is not None:
+        done = ", ".join(f"{frame.name} {frame.alignment}" for frame in report.facts.frames)
         console.print_status(f"alignment: {done}")
     console.print_report(report, json)
 

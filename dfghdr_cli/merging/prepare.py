@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -38,6 +38,11 @@ class Prepared:
     responses: tuple[Response, ...]
     report: ResponseReport
     hot_pixels: int
+
+    def without_pixels(self) -> Prepared:
+        """The same without any pixels, which takes no memory: for what is told of it at the end."""
+        coded = replace(self.coded, frames=())
+        return replace(self, coded=coded, bracket=self.bracket.without_pixels())
 
 
 def prepare(

@@ -39,7 +39,7 @@ from dfghdr_cli.merging.config import MergeConfig
 from dfghdr_cli.merging.merge import merge_bracket
 from dfghdr_cli.merging.prepare import gamma_coded
 from dfghdr_cli.modelstore import find_model, model_files
-from dfghdr_cli.pipeline.merge import Merger, load_merger
+from dfghdr_cli.pipeline.merge.request import Merger, load_merger
 from dfghdr_cli.resources import peak_memory
 
 log = logging.getLogger(__name__)

@@ -31,7 +31,8 @@ from dfghdr_cli.merging.config import MergeConfig
 from dfghdr_cli.merging.merge import merge_bracket
 from dfghdr_cli.modelstore import DEFAULT_MODEL, WEIGHTS, install_model, load_model
 from dfghdr_cli.nets.registry import build
-from dfghdr_cli.pipeline import merge as pipeline
+from dfghdr_cli.pipeline.merge import outputs
+from dfghdr_cli.pipeline.merge import run as pipeline
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "merge.md").read_text(encoding="utf-8")
 STOPS = (-2, 0, 2)
@@ -664,7 +665,7 @@ def test_a_preview_that_cannot_be_written_leaves_no_result(place, monkeypatch):
     def encode(*arguments, **options):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pipeline, "encode_display", encode)
+    monkeypatch.setattr(outputs, "encode_display", encode)
     result = merge(*NAMES, "-o", "out.exr", "-o", "out.hdr", *EV, code=7)
     assert "No space left" in result.stderr
     assert result.stdout == ""

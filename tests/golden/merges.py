@@ -21,7 +21,8 @@ from PIL import Image
 from dfghdr_cli.core.encoding import mu_law
 from dfghdr_cli.io.radiance import read_radiance
 from dfghdr_cli.merging.config import MergeConfig
-from dfghdr_cli.pipeline.merge import MergeRequest, load_merger, merge_files
+from dfghdr_cli.pipeline.merge.request import MergeRequest, load_merger
+from dfghdr_cli.pipeline.merge.run import merge_files
 from tests.support.photographs import MARGIN, textured_scene
 
 FOLDER = Path(__file__).parent / "merges"

@@ -26,7 +26,8 @@ from dfghdr_cli.pipeline.evaluate import (
     evaluate,
     reference_alone,
 )
-from dfghdr_cli.pipeline.merge import MergeRequest, load_merger, merge_files
+from dfghdr_cli.pipeline.merge.request import MergeRequest, load_merger
+from dfghdr_cli.pipeline.merge.run import merge_files
 
 SMALL = {"width": (4, 4, 4), "disentangle_width": 4, "code_length": 4}
 

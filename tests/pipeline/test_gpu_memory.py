@@ -18,7 +18,8 @@ from dfghdr_cli.merging.tiling import run_in_memory, run_tiled
 from dfghdr_cli.modelstore import DEFAULT_MODEL, install_model
 from dfghdr_cli.nets.candidates import Candidates, candidate_layout
 from dfghdr_cli.nets.registry import build
-from dfghdr_cli.pipeline.merge import MergeRequest, load_merger, merge_files
+from dfghdr_cli.pipeline.merge.request import MergeRequest, load_merger
+from dfghdr_cli.pipeline.merge.run import merge_files
 
 STOPS = (-2.0, 0.0, 2.0)
 

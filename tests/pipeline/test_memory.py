@@ -21,8 +21,9 @@ from dfghdr_cli.merging.config import MergeConfig
 from dfghdr_cli.merging.memory import MIB, Work
 from dfghdr_cli.modelstore import DEFAULT_MODEL, install_model
 from dfghdr_cli.nets.registry import build
-from dfghdr_cli.pipeline import merge as pipeline
-from dfghdr_cli.pipeline.merge import MergeRequest, load_merger, merge_files
+from dfghdr_cli.pipeline.merge import run as pipeline
+from dfghdr_cli.pipeline.merge.request import MergeRequest, load_merger
+from dfghdr_cli.pipeline.merge.run import merge_files
 from dfghdr_cli.resources import resident_memory
 
 SIZE = (1632, 2448)

@@ -31,7 +31,8 @@ from dfghdr_cli.nets.candidates import Hypothesis
 from dfghdr_cli.nets.compose import Decision
 from dfghdr_cli.nets.compose_tiles import compose_tile
 from dfghdr_cli.nets.registry import build
-from dfghdr_cli.pipeline.merge import MergeRequest, load_merger, merge_files
+from dfghdr_cli.pipeline.merge.request import MergeRequest, load_merger
+from dfghdr_cli.pipeline.merge.run import merge_files
 from dfghdr_cli.resources import Trace
 
 TINY = {"width": (8, 8, 8), "disentangle_width": 4, "code_length": 8}
@@ -492,7 +493,7 @@ def test_files_that_show_nothing(level, method, models_dir, tmp_path, caplog):
     assert [path.name for path in report.outputs] == ["out.exr", "out.preview.jpg"]
     pixels, _ = read_radiance(tmp_path / "out.exr")
     assert (pixels.max() > 0) == (level > 0)
-    assert report.values["clipped_share"] == (level > 0)
+    assert report.facts.clipped_share == (level > 0)
     assert caplog.text == ""
 
 
@@ -506,7 +507,7 @@ def test_frames_of_a_phone_meet(tmp_path):
     )
     report = merge_files(load_merger("classic"), request)
     assert any(paths[0].name in warning and "+1.0" in warning for warning in report.warnings)
-    assert report.values["frames"][0]["stops"] == pytest.approx(-1.0, abs=0.05)
+    assert report.facts.frames[0].stops == pytest.approx(-1.0, abs=0.05)
     pixels, _ = read_radiance(tmp_path / "a.exr")
     known = truth.max(axis=2) < 1.8
     np.testing.assert_allclose(pixels[known], truth[known], rtol=0.1)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # which take PyTorch with them
-    from dfghdr_cli.pipeline.merge import Merger, MergeRequest
+    from dfghdr_cli.pipeline.merge.request import Merger, MergeRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,10 +16,10 @@ class MergeSettings:
     """The options of `dfghdr merge` that mean the same for any bracket.
 
     Attributes:
-        method: see `dfghdr_cli.pipeline.merge.load_merger`, as are the next two.
+        method: see `dfghdr_cli.pipeline.merge.request.load_merger`, as are the next two.
         model: name or folder.
         device: name.
-        exposures_from: see `dfghdr_cli.pipeline.merge.MergeRequest`, as is all that follows.
+        exposures_from: see `pipeline.merge.request.MergeRequest`, as is all that follows.
         reference: "auto", or a number.
         response: a name, or a file.
         align: of its config.
@@ -64,7 +64,7 @@ class MergeSettings:
 
     def merger(self) -> Merger:
         """What merges; see `load_merger`."""
-        from dfghdr_cli.pipeline.merge import load_merger
+        from dfghdr_cli.pipeline.merge.request import load_merger
 
         return load_merger(self.method, self.model, self.device)  # pyright: ignore[reportArgumentType]
 
@@ -83,7 +83,7 @@ class MergeSettings:
         from dfghdr_cli.core.response import Kind
         from dfghdr_cli.io.radiance import ExrCompression
         from dfghdr_cli.merging.config import MergeConfig
-        from dfghdr_cli.pipeline.merge import MergeRequest
+        from dfghdr_cli.pipeline.merge.request import MergeRequest
 
         named = self.response in get_args(Kind)
         values: dict[str, Any] = {

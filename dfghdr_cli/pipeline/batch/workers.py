@@ -274,7 +274,7 @@ def _work(connection: Connection, settings: MergeSettings, threads: int, level: 
 
 
 def _merged(merger: Any, task: Task, voice: _Voice, send: Callable[[Any], None]) -> Outcome:
-    from dfghdr_cli.pipeline.merge import merge_files
+    from dfghdr_cli.pipeline.merge.run import merge_files
 
     started, said = time.perf_counter(), time.monotonic()
 
@@ -295,7 +295,7 @@ def _merged(merger: Any, task: Task, voice: _Voice, send: Callable[[Any], None])
             skip_existing=task.skip_existing,
         )
         report = merge_files(merger, request, on_progress)
-        values, warnings = report.values, report.warnings
+        values, warnings = report.values(), report.warnings
     except DfghdrError as problem:
         error, code = str(problem), problem.exit_code
     except Exception as problem:  # one bad bracket does not stop the rest

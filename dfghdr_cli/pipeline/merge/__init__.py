@@ -1,0 +1,1 @@
+"""`dfghdr merge`: from photographs to files."""
