@@ -2,7 +2,7 @@
 
 A DFGNet takes what `pipeline.external` gives networks of others: one input of six channels a frame,
 and its output is the picture. A DFGMerge decides how to merge candidates: it takes these and gives
-the decision, which `dfghdr_cli.nets.dfgmerge.compose` carries out. The disentangle network of
+the decision, which `dfghdr_cli.nets.compose.compose` carries out. The disentangle network of
 either takes two images and gives what is where in the one with the exposure of the other.
 """
 
