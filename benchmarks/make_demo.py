@@ -1,12 +1,13 @@
-"""Render the demo bracket: two people cross a hall while a hand-held camera shoots three frames.
+"""Render the demo bracket: people walk through a hall while a hand-held camera shoots three frames.
 
     python benchmarks/make_demo.py PANORAMA OUT_DIR [--truth TRUTH.exr] [--strip STRIP.jpg]
 
-PANORAMA is the equirectangular linear EXR "Old Hall" of Poly Haven (CC0 1.0). The view has the
-Panini projection of a wide lens; the people are drawn here, part by part, and lit by the panorama.
-Everything is computed in linear light, in one canvas of twice the output's resolution; then each
-frame gets its own hand shake, exposure, shot and read noise, clipping, the sRGB curve and JPEG.
-Nothing is drawn at random but the noise, whose seed is fixed.
+PANORAMA is the equirectangular linear EXR "Old Hall" of Poly Haven (CC0 1.0), 1024x512. The view
+has the Panini projection of a wide lens. demo_people.py models the people; demo_render.py lights
+them by the panorama, and darkens and mirrors them on the floor. Everything is computed in linear
+light, in one canvas of twice the output's resolution; then each frame gets its own hand shake,
+exposure, shot and read noise, clipping, the sRGB curve and JPEG. Nothing is drawn at random but the
+noise of the sensor and that of the cloth, whose seeds are fixed. It takes two minutes.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from demo_people import Person
+from demo_render import EYE_HEIGHT, Body, Hall, directions
 from numpy.typing import NDArray
 from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
@@ -33,17 +36,17 @@ OVERSAMPLING = 2
 MARGIN = 24
 """Canvas beyond the frame, for hand shake [output pixels]."""
 
-FIELD_OF_VIEW, YAW, PITCH = 130.0, 275.0, -5.0
+FIELD_OF_VIEW, YAW = 118.0, 269.8
 """Of the view [degrees]; YAW counts from the panorama's left edge."""
+
+HORIZON = 195.0
+"""Its row [output pixels]. With it, no window and no door touches an edge of the frame."""
 
 WHITE = 2.0**2
 """Radiance of the panorama that is white in the middle frame."""
 
 FULL_WELL, READ_NOISE = 16000.0, 3.5
 """Of the sensor [electrons]."""
-
-EYE_HEIGHT = 1.5
-"""Of the camera above the floor [m]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,7 @@ class Lens:
         self.focal = OVERSAMPLING * WIDTH / 2 / (2 * np.tan(half / 2))
         self.width = OVERSAMPLING * (WIDTH + 2 * MARGIN)
         self.height = OVERSAMPLING * (HEIGHT + 2 * MARGIN)
-        self.horizon = self.height / 2 + self.focal * np.tan(np.radians(PITCH))
+        self.horizon = float(OVERSAMPLING * (MARGIN + HORIZON))
 
     def look(self, panorama: FloatImage) -> FloatImage:
         """The canvas (height, width, 3), linear, seen in an equirectangular panorama."""
@@ -100,314 +103,145 @@ class Lens:
         blurred = cv2.GaussianBlur(log, (0, 0), 1.2 * OVERSAMPLING)
         return np.exp(log + 0.6 * (log - blurred)).astype(np.float32)
 
-    def feet(self, x: float, distance: float) -> tuple[float, float]:
-        """Canvas row of the floor at `distance` [m] in column `x`, and canvas pixels a metre."""
-        longitude = 2 * np.arctan((x - self.width / 2) / self.focal / 2)
-        scale = float(self.focal * 2 / (1 + np.cos(longitude)) / distance)
-        return self.horizon + EYE_HEIGHT * scale, scale
-
-
-class Light:
-    """Light from all sides, as a panorama records it, falling on matt surfaces."""
-
-    def __init__(self, panorama: FloatImage) -> None:
-        small = cv2.resize(panorama, (128, 64), interpolation=cv2.INTER_AREA).astype(np.float64)
-        latitude = (0.5 - (np.arange(64)[:, None] + 0.5) / 64) * np.pi
-        longitude = ((np.arange(128)[None] + 0.5) / 128 - YAW / 360) * 2 * np.pi
-        toward = _directions(longitude, latitude).reshape(-1, 3)
-        area = np.broadcast_to(np.cos(latitude), (64, 128)).reshape(-1, 1) * 2 * np.pi**2 / 64 / 128
-        normals = _directions(
-            ((np.arange(32)[None] + 0.5) / 32 - 0.5) * 2 * np.pi,
-            (0.5 - (np.arange(16)[:, None] + 0.5) / 16) * np.pi,
+    def project(self, points: Floats) -> tuple[Floats, Floats]:
+        """Columns and rows (n,) where world points (3, n) [m] are seen."""
+        longitude = np.arctan2(points[0], -points[2])
+        rise = (points[1] - EYE_HEIGHT) / np.hypot(points[0], points[2])
+        x = 2 * np.tan(longitude / 2)
+        return (
+            self.width / 2 + self.focal * x,
+            self.horizon - self.focal * rise * 2 / (1 + np.cos(longitude)),
         )
-        facing = np.maximum(normals.reshape(-1, 3) @ toward.T, 0)
-        table = facing @ (small.reshape(-1, 3) * area) / np.pi
-        self._table = table.reshape(16, 32, 3).astype(np.float32)
 
-    def reflected(self, nx: Floats, ny: Floats, nz: Floats) -> Floats:
-        """What white paper of normal (right, up, to the camera) reflects: (..., 3) radiance."""
-        longitude = np.arctan2(nx, -nz) / (2 * np.pi) + 0.5
-        latitude = 0.5 - np.arcsin(np.clip(ny, -1, 1)) / np.pi
-        table = np.concatenate([self._table[:, -1:], self._table, self._table[:, :1]], axis=1)
-        u, v = (longitude * 32 + 0.5).astype(np.float32), (latitude * 16 - 0.5).astype(np.float32)
-        light = cv2.remap(table, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        return light.astype(np.float64)
+    def rays(self, columns: Floats, rows: Floats) -> FloatImage:
+        """Unit vectors (3, rows * columns) in the world, of every row in every column."""
+        longitude = 2 * np.arctan((columns[None] - self.width / 2) / self.focal / 2)
+        y = (self.horizon - rows[:, None]) / self.focal
+        latitude = np.arctan(y * (1 + np.cos(longitude)) / 2)
+        return directions(*np.broadcast_arrays(longitude, latitude))
 
 
-def _directions(longitude: Floats, latitude: Floats) -> Floats:
-    """Unit vectors (right, up, to the camera); longitude 0 looks away from the camera."""
-    x, y = np.sin(longitude) * np.cos(latitude), np.sin(latitude)
-    z = -np.cos(longitude) * np.cos(latitude)
-    return np.stack(np.broadcast_arrays(x, y, z), axis=-1)
-
-
-@dataclass(frozen=True, slots=True)
-class Cloth:
-    """A matt material: albedo of red, green and blue, depth of its folds, and share of light."""
-
-    albedo: tuple[float, float, float]
-    folds: float = 0.0
-    shade: float = 1.0
-
-
-class Sheet:
-    """Where one person is drawn: a window of the canvas, in metres around the point on the floor.
-
-    `color` is premultiplied radiance, `alpha` coverage. In the methods, `sign` is +1 for a person
-    who walks to the right; x is forward, y up.
-    """
-
-    def __init__(
-        self, shape: tuple[int, int], origin: tuple[float, float], scale: float, height: float
-    ) -> None:
-        top, left = origin[1] - height * scale, origin[0] - height / 2 * scale
-        bottom, right = origin[1] + 0.1 * scale, origin[0] + height / 2 * scale
-        self.window = (
-            slice(max(int(top), 0), min(int(bottom), shape[0])),
-            slice(max(int(left), 0), min(int(right), shape[1])),
-        )
-        rows, columns = np.mgrid[self.window]
-        self.color = np.zeros((*rows.shape, 3))
-        self.alpha = np.zeros(rows.shape)
-        self.scale = scale
-        self.x = (columns + 0.5 - origin[0]) / scale
-        self.y = (origin[1] - rows - 0.5) / scale
-
-    def tube(
-        self,
-        points: Sequence[tuple[float, float]],
-        radii: Sequence[float],
-        cloth: Cloth,
-        light: Light,
-        sign: int,
-    ) -> None:
-        """Add a chain of tapered round segments [m]."""
-        x = self.x * sign
-        best = np.full(x.shape, np.inf)
-        distance, nx, ny, along = (np.zeros(x.shape) for _ in range(4))
-        start = 0.0
-        for (ax, ay), (bx, by), ra, rb in zip(points, points[1:], radii, radii[1:], strict=False):
-            length = float(np.hypot(bx - ax, by - ay)) or 1e-6
-            tx, ty = (bx - ax) / length, (by - ay) / length
-            part = np.clip(((x - ax) * tx + (self.y - ay) * ty) / length, 0, 1)
-            radius = ra + part * (rb - ra)
-            dx, dy = x - ax - part * (bx - ax), self.y - ay - part * (by - ay)
-            gap = np.hypot(dx, dy) - radius
-            closer = gap < best
-            best = np.where(closer, gap, best)
-            distance = np.where(closer, gap, distance)
-            nx, ny = np.where(closer, dx / radius, nx), np.where(closer, dy / radius, ny)
-            along = np.where(closer, start + part * length, along)
-            start += length
-        self._paint(distance, nx * sign, ny, along, cloth, light)
-
-    def drape(
-        self,
-        heights: Sequence[float],
-        centres: Sequence[float],
-        half_widths: Sequence[float],
-        cloth: Cloth,
-        light: Light,
-        sign: int,
-    ) -> None:
-        """Add hanging cloth, given by its middle and half width at rising heights [m]."""
-        middle = np.interp(self.y, heights, centres)
-        half = np.interp(self.y, heights, half_widths)
-        across = self.x * sign - middle
-        distance = np.maximum(np.abs(across) - half, heights[0] - self.y)
-        distance = np.maximum(distance, self.y - heights[-1])
-        nx = across / half
-        fall = np.clip((heights[-1] - self.y) / (heights[-1] - heights[0]), 0, 1)
-        folds = np.sin(nx * 9 + 2.1 * np.sin(4 * self.y)) + 0.6 * np.sin(nx * 17 + 5 * self.y)
-        nx = nx + cloth.folds * fall * folds
-        self._paint(distance, nx * sign, np.zeros_like(nx), self.y, cloth, light)
-
-    def _paint(
-        self, distance: Floats, nx: Floats, ny: Floats, along: Floats, cloth: Cloth, light: Light
-    ) -> None:
-        alpha = np.clip(0.5 - distance * self.scale, 0, 1)
-        ny = ny + 0.5 * cloth.folds * np.sin(along * 43 + 4 * nx + 3 * np.sin(along * 17))
-        length = np.hypot(nx, ny)
-        shrink = 0.97 / np.maximum(length, 0.97)
-        nx, ny = nx * shrink, ny * shrink
-        nz = np.sqrt(1 - nx**2 - ny**2)
-        color = light.reflected(nx, ny, nz) * np.array(cloth.albedo) * cloth.shade
-        self.color = self.color * (1 - alpha[..., None]) + color * alpha[..., None]
-        self.alpha = self.alpha * (1 - alpha) + alpha
-
-
-@dataclass(frozen=True, slots=True)
-class Walker:
-    """Somebody who crosses the view.
-
-    Attributes:
-        x: where they are at moment 0 [output pixels].
-        distance: from the camera [m].
-        speed: [m/s], to the right where positive.
-        phase: of the stride at moment 0 [radians].
-        height: [m].
-        top: the jacket or coat.
-        legs: trousers or stockings.
-        shoes: shoes.
-        hair: hair.
-        coat: whether `top` reaches the knees.
-    """
-
-    x: float
-    distance: float
-    speed: float
-    phase: float
-    height: float
-    top: Cloth
-    legs: Cloth
-    shoes: Cloth
-    hair: Cloth
-    coat: bool
-
-
-SKIN = Cloth((0.46, 0.29, 0.21))
-WALKERS = (
-    Walker(
-        x=508.0,
-        distance=3.9,
-        speed=-1.05,
-        phase=0.9,
-        height=1.80,
-        top=Cloth((0.17, 0.22, 0.31), 0.4),
-        legs=Cloth((0.12, 0.11, 0.10), 0.12),
-        shoes=Cloth((0.35, 0.33, 0.30)),
-        hair=Cloth((0.06, 0.045, 0.035)),
-        coat=False,
-    ),
-    Walker(
-        x=318.0,
-        distance=2.9,
-        speed=1.0,
-        phase=1.9,
-        height=1.68,
-        top=Cloth((0.42, 0.06, 0.045), 0.5),
-        legs=Cloth((0.05, 0.05, 0.06), 0.05),
-        shoes=Cloth((0.07, 0.05, 0.04)),
-        hair=Cloth((0.16, 0.09, 0.05)),
-        coat=True,
-    ),
+PEOPLE = (
+    Person("overcoat", (-2.36, -4.25), -14.0, 0.02, 0.30, 1.76, vigour=0.10, turn=5.0),
+    Person("jacket", (2.28, -3.20), -15.0, 1.10, 0.07, 1.82, vigour=0.95),
+    Person("coat", (-0.22, -3.20), 62.0, 1.05, 0.57, 1.69, stride=1.26, vigour=0.9),
 )
-STRIDE = 1.3
-"""Length of two steps [m]."""
+"""Everybody, from the farthest to the nearest."""
+
+EYE = np.array([0.0, EYE_HEIGHT, 0.0], np.float32)
+GLARE = 0.0015
+"""Share of the light around that a lens scatters over everything; the panorama has its own."""
+
+SOFTNESS = 1.2
+"""Standard deviation of the lens's blur of the people [canvas pixels], as the panorama has it."""
 
 
-def _leg(phase: float) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
-    """Hip, knee and ankle, and heel and toe, with the hip at the origin, of a 1 m tall person."""
-    thigh = np.radians(20) * np.sin(phase)
-    shin = thigh - np.radians(6) - np.radians(46) * max(0.0, np.cos(phase)) ** 2
-    foot = 0.55 * shin
-    knee = (0.245 * np.sin(thigh), -0.245 * np.cos(thigh))
-    ankle = (knee[0] + 0.235 * np.sin(shin), knee[1] - 0.235 * np.cos(shin))
-    heel = (ankle[0] - 0.02, ankle[1] - 0.018)
-    toe = (heel[0] + 0.115 * np.cos(foot), heel[1] + 0.115 * np.sin(foot))
-    return [(0.0, 0.0), knee, ankle], [heel, toe]
+class Layer:
+    """One person at one moment, seen through the lens: a window, its coverage and its light."""
 
-
-def draw(walker: Walker, moment: float, lens: Lens, light: Light) -> tuple[Sheet, float]:
-    """The person at one moment, and the floor's row in the canvas."""
-    start = (walker.x + MARGIN) * OVERSAMPLING
-    _, scale = lens.feet(start, walker.distance)
-    column = start + walker.speed * moment * scale
-    floor, scale = lens.feet(column, walker.distance)
-    unit = walker.height
-    sheet = Sheet((lens.height, lens.width), (column, floor), scale, 1.1 * unit)
-    sign = 1 if walker.speed > 0 else -1
-    phase = walker.phase + 2 * np.pi * abs(walker.speed) * moment / STRIDE
-    legs = [_leg(phase + np.pi), _leg(phase)]
-    hip = 0.014 - min(y for _, foot in legs for _, y in foot)
-
-    def tube(
-        points: Sequence[tuple[float, float]], radii: Sequence[float], cloth: Cloth, up: float = 0.0
-    ) -> None:
-        scaled = [(x * unit, (y + up) * unit) for x, y in points]
-        sheet.tube(scaled, [radius * unit for radius in radii], cloth, light, sign)
-
-    def arm(swing: float, cloth: Cloth, skin: Cloth) -> None:
-        upper, lower = np.radians(20) * swing, np.radians(20) * swing + np.radians(18 + 8 * swing)
-        shoulder = (0.0, hip + 0.285)
-        elbow = (0.165 * np.sin(upper), shoulder[1] - 0.165 * np.cos(upper))
-        wrist = (elbow[0] + 0.14 * np.sin(lower), elbow[1] - 0.14 * np.cos(lower))
-        hand = (wrist[0] + 0.045 * np.sin(lower), wrist[1] - 0.045 * np.cos(lower))
-        tube([wrist, hand], [0.017, 0.019], skin)
-        tube([shoulder, elbow, wrist], [0.042, 0.033, 0.025], cloth)
-
-    def leg(index: int, shade: float) -> None:
-        bones, foot = legs[index]
-        dim = [Cloth(c.albedo, c.folds, c.shade * shade) for c in (walker.legs, walker.shoes)]
-        tube(foot, [0.021, 0.014], dim[1], hip)
-        tube(bones, [0.07, 0.047, 0.028 if not walker.coat else 0.022], dim[0], hip)
-
-    far = Cloth(walker.top.albedo, walker.top.folds, 0.6)
-    arm(float(np.sin(phase)), far, Cloth(SKIN.albedo, 0.0, 0.6))
-    leg(0, 0.6)
-    leg(1, 1.0)
-    tube([(0.004, hip + 0.28), (0.02, hip + 0.375)], [0.042, 0.036], SKIN)
-    if walker.coat:
-        swing = 0.03 * float(np.sin(2 * phase))
-        rise = [hip - 0.27, hip - 0.1, hip + 0.02, hip + 0.13, hip + 0.25, hip + 0.31, hip + 0.33]
-        sheet.drape(
-            [value * unit for value in rise],
-            [value * unit for value in (swing - 0.01, swing / 2, 0, 0, 0.004, 0, 0)],
-            [value * unit for value in (0.125, 0.1, 0.085, 0.07, 0.08, 0.062, 0.04)],
-            walker.top,
-            light,
-            sign,
+    def __init__(self, body: Body, lens: Lens, hall: Hall, skip: int, offset: int) -> None:
+        x, z = body.place[0], body.place[2]
+        height, half = body.person.height + 0.1, 0.75
+        corners = np.array(
+            [
+                (x + dx, y, z + dz)
+                for dx in (-half, half)
+                for y in (-0.02, height)
+                for dz in (-half, half)
+            ]
+        ).T
+        columns, rows = lens.project(corners)
+        left, right = (int(np.clip(v, 0, lens.width)) for v in (columns.min(), columns.max()))
+        top, bottom = (int(np.clip(v, 0, lens.height)) for v in (rows.min(), rows.max() + 8))
+        right, bottom = (
+            low + (high - low) // 2 * 2 for low, high in ((left, right), (top, bottom))
         )
-    else:
-        spine = [(-0.004, hip - 0.02), (0.0, hip + 0.1), (0.006, hip + 0.22), (0.003, hip + 0.29)]
-        tube(spine, [0.066, 0.066, 0.074, 0.045], walker.top)
-    tube([(0.036, hip + 0.398), (0.034, hip + 0.445)], [0.042, 0.056], SKIN)
-    tube([(0.08, hip + 0.424), (0.09, hip + 0.414)], [0.010, 0.008], SKIN)
-    if walker.coat:
-        crown = [
-            (0.042, hip + 0.478),
-            (0.01, hip + 0.462),
-            (-0.008, hip + 0.40),
-            (-0.02, hip + 0.33),
-        ]
-        tube(crown, [0.034, 0.048, 0.045, 0.024], walker.hair)
-    else:
-        tube(
-            [(0.052, hip + 0.482), (0.015, hip + 0.47), (-0.002, hip + 0.43)],
-            [0.022, 0.042, 0.036],
-            walker.hair,
-        )
-    arm(-float(np.sin(phase)), walker.top, SKIN)
-    return sheet, floor
+        self.window = (slice(top, bottom), slice(left, right))
+        column = left + np.arange(offset % skip, right - left, skip) + 0.5
+        row = top + np.arange(offset // 2 % skip, bottom - top, skip) + 0.5
+        rays = body.frame @ lens.rays(column, row)
+        eye = np.repeat(body.local(EYE[:, None]), rays.shape[1], axis=1)
+        away = float(np.hypot(x, z))
+        reach = body.trace(eye, rays, away - 1.0, away + 1.6)
+        hit = np.isfinite(reach)
+        alpha = hit.astype(np.float32)
+        color = np.zeros((3, len(hit)), np.float32)
+        color[:, hit] = body.shade(hall, eye[:, hit] + rays[:, hit] * reach[hit], rays[:, hit])
+        self.mean = color[:, hit].mean(axis=1)
+        shape = (len(row), len(column))
+        self.alpha = alpha.reshape(shape).repeat(skip, axis=0).repeat(skip, axis=1)
+        image = color.T.reshape(*shape, 3).repeat(skip, axis=0).repeat(skip, axis=1)
+        self.alpha = cv2.GaussianBlur(self.alpha, (0, 0), SOFTNESS)
+        self.color = cv2.GaussianBlur(image, (0, 0), SOFTNESS)
+
+    def over(self, canvas: FloatImage, glare: FloatImage) -> None:
+        """Paint it over a canvas."""
+        inside, alpha = canvas[self.window], self.alpha[..., None]
+        inside *= 1 - alpha
+        inside += self.color + GLARE * glare[self.window] * alpha
 
 
-def paint(background: FloatImage, moment: float, lens: Lens, light: Light) -> FloatImage:
-    """The canvas with everybody where they are at `moment` [s]."""
-    canvas = background.copy()
-    for walker in WALKERS:
-        sheet, floor = draw(walker, moment, lens, light)
-        # The windows are behind them: what the floor would mirror of the windows, they hide.
-        coverage = np.zeros(canvas.shape[:2], np.float32)
-        coverage[sheet.window] = sheet.alpha
-        rows = np.arange(lens.height)
-        mirrored = np.clip(np.rint(2 * floor - rows).astype(int), 0, lens.height - 1)
-        hidden = coverage[mirrored] * (rows[:, None] >= floor)
-        hidden = cv2.GaussianBlur(hidden, (0, 0), 7.0, sigmaY=12.0)
-        fade = np.exp(-np.maximum(rows - floor, 0) / (0.35 * lens.focal))[:, None]
-        canvas *= (1 - 0.7 * hidden * fade)[..., None].astype(np.float32)
-        inside = canvas[sheet.window]
-        inside *= (1 - sheet.alpha)[..., None].astype(np.float32)
-        inside += sheet.color.astype(np.float32)
-    return canvas
+def ground(canvas: FloatImage, body: Body, mean: FloatImage, lens: Lens, hall: Hall) -> None:
+    """Darken the floor where a person stands in the light of it, and mirror them in it."""
+    skip = 3
+    first = int(lens.horizon) + 20
+    column, row = np.arange(1, lens.width, skip) + 0.5, np.arange(first, lens.height, skip) + 0.5
+    rays = lens.rays(column, row)
+    points = EYE[:, None] + rays * (EYE_HEIGHT / -rays[1])
+    near = np.hypot(points[0] - body.place[0], points[2] - body.place[2]) < 2.8
+    shape = (len(row), len(column))
+    light, mirror = np.ones(near.shape, np.float32), np.zeros(near.shape, np.float32)
+    light[near] = body.floor_light(hall, points[:, near])
+    mirror[near] = body.floor_mirror(EYE, points[:, near])
+    light = cv2.GaussianBlur(light.reshape(shape), (0, 0), 1.0)
+    # Polished parquet is rough: what is higher over it is mirrored more blurred, and along the
+    # line of sight most.
+    foot = float(lens.project(body.place[:, None].astype(np.float64))[1][0])
+    rise = np.clip((row - foot) / (0.5 * lens.focal), 0, 1)[:, None].astype(np.float32)
+    mirror = mirror.reshape(shape)
+    blurs = [cv2.GaussianBlur(mirror, (0, 0), s, sigmaY=1.8 * s) for s in (1.2, 4.0, 9.0)]
+    mirror = np.where(
+        rise < 0.3,
+        blurs[0] + (blurs[1] - blurs[0]) * rise / 0.3,
+        blurs[1] + (blurs[2] - blurs[1]) * (rise - 0.3) / 0.7,
+    )
+    size = (lens.width, lens.height - first)
+    light, mirror = (cv2.resize(v, size, interpolation=cv2.INTER_CUBIC) for v in (light, mirror))
+    floor = canvas[first:]
+    matt = np.percentile(floor.reshape(-1, 3), 30, axis=0).astype(np.float32)
+    share = np.clip(matt.mean() / floor.mean(axis=2), 0.2, 0.9)
+    kept = share * np.clip(light, 0, 1) + (1 - share) * (1 - 0.85 * np.clip(mirror, 0, 1))
+    floor *= kept[..., None]
+    floor += 0.07 * np.clip(mirror, 0, 1)[..., None] * mean
+
+
+def paint(background: FloatImage, moments: Sequence[float], lens: Lens, hall: Hall) -> FloatImage:
+    """The canvas with everybody where they are, the mean of `moments` [s]."""
+    skip = 1 if len(moments) < 3 else 2
+    layers = [
+        [Layer(Body(person, moment), lens, hall, skip, index) for person in PEOPLE]
+        for index, moment in enumerate(moments)
+    ]
+    scene = background.copy()
+    glare = cv2.GaussianBlur(background, (0, 0), 40.0)
+    for person, layer in zip(PEOPLE, layers[0], strict=True):
+        ground(scene, Body(person, float(np.mean(moments))), layer.mean, lens, hall)
+    total = np.zeros_like(scene)
+    for people in layers:
+        canvas = scene.copy()
+        for layer in people:
+            layer.over(canvas, glare)
+        total += canvas / len(layers)
+    return total
 
 
 def take(
-    background: FloatImage, shot: Shot, lens: Lens, light: Light, rng: np.random.Generator
+    background: FloatImage, shot: Shot, lens: Lens, hall: Hall, rng: np.random.Generator
 ) -> tuple[FloatImage, FloatImage]:
     """A frame, as linear light in [0, 1], and the same without exposure, noise and clipping."""
-    steps = 9 if shot.time > Fraction(1, 50) else 3
+    steps = 8 if shot.time > Fraction(1, 50) else 1
     moments = shot.moment + ((np.arange(steps) + 0.5) / steps - 0.5) * float(shot.time)
-    canvas = np.mean([paint(background, moment, lens, light) for moment in moments], axis=0)
+    canvas = paint(background, [float(moment) for moment in moments], lens, hall)
     middle = (lens.width / 2, lens.height / 2)
     move = cv2.getRotationMatrix2D(middle, shot.rotation, 1.0)
     move[:, 2] += np.array(shot.shift) * OVERSAMPLING - MARGIN * OVERSAMPLING
@@ -456,11 +290,11 @@ def main() -> None:
     parser.add_argument("--strip", type=Path, help="also write the frames side by side here")
     arguments = parser.parse_args()
     panorama, _ = read_radiance(arguments.panorama)
-    lens, light, rng = Lens(), Light(panorama), np.random.default_rng(2022)
+    lens, hall, rng = Lens(), Hall(panorama, YAW), np.random.default_rng(2022)
     background = lens.look(panorama)
     arguments.out.mkdir(parents=True, exist_ok=True)
     for shot in SHOTS:
-        frame, clean = take(background, shot, lens, light, rng)
+        frame, clean = take(background, shot, lens, hall, rng)
         save_jpeg(arguments.out / f"{shot.name}.jpg", frame, shot)
         if shot is REFERENCE and arguments.truth:
             peak = float(REFERENCE.time / min(shot.time for shot in SHOTS))
