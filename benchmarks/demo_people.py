@@ -56,10 +56,75 @@ class Person:
 SKIN = Material((0.42, 0.27, 0.20), 0.05, (0.03, 0.03, 0.03), gloss=0.02, wrap=0.25)
 
 
+def _scarf(pose: Pose, points: Values) -> Values:
+    """Scarf, twice around the neck, one end down the back."""
+    h = pose.height
+    nape = pose.ahead(pose.hip + 0.3 * h)
+    rings = []
+    for index, (up, wide) in enumerate(((0.300, 0.050), (0.325, 0.044))):
+        centre = np.array([0.0, pose.hip + up * h, nape + 0.004 * h], np.float32)
+        away = points - centre[:, None]
+        tilt = away[1] - (0.18 if index else 0.05) * away[2] - 0.15 * away[0]
+        ring = np.hypot(away[0], away[2] * 0.92) - wide * h
+        rings.append(np.hypot(ring, tilt * 0.9) - 0.020 * h)
+    end = cone(
+        points,
+        np.array([0.03 * h, pose.hip + 0.30 * h, nape - 0.055 * h]),
+        np.array([0.045 * h, pose.hip + 0.14 * h, -0.055 * h]),
+        0.020 * h,
+        0.024 * h,
+    )
+    return smooth(0.02, *rings, end)
+
+
+def _locks(pose: Pose, points: Values) -> Values:
+    """Hair to the shoulders."""
+    h = pose.height
+    nape = pose.ahead(pose.hip + 0.3 * h)
+    y, z = pose.hip + 0.405 * h, nape + 0.012 * h
+    fall = Loft(
+        [
+            [y - 0.135 * h, 0.006, z - 0.050 * h, 0.040 * h, 0.016 * h],
+            [y - 0.10 * h, 0.003, z - 0.046 * h, 0.052 * h, 0.026 * h],
+            [y - 0.05 * h, 0, z - 0.026 * h, 0.054 * h, 0.042 * h],
+            [y + 0.01 * h, 0, z - 0.012 * h, 0.049 * h, 0.048 * h],
+            [y + 0.05 * h, 0, z - 0.006 * h, 0.034 * h, 0.040 * h],
+        ],
+        0.06,
+        7.0,
+        1.1,
+    )
+    return smooth(0.015, cap(pose, points, 0.008, 0.028, -0.06), fall(points))
+
+
+def _bag(pose: Pose, points: Values) -> Values:
+    """Leather bag at the right hip, its straps over the shoulder."""
+    h = pose.height
+    nape = pose.ahead(pose.hip + 0.3 * h)
+    y = pose.hip + 0.035 * h
+    sag = 1 + 0.9 * np.clip((y - points[1]) / (0.14 * h), -0.5, 0.5)
+    shaped = points.copy()
+    shaped[0] = 0.128 * h + (points[0] - 0.128 * h) / sag
+    shaped[1] += 1.2 * (points[2] + 0.045 * h) ** 2 * (points[1] > y)
+    body = box(shaped, (0.128 * h, y, -0.045 * h), (0.026 * h, 0.062 * h, 0.078 * h), 0.025)
+    hold = np.array([0.085 * h, pose.hip + 0.305 * h, nape])
+    straps = [
+        cone(
+            points,
+            np.array([0.128 * h, y + 0.05 * h, (s * 0.045 - 0.045) * h]),
+            hold,
+            0.006,
+            0.007,
+        )
+        for s in (-1, 1)
+    ]
+    return smooth(0.01, body, *straps)
+
+
 def _coat(person: Person, phase: float) -> list[Part]:
     """A woman in a belted wool coat with a scarf, long hair, boots and a leather bag."""
     h = person.height
-    pose = Pose(h, phase, person.vigour, person.stride, (26, 42), (0.8, 0.45))
+    pose = Pose(h, phase, person.vigour, person.stride, (26, 20), (0.8, 0.25))
     wool = Material(
         (0.27, 0.20, 0.135), 0.05, (0.03, 0.05, 0.03), 0.5, 0.0, 0.15, 0.004, (0.10, 0.10, 0.10)
     )
@@ -117,7 +182,6 @@ def _coat(person: Person, phase: float) -> list[Part]:
     belt = Loft(
         pose.loft([(0.075, 0.0795, 0.066), (0.085, 0.079, 0.065), (0.103, 0.0785, 0.064)], 0.005)
     )
-    wrap = pose.ahead(pose.hip + 0.3 * h)
 
     def coat(points: Values) -> Values:
         sleeves = [arm(pose, side, points, (0.036, 0.031, 0.027)) for side in (0, 1)]
@@ -125,73 +189,44 @@ def _coat(person: Person, phase: float) -> list[Part]:
         behind = points[2] < 0
         return body + np.where(behind, SEAM(points[0]), 0.0) * (points[1] < pose.hip + 0.28 * h)
 
-    def neck(points: Values) -> Values:
-        rings = []
-        for index, (up, wide) in enumerate(((0.300, 0.050), (0.325, 0.044))):
-            centre = np.array([0.0, pose.hip + up * h, wrap + 0.004 * h], np.float32)
-            away = points - centre[:, None]
-            tilt = away[1] - (0.18 if index else 0.05) * away[2] - 0.15 * away[0]
-            ring = np.hypot(away[0], away[2] * 0.92) - wide * h
-            rings.append(np.hypot(ring, tilt * 0.9) - 0.020 * h)
-        end = cone(
-            points,
-            np.array([0.03 * h, pose.hip + 0.30 * h, wrap - 0.055 * h]),
-            np.array([0.045 * h, pose.hip + 0.14 * h, -0.055 * h]),
-            0.020 * h,
-            0.024 * h,
-        )
-        return smooth(0.02, *rings, end)
-
-    def locks(points: Values) -> Values:
-        y, z = pose.hip + 0.405 * h, wrap + 0.012 * h
-        fall = Loft(
-            [
-                [y - 0.135 * h, 0.006, z - 0.050 * h, 0.040 * h, 0.016 * h],
-                [y - 0.10 * h, 0.003, z - 0.046 * h, 0.052 * h, 0.026 * h],
-                [y - 0.05 * h, 0, z - 0.026 * h, 0.054 * h, 0.042 * h],
-                [y + 0.01 * h, 0, z - 0.012 * h, 0.049 * h, 0.048 * h],
-                [y + 0.05 * h, 0, z - 0.006 * h, 0.034 * h, 0.040 * h],
-            ],
-            0.06,
-            7.0,
-            1.1,
-        )
-        return smooth(0.015, cap(pose, points, 0.008, 0.028, -0.06), fall(points))
-
     def under(points: Values) -> Values:
         return points[1] - np.float32(pose.hip - 0.235 * h)
-
-    def bag(points: Values) -> Values:
-        y = pose.hip + 0.035 * h
-        sag = 1 + 0.9 * np.clip((y - points[1]) / (0.14 * h), -0.5, 0.5)
-        shaped = points.copy()
-        shaped[0] = 0.128 * h + (points[0] - 0.128 * h) / sag
-        shaped[1] += 1.2 * (points[2] + 0.045 * h) ** 2 * (points[1] > y)
-        body = box(shaped, (0.128 * h, y, -0.045 * h), (0.026 * h, 0.062 * h, 0.078 * h), 0.025)
-        hold = np.array([0.085 * h, pose.hip + 0.305 * h, wrap])
-        straps = [
-            cone(
-                points,
-                np.array([0.128 * h, y + 0.05 * h, (s * 0.045 - 0.045) * h]),
-                hold,
-                0.006,
-                0.007,
-            )
-            for s in (-1, 1)
-        ]
-        return smooth(0.01, body, *straps)
 
     return [
         Part(wool, coat),
         Part(wool, belt),
-        Part(scarf, neck),
-        Part(hair, locks),
+        Part(scarf, lambda p: _scarf(pose, p)),
+        Part(hair, lambda p: _locks(pose, p)),
         Part(SKIN, lambda p: head(pose, p)),
         Part(SKIN, lambda p: np.minimum(hand(pose, 0, p), hand(pose, 1, p))),
         Part(dark, lambda p: np.maximum(trousers(pose, p, (0.048, 0.034, 0.025)), under(p))),
         Part(boots, lambda p: np.minimum(shoe(pose, 0, p, 0.45), shoe(pose, 1, p, 0.45))),
-        Part(leather, bag),
+        Part(leather, lambda p: _bag(pose, p)),
     ]
+
+
+def _rucksack(pose: Pose, points: Values) -> Values:
+    """Rucksack with a pocket and straps."""
+    h = pose.height
+    back = pose.ahead(pose.hip + 0.18 * h) - 0.105 * h
+    nape = pose.ahead(pose.hip + 0.3 * h)
+    y = pose.hip + 0.185 * h
+    belly = 1 + 0.6 * np.clip((y - points[1]) / (0.1 * h), -0.6, 0.6)
+    shaped = points.copy()
+    shaped[2] = back + (points[2] - back) / belly
+    main = box(shaped, (0, y, back), (0.077 * h, 0.118 * h, 0.036 * h), 0.035)
+    pocket = box(points, (0, y - 0.045 * h, back - 0.05 * h), (0.058 * h, 0.05 * h, 0.02 * h), 0.02)
+    zip_line = SEAM(points[1] - y - 0.05 * h - 0.3 * np.abs(points[0]) ** 1.5)
+    straps = []
+    for s in (-1, 1):
+        line = [
+            np.array([s * 0.05 * h, y + 0.095 * h, back + 0.03 * h]),
+            np.array([s * 0.062 * h, pose.hip + 0.315 * h, nape - 0.005 * h]),
+            np.array([s * 0.068 * h, pose.hip + 0.24 * h, nape + 0.072 * h]),
+            np.array([s * 0.085 * h, pose.hip + 0.12 * h, nape + 0.01 * h]),
+        ]
+        straps += [cone(points, a, b, 0.018, 0.018) for a, b in pairwise(line)]
+    return smooth(0.015, smooth(0.02, main, pocket) + zip_line, *straps)
 
 
 def _jacket(person: Person, phase: float) -> list[Part]:
@@ -242,12 +277,11 @@ def _jacket(person: Person, phase: float) -> list[Part]:
         5.0,
         2.0,
     )
-    wrap = pose.ahead(pose.hip + 0.3 * h)
-    back = pose.ahead(pose.hip + 0.18 * h) - 0.105 * h
+    nape = pose.ahead(pose.hip + 0.3 * h)
 
     def jacket(points: Values) -> Values:
         sleeves = [arm(pose, side, points, (0.040, 0.035, 0.028)) for side in (0, 1)]
-        centre = np.array([0.0, pose.hip + 0.312 * h, wrap - 0.038 * h], np.float32)
+        centre = np.array([0.0, pose.hip + 0.312 * h, nape - 0.038 * h], np.float32)
         away = points - centre[:, None]
         ring = np.hypot(away[0], away[2] * 1.05) - 0.050 * h
         hood = np.hypot(ring, away[1] + 0.45 * away[2]) - 0.021 * h
@@ -257,30 +291,9 @@ def _jacket(person: Person, phase: float) -> list[Part]:
     def under(points: Values) -> Values:
         return points[1] - np.float32(pose.hip - 0.05 * h)
 
-    def rucksack(points: Values) -> Values:
-        y = pose.hip + 0.185 * h
-        belly = 1 + 0.6 * np.clip((y - points[1]) / (0.1 * h), -0.6, 0.6)
-        shaped = points.copy()
-        shaped[2] = back + (points[2] - back) / belly
-        main = box(shaped, (0, y, back), (0.077 * h, 0.118 * h, 0.036 * h), 0.035)
-        pocket = box(
-            points, (0, y - 0.045 * h, back - 0.05 * h), (0.058 * h, 0.05 * h, 0.02 * h), 0.02
-        )
-        zip_line = SEAM(points[1] - y - 0.05 * h - 0.3 * np.abs(points[0]) ** 1.5)
-        straps = []
-        for s in (-1, 1):
-            line = [
-                np.array([s * 0.05 * h, y + 0.095 * h, back + 0.03 * h]),
-                np.array([s * 0.062 * h, pose.hip + 0.315 * h, wrap - 0.005 * h]),
-                np.array([s * 0.068 * h, pose.hip + 0.24 * h, wrap + 0.072 * h]),
-                np.array([s * 0.085 * h, pose.hip + 0.12 * h, wrap + 0.01 * h]),
-            ]
-            straps += [cone(points, a, b, 0.018, 0.018) for a, b in pairwise(line)]
-        return smooth(0.015, smooth(0.02, main, pocket) + zip_line, *straps)
-
     return [
         Part(shell, jacket),
-        Part(canvas, rucksack),
+        Part(canvas, lambda p: _rucksack(pose, p)),
         Part(jeans, lambda p: np.maximum(trousers(pose, p, (0.054, 0.040, 0.036)), under(p))),
         Part(hair, lambda p: cap(pose, p, 0.005, 0.036, -0.038)),
         Part(SKIN, lambda p: head(pose, p)),
@@ -319,7 +332,7 @@ def _overcoat(person: Person, phase: float) -> list[Part]:
         3.0,
         0.3,
     )
-    wrap = pose.ahead(pose.hip + 0.3 * h)
+    nape = pose.ahead(pose.hip + 0.3 * h)
 
     def coat(points: Values) -> Values:
         sleeves = [arm(pose, side, points, (0.039, 0.036, 0.030)) for side in (0, 1)]
@@ -327,7 +340,7 @@ def _overcoat(person: Person, phase: float) -> list[Part]:
         return smooth(0.055, cloth(points), *sleeves) + np.where(behind, SEAM(points[0]), 0.0)
 
     def collar(points: Values) -> Values:
-        centre = np.array([0.0, pose.hip + 0.325 * h, wrap - 0.006 * h], np.float32)
+        centre = np.array([0.0, pose.hip + 0.325 * h, nape - 0.006 * h], np.float32)
         away = points - centre[:, None]
         ring = np.hypot(away[0], away[2]) - 0.046 * h + 0.25 * away[1]
         return np.hypot(ring, 0.55 * (away[1] + 0.3 * away[2])) - 0.011 * h

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from demo_shapes import Values, cone, ellipsoid, smooth
-from numpy.typing import NDArray
 
 _STANCE = 0.62
 """Share of a stride in which a foot is on the floor."""
@@ -22,30 +21,28 @@ _PITCH = (14.0, 0.0, 0.0, -16.0, -48.0, -56.0, -2.0, 14.0)
 """Of the sole over a stride [degrees], positive with the toes up."""
 
 
-def _turned(angle: float, length: float) -> NDArray[np.float64]:
+def _turned(angle: float, length: float) -> Values:
     """A bone of `length` that hangs down, turned forward by `angle` [degrees]."""
     return length * np.array([0.0, -np.cos(np.radians(angle)), np.sin(np.radians(angle))])
 
 
-def _foot(
-    part: float, h: float, stride: float, vigour: float
-) -> tuple[list[NDArray[np.float64]], NDArray[np.float64]]:
+def _foot(part: float, h: float, stride: float, vigour: float) -> tuple[list[Values], Values]:
     """Heel, ball, tip and up direction of a foot, and its ankle [m], at a part of the stride.
 
     On the floor it stays in place, so it goes back as fast as the body goes ahead; the heel
     lands first and lifts first. Then it swings.
     """
 
-    def posed(z: float, pitch: float) -> list[NDArray[np.float64]]:
+    def posed(z: float, pitch: float) -> list[Values]:
         ahead = np.array([0.0, np.sin(pitch), np.cos(pitch)])
-        heel, ball = np.array([0.0, 0.0, z - 0.022 * h]), np.array([0.0, 0.0, z + 0.083 * h])
+        heel, ball = np.array([0.0, 0.0, z - 0.022 * h]), np.array([0.0, 0.0, z + 0.079 * h])
         if pitch > 0:
-            ball = heel + 0.105 * h * ahead
+            ball = heel + 0.101 * h * ahead
         else:
-            heel = ball - 0.105 * h * ahead
+            heel = ball - 0.101 * h * ahead
         # Toes stay level where the heel is up.
         bent = max(pitch, 0.3 * pitch)
-        tip = ball + 0.043 * h * np.array([0.0, np.sin(max(bent, 0.0)), np.cos(bent)])
+        tip = ball + 0.038 * h * np.array([0.0, np.sin(max(bent, 0.0)), np.cos(bent)])
         return [heel, ball, tip, np.array([0.0, np.cos(pitch), -np.sin(pitch)])]
 
     pitch = vigour * np.radians(np.interp(part, _CYCLE, _PITCH))
@@ -61,9 +58,7 @@ def _foot(
     return foot, heel + 0.21 * (ball - heel) + 0.045 * h * up
 
 
-def _leg(
-    hip: NDArray[np.float64], ankle: NDArray[np.float64], bone: float
-) -> list[NDArray[np.float64]]:
+def _leg(hip: Values, ankle: Values, bone: float) -> list[Values]:
     """Hip, knee and ankle of a leg of two bones of equal length [m], the knee bent forward."""
     line = ankle - hip
     length = float(np.linalg.norm(line))

@@ -35,7 +35,7 @@ STEP = 0.7
 """Share of a distance that a ray advances: fields of folded cloth are not exact."""
 
 
-def directions(longitude: NDArray[np.float64], latitude: NDArray[np.float64]) -> Values:
+def directions(longitude: Values, latitude: Values) -> Values:
     """Unit vectors (3, n) in the world; longitude 0 looks along -z, positive latitude up."""
     x = np.sin(longitude) * np.cos(latitude)
     z = -np.cos(longitude) * np.cos(latitude)
@@ -63,7 +63,9 @@ class Hall:
     def __init__(self, panorama: NDArray[np.float32], yaw: float) -> None:
         rows, columns = 128, 256
         small = cv2.resize(panorama, (columns, rows), interpolation=cv2.INTER_AREA)
-        small = np.roll(small, columns // 2 - round(yaw / 360 * columns), axis=1)
+        small = np.roll(
+            np.asarray(small, np.float32), columns // 2 - round(yaw / 360 * columns), axis=1
+        )
         self.small = cv2.GaussianBlur(small, (0, 0), 7.0, borderType=cv2.BORDER_REPLICATE)
         latitude = (0.5 - (np.arange(rows)[:, None] + 0.5) / rows) * np.pi
         longitude = ((np.arange(columns)[None] + 0.5) / columns - 0.5) * 2 * np.pi
@@ -76,7 +78,7 @@ class Hall:
         ]
 
     @staticmethod
-    def _lamp(radiance: Values, toward: Values, area: NDArray[np.float64]) -> Lamp:
+    def _lamp(radiance: Values, toward: Values, area: Values) -> Lamp:
         power = radiance * area[..., None]
         total = power.sum(axis=(0, 1))
         ray = (toward * power.mean(axis=2)).sum(axis=(1, 2))
@@ -98,10 +100,10 @@ class Hall:
         u = (np.arctan2(toward[0], -toward[2]) / (2 * np.pi) + 0.5) * columns - 0.5
         v = (0.5 - np.arcsin(np.clip(toward[1], -1, 1)) / np.pi) * rows - 0.5
         seen = cv2.remap(self.small, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        return seen.reshape(-1, 3).T
+        return np.asarray(seen, np.float32).reshape(-1, 3).T
 
 
-def _median_cut(power: NDArray[np.float64], count: int) -> list[tuple[slice, slice]]:
+def _median_cut(power: Values, count: int) -> list[tuple[slice, slice]]:
     """Split a picture into `count` rectangles of about equal power, the largest first."""
     cuts = [(slice(0, power.shape[0]), slice(0, power.shape[1]))]
     while len(cuts) < count:
@@ -198,7 +200,7 @@ class Body:
         result = np.clip(result, 0, 1)
         return result * result * (3 - 2 * result)
 
-    def surface(self, points: Values) -> tuple[Values, Values]:
+    def surface(self, points: Values) -> tuple[NDArray[np.intp], Values]:
         """The part each local point is on (n,) and the normal there (3, n), creases included."""
         owner = np.argmin([part.distance(points) for part in self._parts], axis=0)
         normals = np.zeros_like(points)

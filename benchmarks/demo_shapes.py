@@ -10,17 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Values = NDArray[np.float32]
+Values = NDArray[np.floating[Any]]
 Field = Callable[[Values], Values]
 
 _NOISE = np.random.default_rng(7).standard_normal((32, 32, 32), np.float32)
 
 
-def noise(points: Values, size: float | tuple[float, float, float]) -> Values:
+def noise(points: Values, size: Sequence[float]) -> Values:
     """Smooth noise of about unit variance (n,), whose grains have `size` [m] along x, y and z."""
     scaled = points / np.broadcast_to(np.asarray(size, np.float32), (3,))[:, None]
     floor = np.floor(scaled)
@@ -70,9 +71,7 @@ class Part:
     distance: Field
 
 
-def cone(
-    points: Values, a: NDArray[np.float64], b: NDArray[np.float64], ra: float, rb: float
-) -> Values:
+def cone(points: Values, a: Values, b: Values, ra: float, rb: float) -> Values:
     """Distance to a round limb from `a` to `b` [m], whose radius goes from `ra` to `rb` [m]."""
     axis = (b - a).astype(np.float32)
     away = points - a.astype(np.float32)[:, None]

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -29,7 +30,7 @@ from PIL.TiffImagePlugin import IFDRational
 from dfghdr_cli.core.types import FloatImage, RadianceImage
 from dfghdr_cli.io.radiance import read_radiance, write_radiance
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating[Any]]
 
 WIDTH, HEIGHT = 720, 480
 OVERSAMPLING = 2
@@ -94,12 +95,13 @@ class Lens:
         log = np.log(np.maximum(panorama, 1e-6))
         border = 8
         log = np.concatenate([log[:, -border:], log, log[:, :border]], axis=1)
-        log = cv2.remap(
+        enlarged = cv2.remap(
             log,
             np.broadcast_to(u + border, v.shape).astype(np.float32),
             v.astype(np.float32),
             cv2.INTER_LANCZOS4,
         )
+        log = smooth_edges(smooth_edges(np.asarray(enlarged, np.float32)))
         blurred = cv2.GaussianBlur(log, (0, 0), 1.2 * OVERSAMPLING)
         return np.exp(log + 0.6 * (log - blurred)).astype(np.float32)
 
@@ -119,6 +121,26 @@ class Lens:
         y = (self.horizon - rows[:, None]) / self.focal
         latitude = np.arctan(y * (1 + np.cos(longitude)) / 2)
         return directions(*np.broadcast_arrays(longitude, latitude))
+
+
+def smooth_edges(image: FloatImage) -> FloatImage:
+    """Blur along edges, not across them: an enlarged panorama has stairs there."""
+    grey = image.mean(axis=2)
+    dx, dy = cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1)
+    # The structure tensor: its eigenvectors are across the edge and along it.
+    xx, xy, yy = (cv2.GaussianBlur(v, (0, 0), 3.0) for v in (dx * dx, dx * dy, dy * dy))
+    apart = np.hypot(xx - yy, 2 * xy)
+    along = 0.5 * np.arctan2(2 * xy, xx - yy) + np.pi / 2
+    coherence = (apart / (xx + yy + 1e-6)) ** 2
+    x, y = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in image.shape[1::-1]))
+    stepx, stepy = np.cos(along) * coherence, np.sin(along) * coherence
+    total, weights = np.zeros_like(image), 0.0
+    for step in range(-5, 6):
+        weight = float(np.exp(-0.5 * (step / 2.5) ** 2))
+        moved = (x + step * stepx, y + step * stepy)
+        total += weight * cv2.remap(image, *moved, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+        weights += weight
+    return total / weights
 
 
 PEOPLE = (
@@ -223,7 +245,7 @@ def paint(background: FloatImage, moments: Sequence[float], lens: Lens, hall: Ha
         for index, moment in enumerate(moments)
     ]
     scene = background.copy()
-    glare = cv2.GaussianBlur(background, (0, 0), 40.0)
+    glare = np.asarray(cv2.GaussianBlur(background, (0, 0), 40.0), np.float32)
     for person, layer in zip(PEOPLE, layers[0], strict=True):
         ground(scene, Body(person, float(np.mean(moments))), layer.mean, lens, hall)
     total = np.zeros_like(scene)
