@@ -167,7 +167,7 @@ def missing_results(request: MergeRequest) -> tuple[Path, ...]:
         OutputError: if one cannot be written, names no format, or would replace a photograph.
     """
     for path in request.outputs:
-        _check_name(path, request.format)
+        check_name(path, request.format)
     if request.ghost_map is not None and request.ghost_map.suffix.lower() != ".png":
         raise OutputError(f"{request.ghost_map} must be a PNG file; end it in .png.")
     ensure_different(request.results)
@@ -192,7 +192,8 @@ def _inputs(request: MergeRequest) -> list[Path]:
     return found
 
 
-def _check_name(path: Path, format: DisplayFormat | None) -> None:
+def check_name(path: Path, format: DisplayFormat | None) -> None:
+    """Raise OutputError where a name tells no format that a merge can be written in."""
     if is_radiance_name(path):
         return
     if not is_display_name(path):
