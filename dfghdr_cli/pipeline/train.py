@@ -237,9 +237,20 @@ def _prepare_run(request: TrainRequest) -> dict[str, Any]:
         raise OutputError(f"cannot write to {request.run}: {error}") from error
 
 
+def _completed(before: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a run with those that came later, as they then were."""
+    permuted = "merge" if before.get("stage") == "merge" else "all"
+    whole = {"inputs": "flow", "permute_channels": permuted, **before}
+    later = {"hyper_parameters": {"upsampling": "transposed"}, "synth": {"permute_channels": True}}
+    for name, values in later.items():
+        if isinstance(whole.get(name), dict):
+            whole[name] = values | whole[name]
+    return whole
+
+
 def _ensure_same(run: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     """Refuse to resume a run with other settings than it had, if any."""
-    before = before and {"inputs": "flow", **before}  # runs older than this key
+    before = before and _completed(before)
     for key, value in json.loads(json.dumps(now)).items():
         if before and key not in _FREE and before.get(key) != value:
             raise InputError(
@@ -316,9 +327,18 @@ def train_model(
     _ensure_same(request.run, before, counts)
     aligned = request.run / ALIGNED
 
-    def samples(seed: int, length: int, variants: int = 1) -> Dataset[Sample]:
-        synth = replace(request.synth, variants=variants)
-        return found.samples(synth, request.crops, seed, length, aligned)
+    def samples(
+        seed: int, length: int, variants: int = 1, stage: Stage = "merge"
+    ) -> Dataset[Sample]:
+        permute = config.permutes(stage)
+        synth, crops = request.synth, request.crops
+        return found.samples(
+            replace(synth, variants=variants, permute_channels=synth.permute_channels and permute),
+            replace(crops, permute_channels=crops.permute_channels and permute),
+            seed,
+            length,
+            aligned,
+        )
 
     processes.share(config.batch)
     try:
@@ -330,7 +350,10 @@ def train_model(
     if processes.first:  # only now: a run is there once its input is sound
         _write_settings(request.run, settings)
     length = max(config.steps_of(stage) for stage in config.stages) * config.batch
-    data = samples(config.seed, length, request.synth.variants)
+    data: dict[Stage, Dataset[Sample]] = {
+        stage: samples(config.seed, length, request.synth.variants, stage)
+        for stage in config.stages
+    }
     if narrow is not None:
         assert isinstance(network, DFGMerge)
         if before:  # its weights are in the checkpoint
@@ -388,18 +411,20 @@ def train_model(
 
 
 def _validations(
-    request: TrainRequest, samples: Callable[[int, int], Dataset[Sample]], device: torch.device
+    request: TrainRequest, samples: Callable[..., Dataset[Sample]], device: torch.device
 ) -> dict[Stage, Validation]:
     """How each stage is validated: on given scenes, or on samples that it does not train on."""
     config, pictures = request.config, request.run / PICTURES
     found: dict[Stage, Validation] = {}
     if "merge" in config.stages and request.validation is not None:
         found["merge"] = validate_on_scenes(request.validation, device, pictures)
-    if set(config.stages) - set(found):
-        held_out = samples(2**31 - 1, VALIDATION_BATCHES * config.batch)
-        batches = fixed_batches(held_out, VALIDATION_BATCHES, config.batch, device)
-        found.setdefault("merge", validate_on_samples(batches, pictures))
-        found["disentangle"] = validate_decoding(batches, pictures)
+    for stage in config.stages:
+        if stage not in found:
+            length = VALIDATION_BATCHES * config.batch
+            held_out = samples(2**31 - 1, length, stage=stage)
+            batches = fixed_batches(held_out, VALIDATION_BATCHES, config.batch, device)
+            made = validate_on_samples if stage == "merge" else validate_decoding
+            found[stage] = made(batches, pictures)
     return found
 
 

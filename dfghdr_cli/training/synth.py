@@ -52,6 +52,7 @@ class SynthConfig:
         variants: samples of each scene; those of one scene are in as many batches, one after the
             other.
         curved: share of scenes that a camera with a tone curve of its own takes.
+        permute_channels: whether red, green and blue may change places.
     """
 
     crop: int = 144
@@ -60,6 +61,7 @@ class SynthConfig:
     max_motion: float = 120.0
     variants: int = 8
     curved: float = 0.4
+    permute_channels: bool = True
 
     @property
     def size(self) -> int:
@@ -205,7 +207,12 @@ class SceneSynthesiser(Samples):
 
     def _draw(self, index: int) -> Draw:
         rng = np.random.default_rng((self.seed, 3, index))
-        return draw(rng, self.config.margin, varied=self.config.variants > 1)
+        return draw(
+            rng,
+            self.config.margin,
+            varied=self.config.variants > 1,
+            permute_channels=self.config.permute_channels,
+        )
 
     @staticmethod
     def _composition(rng: np.random.Generator) -> tuple[int, ...]:
@@ -248,6 +255,8 @@ class SceneSynthesiser(Samples):
         place = place @ _similarity((0, 0), turn * np.pi / 2, 1.0, (0, 0))
         place = place @ np.array([[1, 0, -middle], [0, 1, -middle], [0, 0, 1.0]])
         order = rng.permutation(3)
+        if not self.config.permute_channels:
+            order = np.arange(3)
         # Work on the part of the image that any motion can reach.
         reach = span * 0.75 + 40 * zoom
         x0, x1 = (int(np.clip(left + span / 2 + d * reach, 0, width)) for d in (-1, 1))
