@@ -1,8 +1,8 @@
 """The errors dfghdr raises on purpose, each with the exit code that the command line maps it to.
 
 A message says what is wrong, in which file, and what to do next, in one sentence.
-Code 130 (Ctrl-C) belongs to the command line, and so does 2 (usage) but for one case; 1 is a bug or
-a partly failed batch.
+Code 130 (Ctrl-C) belongs to the command line, and so does 2 (usage) but for two cases; 1 is a bug
+or a partly failed batch.
 """
 
 import errno
@@ -16,12 +16,6 @@ class DfghdrError(Exception):
 
 class MissingPackageError(DfghdrError):
     """An optional package that is needed here is not installed: wrong usage of what is there."""
-
-    exit_code = 2
-
-
-class UsageError(DfghdrError):
-    """What was asked for cannot be meant, as can be told without looking at any picture."""
 
     exit_code = 2
 
@@ -54,6 +48,12 @@ class OutputError(DfghdrError):
     """A result cannot be written."""
 
     exit_code = 7
+
+
+class OutputNameError(OutputError):
+    """A result's name cannot be meant, whatever the pictures are: wrong usage."""
+
+    exit_code = 2
 
 
 _NO_MEMORY = (

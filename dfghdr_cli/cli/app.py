@@ -39,8 +39,19 @@ Exit codes: 0 done, 1 internal error or part of a batch failed, 2 wrong usage, \
 """
 
 
+_ANYWHERE = ("--verbose", "-v", "-vv", "-vvv", "--quiet", "-q", "--debug")
+"""Options of the root command that may also come after the command."""
+
+
 class Commands(TyperGroup):
     """The root command, which turns every exception of a sub-command into a sentence and a code."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take the root's own flags from wherever they stand before `--`."""
+        end = args.index("--") if "--" in args else len(args)
+        flags = [text for text in args[:end] if text in _ANYWHERE]
+        others = [text for text in args[:end] if text not in _ANYWHERE]
+        return super().parse_args(ctx, [*flags, *others, *args[end:]])
 
     def invoke(self, ctx: Any) -> Any:
         """Run the sub-command; `ctx` is Typer's own context.

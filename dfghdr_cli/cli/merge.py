@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from json import dumps
+from math import inf
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -43,7 +47,7 @@ def merge(
             "--output",
             "-o",
             help="The result, .exr, .hdr or .dng, or a picture such as .jpg; may be repeated. "
-            "With --batch the folder of the results.",
+            "A folder names it after the photographs; with --batch it is that of all results.",
             show_default=False,
         ),
     ] = None,
@@ -343,46 +347,120 @@ def merge(
     if not output:
         raise typer.BadParameter("say where to: --output FILE.")
 
+    stops, seconds = _exposures(files, ev, times, ev_step)
+    output = [_in_folder(path, files) for path in output]
+    if _answer_early(files, output, settings, (ghost_map, save_response), told):
+        return
+
     from dfghdr_cli.io.bracket import FramesAhead
 
     ahead = None
-    # With the one there is often nothing to do; with the other, memory is asked for first.
-    if not skip_existing and max_memory is None:
+    if max_memory is None:  # else memory is asked for first
         ahead = FramesAhead(files)
         context.call_on_close(ahead.close)
     if not given:
         refuse_several_brackets(files)
 
-    from dfghdr_cli.core.exposure import parse_stops, parse_times
-    from dfghdr_cli.pipeline.merge.report import MergeReport
-    from dfghdr_cli.pipeline.merge.request import missing_results
     from dfghdr_cli.pipeline.merge.run import merge_files
 
     request = settings.request(
         files,
         output,
         reference=chosen,
-        stops=None if ev is None else parse_stops(ev),
-        times=None if times is None else parse_times(times),
+        stops=stops,
+        times=seconds,
         ev_step=ev_step,
         save_response=save_response,
         ghost_map=ghost_map,
         overwrite=overwrite,
         skip_existing=skip_existing,
     )
-    if missing_results(request):
-        merger = settings.merger()
-        console.print_status(f"{merger.name} on {merger.device}")
-        with console.progress() as on_progress:
-            report = merge_files(merger, request, on_progress, ahead=ahead)
-    else:
-        report = MergeReport(request.results, kept=request.results)
-        kept = ", ".join(str(path) for path in report.kept)
-        console.print_status(f"{kept}: there already, nothing to do.")
+    merger = settings.merger()
+    console.print_status(f"{merger.name} on {merger.device}")
+    with console.progress() as on_progress:
+        report = merge_files(merger, request, on_progress, ahead=ahead)
     if report.facts is not None:
         done = ", ".join(f"{frame.name} {frame.alignment}" for frame in report.facts.frames)
         console.print_status(f"alignment: {done}")
     console.print_report(report, json)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Of a merge for which nothing was left to do."""
+
+    outputs: tuple[Path, ...]
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> str:
+        """As of a merge; there is nothing else to tell."""
+        paths = [str(path) for path in self.outputs]
+        return dumps({"outputs": paths, "kept": paths, "warnings": []})
+
+
+def _answer_early(
+    files: Sequence[Path],
+    outputs: Sequence[Path],
+    settings: MergeSettings,
+    beside: Sequence[Path | None],
+    told: BatchOptions,
+) -> bool:
+    """Refuse what can be refused, and be done where nothing is to do, before PyTorch is loaded.
+
+    Raises:
+        OutputError: a result cannot be written, or exists.
+        InputError: a file is not there.
+    """
+    from dfghdr_cli.io.source import read_head
+    from dfghdr_cli.pipeline.results import check_name, missing_of, results_of
+
+    for path in outputs:
+        check_name(path, settings.format)  # pyright: ignore[reportArgumentType]
+    results = results_of(outputs, preview=settings.preview, beside=beside)
+    missing = missing_of(
+        results, overwrite=told.overwrite, skip_existing=told.resume, inputs=lambda: files
+    )
+    if not missing:
+        names = ", ".join(map(str, results))
+        console.print_status(f"{names}: there already, nothing to do.")
+        console.print_report(_Kept(results), told.json)
+        return True
+    for path in files:
+        if not path.is_dir():
+            read_head(path, 1)
+    return False
+
+
+def _in_folder(output: Path, files: Sequence[Path]) -> Path:
+    """The result; in a folder under the names of the first and the last photograph, or theirs."""
+    if not output.is_dir():
+        return output
+    stem = f"{files[0].stem}-{files[-1].stem}" if len(files) > 1 else files[0].resolve().stem
+    return output / f"{stem}.exr"
+
+
+def _exposures(
+    files: Sequence[Path], ev: str | None, times: str | None, step: float | None
+) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
+    """--ev [stops] and --times [s], as far as they are given and can be meant."""
+    from dfghdr_cli.core.exposure import parse_stops, parse_times
+    from dfghdr_cli.errors import InputError
+
+    if step is not None and not 0 < step < inf:
+        raise typer.BadParameter(f"--ev-step must be a positive number of stops, not {step}.")
+    try:
+        stops = None if ev is None else parse_stops(ev)
+        seconds = None if times is None else parse_times(times)
+    except InputError as error:
+        raise typer.BadParameter(str(error)) from None
+    option = "--ev" if ev is not None else "--times"
+    values = stops if stops is not None else seconds
+    if values is not None and len(values) != len(files) and not any(p.is_dir() for p in files):
+        raise typer.BadParameter(
+            f"{option} holds {len(values)} values for {len(files)} frames; give one for each, in "
+            "the order of the files."
+        )
+    return stops, seconds
 
 
 def _memory(text: str | None) -> int | None:
