@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from dfghdr_cli import __version__
-from dfghdr_cli.cli import console, evaluate, explore, merge, models, process, tonemap, train
+from dfghdr_cli.cli import console, evaluate, explore, help, merge, models, process, tonemap, train
 from dfghdr_cli.errors import (
     DeviceError,
     DfghdrError,
@@ -165,6 +165,7 @@ app = typer.Typer(
     epilog=EPILOG,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # frames, which not every terminal can show
     context_settings={"help_option_names": ["--help", "-h"]},
 )
 
@@ -178,9 +179,9 @@ def main() -> None:
         gc.freeze()
 
 
-app.command("merge")(merge.merge)
-app.command("tonemap")(tonemap.tonemap)
-app.command("train")(train.train)
-app.command("eval")(evaluate.evaluate)
-app.command("explore-disentangle")(explore.explore_disentangle)
+app.command("merge", cls=help.Command, epilog=merge.EXAMPLES)(merge.merge)
+app.command("tonemap", cls=help.Command)(tonemap.tonemap)
+app.command("train", cls=help.Command)(train.train)
+app.command("eval", cls=help.Command)(evaluate.evaluate)
+app.command("explore-disentangle", cls=help.Command)(explore.explore_disentangle)
 app.add_typer(models.app, name="models")

@@ -13,10 +13,19 @@ import typer
 
 from dfghdr_cli.cli import console, options
 from dfghdr_cli.cli.batch import BatchOptions, merge_batch, refuse_several_brackets, watch_batch
+from dfghdr_cli.cli.help import BATCHES, EXPOSURES, LIMITS, MERGE, RESULTS
 from dfghdr_cli.cli.tonemap import OperatorName
 from dfghdr_cli.pipeline.batch.settings import MergeSettings
 
-_BATCH = "Batches"
+EXAMPLES = """\
+Examples:
+
+\b
+  dfghdr merge IMG_1.jpg IMG_2.jpg IMG_3.jpg -o hall.exr -o hall.jpg
+  dfghdr merge a.tif b.tif c.tif --ev -2,0,2 -o night.exr
+  dfghdr merge /media/card --batch --recursive --dry-run
+  dfghdr merge /media/card --batch --recursive --to exr,jpg -o merged
+"""
 
 
 def _reference(text: str) -> int | str | Path:
@@ -46,6 +55,7 @@ def merge(
         typer.Option(
             "--output",
             "-o",
+            rich_help_panel=RESULTS,
             help="The result, .exr, .hdr or .dng, or a picture such as .jpg; may be repeated. "
             "A folder names it after the photographs; with --batch it is that of all results.",
             show_default=False,
@@ -56,6 +66,7 @@ def merge(
         str | None,
         typer.Option(
             "--times",
+            rich_help_panel=EXPOSURES,
             metavar="A,B,...",
             help="Exposure times in seconds, in the order of FILES: --times 1/400,1/100,1/25.",
         ),
@@ -63,13 +74,17 @@ def merge(
     ev_step: Annotated[
         float | None,
         typer.Option(
-            "--ev-step", metavar="STOPS", help="Equal steps; FILES go from dark to bright."
+            "--ev-step",
+            rich_help_panel=EXPOSURES,
+            metavar="STOPS",
+            help="Equal steps; FILES go from dark to bright.",
         ),
     ] = None,
     exposures_from: Annotated[
         Literal["auto", "files", "pixels"],
         typer.Option(
             "--exposures-from",
+            rich_help_panel=EXPOSURES,
             help="What to believe where the exposures recorded or given contradict the pixels: "
             "auto corrects small errors and refuses large ones.",
         ),
@@ -78,19 +93,23 @@ def merge(
         str,
         typer.Option(
             "--reference",
+            rich_help_panel=MERGE,
             metavar="auto|K|FILE",
             help="The frame whose moment the picture shows; K counts from 1, darkest first.",
         ),
     ] = "auto",
     method: Annotated[
         Literal["dfgnet", "classic"],
-        typer.Option("--method", help="Merge with a network or with classic weights."),
+        typer.Option(
+            "--method", rich_help_panel=MERGE, help="Merge with a network or with classic weights."
+        ),
     ] = "dfgnet",
     model: options.Model = None,
     response: Annotated[
         str,
         typer.Option(
             "--response",
+            rich_help_panel=EXPOSURES,
             metavar="auto|srgb|gamma|linear|FILE",
             help="The camera's response curve: found from the frames, sRGB, the power 2.2, none, "
             "or a file that --save-response wrote.",
@@ -98,16 +117,26 @@ def merge(
     ] = "auto",
     save_response: Annotated[
         Path | None,
-        typer.Option("--save-response", metavar="FILE", help="Write the response used, as CSV."),
+        typer.Option(
+            "--save-response",
+            rich_help_panel=EXPOSURES,
+            metavar="FILE",
+            help="Write the response used, as CSV.",
+        ),
     ] = None,
     align: Annotated[
         Literal["auto", "none", "shift", "affine", "homography", "flow"],
-        typer.Option("--align", help="Motion to undo; auto takes the simplest that explains it."),
+        typer.Option(
+            "--align",
+            rich_help_panel=MERGE,
+            help="Motion to undo; auto takes the simplest that explains it.",
+        ),
     ] = "auto",
     anchor_ev: Annotated[
         float | None,
         typer.Option(
             "--anchor-ev",
+            rich_help_panel=EXPOSURES,
             metavar="EV",
             help="Let 1.0 be the white of a frame of this exposure, the same for many brackets.",
         ),
@@ -115,36 +144,55 @@ def merge(
     resolution: options.Resolution = "auto",
     output_space: Annotated[
         Literal["rec709", "rec2020", "acescg"],
-        typer.Option("--output-space", help="The primaries of the result."),
+        typer.Option(
+            "--output-space", rich_help_panel=RESULTS, help="The primaries of the result."
+        ),
     ] = "rec709",
     exr_type: Annotated[
         Literal["half", "float"],
-        typer.Option("--exr-type", help="Bits of an .exr: half is 16, float is 32."),
+        typer.Option(
+            "--exr-type", rich_help_panel=RESULTS, help="Bits of an .exr: half is 16, float is 32."
+        ),
     ] = "half",
     exr_compression: Annotated[
         str,
         typer.Option(
             "--exr-compression",
+            rich_help_panel=RESULTS,
             metavar="zip|piz|dwaa[:LEVEL]",
             help="Of an .exr: zip and piz lose nothing, dwaa is lossy and much smaller.",
         ),
     ] = "piz",
     preview: Annotated[
         bool,
-        typer.Option("--preview/--no-preview", help="Write a preview beside a linear result."),
+        typer.Option(
+            "--preview/--no-preview",
+            rich_help_panel=RESULTS,
+            help="Write a preview beside a linear result.",
+        ),
     ] = True,
     preview_operator: Annotated[
         OperatorName,
-        typer.Option("--preview-operator", help="How to bring down the range of the preview."),
+        typer.Option(
+            "--preview-operator",
+            rich_help_panel=RESULTS,
+            metavar="OPERATOR",
+            help="What makes the preview: an operator of `dfghdr tonemap`.",
+        ),
     ] = "mu-law",
     format: Annotated[
         Literal["jpg", "ultrahdr", "avif", "jxl", "tiff", "png"] | None,
-        typer.Option("--format", help="Of pictures, where the name does not say so: ultrahdr."),
+        typer.Option(
+            "--format",
+            rich_help_panel=RESULTS,
+            help="Of pictures, where the name does not say so: ultrahdr.",
+        ),
     ] = None,
     ghost_map: Annotated[
         Path | None,
         typer.Option(
             "--ghost-map",
+            rich_help_panel=RESULTS,
             metavar="PNG",
             help="Show which frame was used where: grey is the reference, blue is darker.",
             show_default=False,
@@ -158,6 +206,7 @@ def merge(
         str | None,
         typer.Option(
             "--max-memory",
+            rich_help_panel=LIMITS,
             metavar="SIZE",
             help="Most memory to take, such as 800M or 4G: of the GPU, or else of the computer.",
         ),
@@ -166,25 +215,29 @@ def merge(
     overwrite: options.Overwrite = False,
     skip_existing: Annotated[
         bool,
-        typer.Option("--skip-existing", help="Keep what exists already; write only the rest."),
+        typer.Option(
+            "--skip-existing",
+            rich_help_panel=RESULTS,
+            help="Keep what exists already; write only the rest.",
+        ),
     ] = False,
     batch: Annotated[
         bool,
         typer.Option(
             "--batch",
-            rich_help_panel=_BATCH,
+            rich_help_panel=BATCHES,
             help="Find the brackets in folders, and merge each into the folder -o.",
         ),
     ] = False,
     recursive: Annotated[
         bool,
         typer.Option(
-            "--recursive", rich_help_panel=_BATCH, help="Look into folders within folders, too."
+            "--recursive", rich_help_panel=BATCHES, help="Look into folders within folders, too."
         ),
     ] = False,
     by_folder: Annotated[
         bool,
-        typer.Option("--by-folder", rich_help_panel=_BATCH, help="Each folder is one bracket."),
+        typer.Option("--by-folder", rich_help_panel=BATCHES, help="Each folder is one bracket."),
     ] = False,
     count: Annotated[
         int | None,
@@ -193,25 +246,25 @@ def merge(
             metavar="N",
             min=2,
             max=32,
-            rich_help_panel=_BATCH,
+            rich_help_panel=BATCHES,
             help="Every N shots of a camera are one bracket, whatever they record.",
         ),
     ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", rich_help_panel=_BATCH, help="Print which brackets there are; do nothing."
+            "--dry-run", rich_help_panel=BATCHES, help="Print which brackets there are; do nothing."
         ),
     ] = False,
     yes: Annotated[
-        bool, typer.Option("--yes", rich_help_panel=_BATCH, help="Merge doubtful brackets, too.")
+        bool, typer.Option("--yes", rich_help_panel=BATCHES, help="Merge doubtful brackets, too.")
     ] = False,
     name: Annotated[
         str | None,
         typer.Option(
             "--name",
             metavar="PATTERN",
-            rich_help_panel=_BATCH,
+            rich_help_panel=BATCHES,
             show_default="{first}-{last}",
             help="Of the results; may hold {first} {last} {stem} {folder} {date} {index} {count}.",
         ),
@@ -221,7 +274,7 @@ def merge(
         typer.Option(
             "--to",
             metavar="A,B,...",
-            rich_help_panel=_BATCH,
+            rich_help_panel=BATCHES,
             show_default="exr",
             help="Formats of the results, such as exr,jpg,avif.",
         ),
@@ -229,14 +282,14 @@ def merge(
     resume: Annotated[
         bool,
         typer.Option(
-            "--resume", rich_help_panel=_BATCH, help="Merge what an earlier batch left undone."
+            "--resume", rich_help_panel=BATCHES, help="Merge what an earlier batch left undone."
         ),
     ] = False,
     retry_failed: Annotated[
         bool,
         typer.Option(
             "--retry-failed",
-            rich_help_panel=_BATCH,
+            rich_help_panel=BATCHES,
             help="As --resume, and what failed, too.",
         ),
     ] = False,
@@ -247,7 +300,7 @@ def merge(
             metavar="N",
             min=1,
             max=64,
-            rich_help_panel=_BATCH,
+            rich_help_panel=BATCHES,
             show_default="by cores and memory",
             help="Brackets to merge at the same time.",
         ),
@@ -256,7 +309,7 @@ def merge(
         bool,
         typer.Option(
             "--watch",
-            rich_help_panel=_BATCH,
+            rich_help_panel=BATCHES,
             help="Keep looking, and merge brackets as they come, until Ctrl-C.",
         ),
     ] = False,
@@ -267,7 +320,7 @@ def merge(
             metavar="SECONDS",
             min=1.0,
             max=3600.0,
-            rich_help_panel=_BATCH,
+            rich_help_panel=BATCHES,
             help="How long nothing may have come or changed before --watch merges.",
         ),
     ] = 10.0,
