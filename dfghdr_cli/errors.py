@@ -1,7 +1,7 @@
 """The errors dfghdr raises on purpose, each with the exit code that the command line maps it to.
 
 A message says what is wrong, in which file, and what to do next, in one sentence.
-Code 130 (Ctrl-C) belongs to the command line, and so does 2 (usage) but for two cases; 1 is a bug
+Code 130 (Ctrl-C) belongs to the command line, and so does 2 (usage) but for some cases; 1 is a bug
 or a partly failed batch.
 """
 
@@ -16,6 +16,12 @@ class DfghdrError(Exception):
 
 class MissingPackageError(DfghdrError):
     """An optional package that is needed here is not installed: wrong usage of what is there."""
+
+    exit_code = 2
+
+
+class UsageError(DfghdrError):
+    """Values that are given cannot be meant, whatever the pictures are."""
 
     exit_code = 2
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from json import dumps
 from math import inf
@@ -486,7 +487,10 @@ def _answer_early(
 
 def _in_folder(output: Path, files: Sequence[Path]) -> Path:
     """The result; in a folder under the names of the first and the last photograph, or theirs."""
-    if not output.is_dir():
+    folder = False
+    with suppress(OSError, ValueError):  # which is said when it is checked
+        folder = output.is_dir()
+    if not folder:
         return output
     stem = f"{files[0].stem}-{files[-1].stem}" if len(files) > 1 else files[0].resolve().stem
     return output / f"{stem}.exr"
@@ -497,19 +501,22 @@ def _exposures(
 ) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
     """--ev [stops] and --times [s], as far as they are given and can be meant."""
     from dfghdr_cli.core.exposure import parse_stops, parse_times
-    from dfghdr_cli.errors import InputError
+    from dfghdr_cli.errors import InputError, UsageError
 
     if step is not None and not 0 < step < inf:
-        raise typer.BadParameter(f"--ev-step must be a positive number of stops, not {step}.")
+        raise UsageError(
+            f"--ev-step must be a positive number of stops, not {step}; give the files from dark "
+            "to bright."
+        )
     try:
         stops = None if ev is None else parse_stops(ev)
         seconds = None if times is None else parse_times(times)
     except InputError as error:
-        raise typer.BadParameter(str(error)) from None
+        raise UsageError(str(error)) from None
     option = "--ev" if ev is not None else "--times"
     values = stops if stops is not None else seconds
     if values is not None and len(values) != len(files) and not any(p.is_dir() for p in files):
-        raise typer.BadParameter(
+        raise UsageError(
             f"{option} holds {len(values)} values for {len(files)} frames; give one for each, in "
             "the order of the files."
         )

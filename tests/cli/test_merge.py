@@ -424,7 +424,7 @@ def test_a_bad_response_is_refused(place):
         done = merge(*NAMES, "-o", "out.exr", *EV, "--response", name, code=4)
         assert len(done.stderr.strip().splitlines()[-1]) > 20
         assert "Traceback" not in done.stderr
-    merge(*NAMES, "-o", "out.exr", *EV, "--save-response", "out.exr", code=7)
+    merge(*NAMES, "-o", "out.exr", *EV, "--save-response", "out.exr", code=2)
     assert files(place) == sorted([*NAMES, "camera.csv"])
 
 
@@ -534,6 +534,13 @@ def test_exit_codes(arguments, code, word, place):
     assert result.stdout == ""
     assert "Traceback" not in result.stderr
     assert files(place) == sorted(NAMES)
+
+
+def test_a_folder_takes_a_result_named_after_its_photographs(place):
+    (place / "out").mkdir()
+    done = merge(*NAMES, "-o", "out", *EV, "--method", "classic", "--no-preview")
+    assert done.stdout == "out/dark-bright.exr\n"
+    assert "exists already" in merge(*NAMES, "-o", "out", *EV, code=3).stderr
 
 
 def test_a_damaged_photograph_or_model(place, tmp_path, models):
@@ -729,7 +736,7 @@ def test_stopped_while_it_writes(number, after, place):
     visible = [name for name in files(place) if not name.startswith(".dfghdr-")]
     assert visible == sorted(NAMES)
     if number == signal.SIGINT:
-        assert process.returncode == 130
+        assert process.returncode == -signal.SIGINT
         assert files(place) == sorted(NAMES)
 
 
