@@ -36,8 +36,9 @@ from dfghdr_cli.modelstore import load_model as load_named
 from dfghdr_cli.pipeline.evaluate import Evaluation, MethodName, build_methods
 from dfghdr_cli.pipeline.evaluate import evaluate as evaluate_methods
 from dfghdr_cli.pipeline.merge.outputs import Done, Results
-from dfghdr_cli.pipeline.merge.request import MergeRequest, Way, check_name, load_merger
+from dfghdr_cli.pipeline.merge.request import MergeRequest, Way, load_merger
 from dfghdr_cli.pipeline.merge.run import merge_photographs
+from dfghdr_cli.pipeline.results import check_name
 from dfghdr_cli.resources import Trace
 
 __all__ = ["Merged", "Merger", "evaluate", "hdrvdp2", "load_model", "merge", "tone_map"]

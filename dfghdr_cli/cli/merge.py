@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from json import dumps
 from math import inf
 from pathlib import Path
 from typing import Annotated, Literal
@@ -439,19 +437,6 @@ def merge(
     console.print_report(report, json)
 
 
-@dataclass(frozen=True)
-class _Kept:
-    """Of a merge for which nothing was left to do."""
-
-    outputs: tuple[Path, ...]
-    warnings: tuple[str, ...] = ()
-
-    def to_json(self) -> str:
-        """As of a merge; there is nothing else to tell."""
-        paths = [str(path) for path in self.outputs]
-        return dumps({"outputs": paths, "kept": paths, "warnings": []})
-
-
 def _answer_early(
     files: Sequence[Path],
     outputs: Sequence[Path],
@@ -466,6 +451,7 @@ def _answer_early(
         InputError: a file is not there.
     """
     from dfghdr_cli.io.source import read_head
+    from dfghdr_cli.pipeline.merge.report import MergeReport
     from dfghdr_cli.pipeline.results import check_name, missing_of, results_of
 
     for path in outputs:
@@ -477,7 +463,7 @@ def _answer_early(
     if not missing:
         names = ", ".join(map(str, results))
         console.print_status(f"{names}: there already, nothing to do.")
-        console.print_report(_Kept(results), told.json)
+        console.print_report(MergeReport(results, kept=results), told.json)
         return True
     for path in files:
         if not path.is_dir():
