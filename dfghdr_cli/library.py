@@ -33,8 +33,9 @@ from dfghdr_cli.io.metadata import read_metadata
 from dfghdr_cli.merging.config import MergeConfig
 from dfghdr_cli.modelstore import DEFAULT_MODEL, Model
 from dfghdr_cli.modelstore import load_model as load_named
-from dfghdr_cli.pipeline.evaluate import Evaluation, MethodName, build_methods
-from dfghdr_cli.pipeline.evaluate import evaluate as evaluate_methods
+from dfghdr_cli.pipeline.evaluate.methods import MethodName, build_methods
+from dfghdr_cli.pipeline.evaluate.results import Evaluation
+from dfghdr_cli.pipeline.evaluate.run import evaluate as evaluate_methods
 from dfghdr_cli.pipeline.merge.outputs import Done, Results
 from dfghdr_cli.pipeline.merge.request import MergeRequest, Way, load_merger
 from dfghdr_cli.pipeline.merge.run import merge_photographs

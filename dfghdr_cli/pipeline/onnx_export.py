@@ -1,8 +1,8 @@
 """Networks as ONNX files, for other runtimes: `dfghdr models export`.
 
-A DFGNet takes what `pipeline.external` gives networks of others: one input of six channels a frame,
-and its output is the picture. A DFGMerge decides how to merge candidates: it takes these and gives
-the decision, which `dfghdr_cli.nets.compose.compose` carries out. The disentangle network of
+A DFGNet takes what `pipeline.evaluate.external` gives networks of others: one input of six channels
+a frame, and its output is the picture. A DFGMerge decides how to merge candidates: it takes these
+and gives the decision, which `nets.compose.compose` carries out. The disentangle network of
 either takes two images and gives what is where in the one with the exposure of the other.
 """
 

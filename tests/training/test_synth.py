@@ -16,7 +16,7 @@ from dfghdr_cli.training.synth import COMPOSITIONS, SceneSynthesiser, to_candida
 @pytest.fixture
 def tripod(monkeypatch):
     """No camera shake, and no error of the alignment."""
-    monkeypatch.setattr(synth, "_shake", lambda rng, size, shift: np.eye(3))
+    monkeypatch.setattr(synth, "draw_shake", lambda rng, size, shift: np.eye(3))
 
 
 def as_bytes(sample):
