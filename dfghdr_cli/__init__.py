@@ -4,6 +4,7 @@ As a library it offers the names in `__all__`, see `dfghdr_cli.library`. Importi
 loads neither torch nor OpenCV; what is used of it does, on demand.
 """
 
+# pyright: reportUnsupportedDunderAll=false
 from __future__ import annotations
 
 from importlib import import_module
