@@ -1,5 +1,7 @@
 """The program: `dfghdr`, and the same as `python -m dfghdr_cli`."""
 
+import os
+import signal
 import sys
 
 
@@ -14,6 +16,10 @@ def main() -> None:
         run()
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted.\n")
+        sys.stderr.flush()
+        if sys.platform != "win32":  # die of it, so that a shell ends its loop
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGINT)
         raise SystemExit(130) from None
 
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from dfghdr_cli.errors import OutputError, OutputExistsError
+from dfghdr_cli.errors import OutputError, OutputExistsError, OutputNameError
 
 try:
     import fcntl
@@ -188,7 +188,7 @@ def ensure_different(paths: Sequence[Path]) -> None:
         except (OSError, RuntimeError, ValueError) as error:
             raise _unwritable(error, path) from error
         if place in seen:
-            raise OutputError(f"{path} is named for two results; give each a name of its own.")
+            raise OutputNameError(f"{path} is named for two results; give each a name of its own.")
         seen.add(place)
 
 

@@ -1,8 +1,8 @@
 """The errors dfghdr raises on purpose, each with the exit code that the command line maps it to.
 
 A message says what is wrong, in which file, and what to do next, in one sentence.
-Code 130 (Ctrl-C) belongs to the command line, and so does 2 (usage) but for one case; 1 is a bug or
-a partly failed batch.
+Code 130 (Ctrl-C) belongs to the command line, and so does 2 (usage) but for some cases; 1 is a bug
+or a partly failed batch.
 """
 
 import errno
@@ -21,7 +21,7 @@ class MissingPackageError(DfghdrError):
 
 
 class UsageError(DfghdrError):
-    """What was asked for cannot be meant, as can be told without looking at any picture."""
+    """Values that are given cannot be meant, whatever the pictures are."""
 
     exit_code = 2
 
@@ -54,6 +54,12 @@ class OutputError(DfghdrError):
     """A result cannot be written."""
 
     exit_code = 7
+
+
+class OutputNameError(OutputError):
+    """A result's name cannot be meant, whatever the pictures are: wrong usage."""
+
+    exit_code = 2
 
 
 _NO_MEMORY = (

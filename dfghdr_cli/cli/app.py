@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from dfghdr_cli import __version__
-from dfghdr_cli.cli import console, evaluate, explore, merge, models, process, tonemap, train
+from dfghdr_cli.cli import console, evaluate, explore, help, merge, models, process, tonemap, train
 from dfghdr_cli.errors import (
     DeviceError,
     DfghdrError,
@@ -39,8 +39,19 @@ Exit codes: 0 done, 1 internal error or part of a batch failed, 2 wrong usage, \
 """
 
 
+_ANYWHERE = ("--verbose", "-v", "-vv", "-vvv", "--quiet", "-q", "--debug")
+"""Options of the root command that may also come after the command."""
+
+
 class Commands(TyperGroup):
     """The root command, which turns every exception of a sub-command into a sentence and a code."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take the root's own flags from wherever they stand before `--`."""
+        end = args.index("--") if "--" in args else len(args)
+        flags = [text for text in args[:end] if text in _ANYWHERE]
+        others = [text for text in args[:end] if text not in _ANYWHERE]
+        return super().parse_args(ctx, [*flags, *others, *args[end:]])
 
     def invoke(self, ctx: Any) -> Any:
         """Run the sub-command; `ctx` is Typer's own context.
@@ -154,6 +165,7 @@ app = typer.Typer(
     epilog=EPILOG,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # frames, which not every terminal can show
     context_settings={"help_option_names": ["--help", "-h"]},
 )
 
@@ -167,9 +179,9 @@ def main() -> None:
         gc.freeze()
 
 
-app.command("merge")(merge.merge)
-app.command("tonemap")(tonemap.tonemap)
-app.command("train")(train.train)
-app.command("eval")(evaluate.evaluate)
-app.command("explore-disentangle")(explore.explore_disentangle)
+app.command("merge", cls=help.Command, epilog=merge.EXAMPLES)(merge.merge)
+app.command("tonemap", cls=help.Command)(tonemap.tonemap)
+app.command("train", cls=help.Command)(train.train)
+app.command("eval", cls=help.Command)(evaluate.evaluate)
+app.command("explore-disentangle", cls=help.Command)(explore.explore_disentangle)
 app.add_typer(models.app, name="models")

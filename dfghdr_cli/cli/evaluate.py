@@ -14,9 +14,9 @@ from dfghdr_cli.cli import console, options
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from dfghdr_cli.pipeline.evaluate import Evaluation, Outcome
-    from dfghdr_cli.pipeline.external import External
-    from dfghdr_cli.pipeline.paper_report import CropChoice
+    from dfghdr_cli.pipeline.evaluate.external import External
+    from dfghdr_cli.pipeline.evaluate.paper_report import CropChoice
+    from dfghdr_cli.pipeline.evaluate.results import Evaluation, Outcome
 
 
 class Method(StrEnum):
@@ -185,11 +185,12 @@ def evaluate(
     from dfghdr_cli.errors import DfghdrError
     from dfghdr_cli.merging.config import MergeConfig
     from dfghdr_cli.modelstore import DEFAULT_MODEL
-    from dfghdr_cli.pipeline.evaluate import PROTOCOLS, build_methods, check_outputs, write_texts
-    from dfghdr_cli.pipeline.evaluate import evaluate as run
-    from dfghdr_cli.pipeline.evaluation_report import EvaluationReport
-    from dfghdr_cli.pipeline.external import external_methods
-    from dfghdr_cli.pipeline.paper_report import PaperReport, check_folder, write_report
+    from dfghdr_cli.pipeline.evaluate.external import external_methods
+    from dfghdr_cli.pipeline.evaluate.methods import PROTOCOLS, build_methods
+    from dfghdr_cli.pipeline.evaluate.paper_report import PaperReport, check_folder, write_report
+    from dfghdr_cli.pipeline.evaluate.report import EvaluationReport
+    from dfghdr_cli.pipeline.evaluate.run import check_outputs, write_texts
+    from dfghdr_cli.pipeline.evaluate.run import evaluate as run
 
     outputs = [path for path in (json, csv, report) if path is not None]
     if paper_report is not None:
@@ -265,7 +266,7 @@ def evaluate(
 
 
 def _externals(texts: list[str] | tuple[()]) -> list[External]:
-    from dfghdr_cli.pipeline.external import parse_external
+    from dfghdr_cli.pipeline.evaluate.external import parse_external
 
     try:
         return [parse_external(text) for text in texts]
@@ -274,7 +275,7 @@ def _externals(texts: list[str] | tuple[()]) -> list[External]:
 
 
 def _crops(texts: list[str] | tuple[()]) -> list[CropChoice]:
-    from dfghdr_cli.pipeline.paper_report import parse_crop
+    from dfghdr_cli.pipeline.evaluate.paper_report import parse_crop
 
     try:
         return [parse_crop(text) for text in texts]
@@ -287,7 +288,7 @@ Cells = list[str]
 
 def _figures(evaluation: Evaluation) -> tuple[Cells, list[tuple[Cells, Cells]], list[set[int]]]:
     """Headings; each method's cells, mean and worst; and which columns of a mean are best."""
-    from dfghdr_cli.pipeline.evaluate import ALL_METRICS
+    from dfghdr_cli.pipeline.evaluate.results import ALL_METRICS
 
     names = [method.name for method in evaluation.methods]
     shown = [m for m in ALL_METRICS if any(evaluation.mean(n, m.key) is not None for n in names)]
@@ -399,7 +400,7 @@ def _print_notes(evaluation: Evaluation) -> None:
 
 def _print_published() -> None:
     """The paper's own table, apart from anything measured."""
-    from dfghdr_cli.pipeline.published import PUBLISHED, PUBLISHED_SOURCE
+    from dfghdr_cli.pipeline.evaluate.published import PUBLISHED, PUBLISHED_SOURCE
 
     headings = ["published", "PSNR-μ", "PSNR-l", "HDR-VDP-2"]
     rows = [

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
+from math import inf
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,10 +12,19 @@ import typer
 
 from dfghdr_cli.cli import console, options
 from dfghdr_cli.cli.batch import BatchOptions, merge_batch, refuse_several_brackets, watch_batch
+from dfghdr_cli.cli.help import BATCHES, EXPOSURES, LIMITS, MERGE, RESULTS
 from dfghdr_cli.cli.tonemap import OperatorName
 from dfghdr_cli.pipeline.batch.settings import MergeSettings
 
-_BATCH = "Batches"
+EXAMPLES = """\
+Examples:
+
+\b
+  dfghdr merge IMG_1.jpg IMG_2.jpg IMG_3.jpg -o hall.exr -o hall.jpg
+  dfghdr merge a.tif b.tif c.tif --ev -2,0,2 -o night.exr
+  dfghdr merge /media/card --batch --recursive --dry-run
+  dfghdr merge /media/card --batch --recursive --to exr,jpg -o merged
+"""
 
 
 def _reference(text: str) -> int | str | Path:
@@ -42,8 +54,9 @@ def merge(
         typer.Option(
             "--output",
             "-o",
+            rich_help_panel=RESULTS,
             help="The result, .exr, .hdr or .dng, or a picture such as .jpg; may be repeated. "
-            "With --batch the folder of the results.",
+            "A folder names it after the photographs; with --batch it is that of all results.",
             show_default=False,
         ),
     ] = None,
@@ -52,6 +65,7 @@ def merge(
         str | None,
         typer.Option(
             "--times",
+            rich_help_panel=EXPOSURES,
             metavar="A,B,...",
             help="Exposure times in seconds, in the order of FILES: --times 1/400,1/100,1/25.",
         ),
@@ -59,13 +73,17 @@ def merge(
     ev_step: Annotated[
         float | None,
         typer.Option(
-            "--ev-step", metavar="STOPS", help="Equal steps; FILES go from dark to bright."
+            "--ev-step",
+            rich_help_panel=EXPOSURES,
+            metavar="STOPS",
+            help="Equal steps; FILES go from dark to bright.",
         ),
     ] = None,
     exposures_from: Annotated[
         Literal["auto", "files", "pixels"],
         typer.Option(
             "--exposures-from",
+            rich_help_panel=EXPOSURES,
             help="What to believe where the exposures recorded or given contradict the pixels: "
             "auto corrects small errors and refuses large ones.",
         ),
@@ -74,19 +92,23 @@ def merge(
         str,
         typer.Option(
             "--reference",
+            rich_help_panel=MERGE,
             metavar="auto|K|FILE",
             help="The frame whose moment the picture shows; K counts from 1, darkest first.",
         ),
     ] = "auto",
     method: Annotated[
         Literal["dfgnet", "classic"],
-        typer.Option("--method", help="Merge with a network or with classic weights."),
+        typer.Option(
+            "--method", rich_help_panel=MERGE, help="Merge with a network or with classic weights."
+        ),
     ] = "dfgnet",
     model: options.Model = None,
     response: Annotated[
         str,
         typer.Option(
             "--response",
+            rich_help_panel=EXPOSURES,
             metavar="auto|srgb|gamma|linear|FILE",
             help="The camera's response curve: found from the frames, sRGB, the power 2.2, none, "
             "or a file that --save-response wrote.",
@@ -94,16 +116,26 @@ def merge(
     ] = "auto",
     save_response: Annotated[
         Path | None,
-        typer.Option("--save-response", metavar="FILE", help="Write the response used, as CSV."),
+        typer.Option(
+            "--save-response",
+            rich_help_panel=EXPOSURES,
+            metavar="FILE",
+            help="Write the response used, as CSV.",
+        ),
     ] = None,
     align: Annotated[
         Literal["auto", "none", "shift", "affine", "homography", "flow"],
-        typer.Option("--align", help="Motion to undo; auto takes the simplest that explains it."),
+        typer.Option(
+            "--align",
+            rich_help_panel=MERGE,
+            help="Motion to undo; auto takes the simplest that explains it.",
+        ),
     ] = "auto",
     anchor_ev: Annotated[
         float | None,
         typer.Option(
             "--anchor-ev",
+            rich_help_panel=EXPOSURES,
             metavar="EV",
             help="Let 1.0 be the white of a frame of this exposure, the same for many brackets.",
         ),
@@ -111,36 +143,55 @@ def merge(
     resolution: options.Resolution = "auto",
     output_space: Annotated[
         Literal["rec709", "rec2020", "acescg"],
-        typer.Option("--output-space", help="The primaries of the result."),
+        typer.Option(
+            "--output-space", rich_help_panel=RESULTS, help="The primaries of the result."
+        ),
     ] = "rec709",
     exr_type: Annotated[
         Literal["half", "float"],
-        typer.Option("--exr-type", help="Bits of an .exr: half is 16, float is 32."),
+        typer.Option(
+            "--exr-type", rich_help_panel=RESULTS, help="Bits of an .exr: half is 16, float is 32."
+        ),
     ] = "half",
     exr_compression: Annotated[
         str,
         typer.Option(
             "--exr-compression",
+            rich_help_panel=RESULTS,
             metavar="zip|piz|dwaa[:LEVEL]",
             help="Of an .exr: zip and piz lose nothing, dwaa is lossy and much smaller.",
         ),
     ] = "piz",
     preview: Annotated[
         bool,
-        typer.Option("--preview/--no-preview", help="Write a preview beside a linear result."),
+        typer.Option(
+            "--preview/--no-preview",
+            rich_help_panel=RESULTS,
+            help="Write a preview beside a linear result.",
+        ),
     ] = True,
     preview_operator: Annotated[
         OperatorName,
-        typer.Option("--preview-operator", help="How to bring down the range of the preview."),
+        typer.Option(
+            "--preview-operator",
+            rich_help_panel=RESULTS,
+            metavar="OPERATOR",
+            help="What makes the preview: an operator of `dfghdr tonemap`.",
+        ),
     ] = "mu-law",
     format: Annotated[
         Literal["jpg", "ultrahdr", "avif", "jxl", "tiff", "png"] | None,
-        typer.Option("--format", help="Of pictures, where the name does not say so: ultrahdr."),
+        typer.Option(
+            "--format",
+            rich_help_panel=RESULTS,
+            help="Of pictures, where the name does not say so: ultrahdr.",
+        ),
     ] = None,
     ghost_map: Annotated[
         Path | None,
         typer.Option(
             "--ghost-map",
+            rich_help_panel=RESULTS,
             metavar="PNG",
             help="Show which frame was used where: grey is the reference, blue is darker.",
             show_default=False,
@@ -154,6 +205,7 @@ def merge(
         str | None,
         typer.Option(
             "--max-memory",
+            rich_help_panel=LIMITS,
             metavar="SIZE",
             help="Most memory to take, such as 800M or 4G: of the GPU, or else of the computer.",
         ),
@@ -162,25 +214,29 @@ def merge(
     overwrite: options.Overwrite = False,
     skip_existing: Annotated[
         bool,
-        typer.Option("--skip-existing", help="Keep what exists already; write only the rest."),
+        typer.Option(
+            "--skip-existing",
+            rich_help_panel=RESULTS,
+            help="Keep what exists already; write only the rest.",
+        ),
     ] = False,
     batch: Annotated[
         bool,
         typer.Option(
             "--batch",
-            rich_help_panel=_BATCH,
+            rich_help_panel=BATCHES,
             help="Find the brackets in folders, and merge each into the folder -o.",
         ),
     ] = False,
     recursive: Annotated[
         bool,
         typer.Option(
-            "--recursive", rich_help_panel=_BATCH, help="Look into folders within folders, too."
+            "--recursive", rich_help_panel=BATCHES, help="Look into folders within folders, too."
         ),
     ] = False,
     by_folder: Annotated[
         bool,
-        typer.Option("--by-folder", rich_help_panel=_BATCH, help="Each folder is one bracket."),
+        typer.Option("--by-folder", rich_help_panel=BATCHES, help="Each folder is one bracket."),
     ] = False,
     count: Annotated[
         int | None,
@@ -189,25 +245,25 @@ def merge(
             metavar="N",
             min=2,
             max=32,
-            rich_help_panel=_BATCH,
+            rich_help_panel=BATCHES,
             help="Every N shots of a camera are one bracket, whatever they record.",
         ),
     ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", rich_help_panel=_BATCH, help="Print which brackets there are; do nothing."
+            "--dry-run", rich_help_panel=BATCHES, help="Print which brackets there are; do nothing."
         ),
     ] = False,
     yes: Annotated[
-        bool, typer.Option("--yes", rich_help_panel=_BATCH, help="Merge doubtful brackets, too.")
+        bool, typer.Option("--yes", rich_help_panel=BATCHES, help="Merge doubtful brackets, too.")
     ] = False,
     name: Annotated[
         str | None,
         typer.Option(
             "--name",
             metavar="PATTERN",
-            rich_help_panel=_BATCH,
+            rich_help_panel=BATCHES,
             show_default="{first}-{last}",
             help="Of the results; may hold {first} {last} {stem} {folder} {date} {index} {count}.",
         ),
@@ -217,7 +273,7 @@ def merge(
         typer.Option(
             "--to",
             metavar="A,B,...",
-            rich_help_panel=_BATCH,
+            rich_help_panel=BATCHES,
             show_default="exr",
             help="Formats of the results, such as exr,jpg,avif.",
         ),
@@ -225,14 +281,14 @@ def merge(
     resume: Annotated[
         bool,
         typer.Option(
-            "--resume", rich_help_panel=_BATCH, help="Merge what an earlier batch left undone."
+            "--resume", rich_help_panel=BATCHES, help="Merge what an earlier batch left undone."
         ),
     ] = False,
     retry_failed: Annotated[
         bool,
         typer.Option(
             "--retry-failed",
-            rich_help_panel=_BATCH,
+            rich_help_panel=BATCHES,
             help="As --resume, and what failed, too.",
         ),
     ] = False,
@@ -243,7 +299,7 @@ def merge(
             metavar="N",
             min=1,
             max=64,
-            rich_help_panel=_BATCH,
+            rich_help_panel=BATCHES,
             show_default="by cores and memory",
             help="Brackets to merge at the same time.",
         ),
@@ -252,7 +308,7 @@ def merge(
         bool,
         typer.Option(
             "--watch",
-            rich_help_panel=_BATCH,
+            rich_help_panel=BATCHES,
             help="Keep looking, and merge brackets as they come, until Ctrl-C.",
         ),
     ] = False,
@@ -263,7 +319,7 @@ def merge(
             metavar="SECONDS",
             min=1.0,
             max=3600.0,
-            rich_help_panel=_BATCH,
+            rich_help_panel=BATCHES,
             help="How long nothing may have come or changed before --watch merges.",
         ),
     ] = 10.0,
@@ -343,46 +399,114 @@ def merge(
     if not output:
         raise typer.BadParameter("say where to: --output FILE.")
 
+    stops, seconds = _exposures(files, ev, times, ev_step)
+    output = [_in_folder(path, files) for path in output]
+    if _answer_early(files, output, settings, (ghost_map, save_response), told):
+        return
+
     from dfghdr_cli.io.bracket import FramesAhead
 
     ahead = None
-    # With the one there is often nothing to do; with the other, memory is asked for first.
-    if not skip_existing and max_memory is None:
+    if max_memory is None:  # else memory is asked for first
         ahead = FramesAhead(files)
         context.call_on_close(ahead.close)
     if not given:
         refuse_several_brackets(files)
 
-    from dfghdr_cli.core.exposure import parse_stops, parse_times
-    from dfghdr_cli.pipeline.merge.report import MergeReport
-    from dfghdr_cli.pipeline.merge.request import missing_results
     from dfghdr_cli.pipeline.merge.run import merge_files
 
     request = settings.request(
         files,
         output,
         reference=chosen,
-        stops=None if ev is None else parse_stops(ev),
-        times=None if times is None else parse_times(times),
+        stops=stops,
+        times=seconds,
         ev_step=ev_step,
         save_response=save_response,
         ghost_map=ghost_map,
         overwrite=overwrite,
         skip_existing=skip_existing,
     )
-    if missing_results(request):
-        merger = settings.merger()
-        console.print_status(f"{merger.name} on {merger.device}")
-        with console.progress() as on_progress:
-            report = merge_files(merger, request, on_progress, ahead=ahead)
-    else:
-        report = MergeReport(request.results, kept=request.results)
-        kept = ", ".join(str(path) for path in report.kept)
-        console.print_status(f"{kept}: there already, nothing to do.")
+    merger = settings.merger()
+    console.print_status(f"{merger.name} on {merger.device}")
+    with console.progress() as on_progress:
+        report = merge_files(merger, request, on_progress, ahead=ahead)
     if report.facts is not None:
         done = ", ".join(f"{frame.name} {frame.alignment}" for frame in report.facts.frames)
         console.print_status(f"alignment: {done}")
     console.print_report(report, json)
+
+
+def _answer_early(
+    files: Sequence[Path],
+    outputs: Sequence[Path],
+    settings: MergeSettings,
+    beside: Sequence[Path | None],
+    told: BatchOptions,
+) -> bool:
+    """Refuse what can be refused, and be done where nothing is to do, before PyTorch is loaded.
+
+    Raises:
+        OutputError: a result cannot be written, or exists.
+        InputError: a file is not there.
+    """
+    from dfghdr_cli.io.source import read_head
+    from dfghdr_cli.pipeline.merge.report import MergeReport
+    from dfghdr_cli.pipeline.results import check_name, missing_of, results_of
+
+    for path in outputs:
+        check_name(path, settings.format)  # pyright: ignore[reportArgumentType]
+    results = results_of(outputs, preview=settings.preview, beside=beside)
+    missing = missing_of(
+        results, overwrite=told.overwrite, skip_existing=told.resume, inputs=lambda: files
+    )
+    if not missing:
+        names = ", ".join(map(str, results))
+        console.print_status(f"{names}: there already, nothing to do.")
+        console.print_report(MergeReport(results, kept=results), told.json)
+        return True
+    for path in files:
+        if not path.is_dir():
+            read_head(path, 1)
+    return False
+
+
+def _in_folder(output: Path, files: Sequence[Path]) -> Path:
+    """The result; in a folder under the names of the first and the last photograph, or theirs."""
+    folder = False
+    with suppress(OSError, ValueError):  # which is said when it is checked
+        folder = output.is_dir()
+    if not folder:
+        return output
+    stem = f"{files[0].stem}-{files[-1].stem}" if len(files) > 1 else files[0].resolve().stem
+    return output / f"{stem}.exr"
+
+
+def _exposures(
+    files: Sequence[Path], ev: str | None, times: str | None, step: float | None
+) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
+    """--ev [stops] and --times [s], as far as they are given and can be meant."""
+    from dfghdr_cli.core.exposure import parse_stops, parse_times
+    from dfghdr_cli.errors import InputError, UsageError
+
+    if step is not None and not 0 < step < inf:
+        raise UsageError(
+            f"--ev-step must be a positive number of stops, not {step}; give the files from dark "
+            "to bright."
+        )
+    try:
+        stops = None if ev is None else parse_stops(ev)
+        seconds = None if times is None else parse_times(times)
+    except InputError as error:
+        raise UsageError(str(error)) from None
+    option = "--ev" if ev is not None else "--times"
+    values = stops if stops is not None else seconds
+    if values is not None and len(values) != len(files) and not any(p.is_dir() for p in files):
+        raise UsageError(
+            f"{option} holds {len(values)} values for {len(files)} frames; give one for each, in "
+            "the order of the files."
+        )
+    return stops, seconds
 
 
 def _memory(text: str | None) -> int | None:

@@ -10,17 +10,26 @@ from typing import Annotated, Literal
 
 import typer
 
+from dfghdr_cli.cli.help import EXPOSURES, LIMITS, MERGE, RESULTS
+
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace the output if it exists already.")
+    bool,
+    typer.Option(
+        "--overwrite", rich_help_panel=RESULTS, help="Replace the output if it exists already."
+    ),
 ]
 Json = Annotated[
-    bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")
+    bool,
+    typer.Option(
+        "--json", rich_help_panel=RESULTS, help="Print the result as one JSON object on stdout."
+    ),
 ]
 Model = Annotated[
     str | None,
     typer.Option(
         "--model",
         "-m",
+        rich_help_panel=MERGE,
         metavar="NAME|FOLDER",
         help="A released model by name, or the folder of one.",
     ),
@@ -28,13 +37,17 @@ Model = Annotated[
 Device = Annotated[
     str,
     typer.Option(
-        "--device", metavar="NAME", help="Where to compute: auto, cpu, cuda, cuda:N or mps."
+        "--device",
+        rich_help_panel=LIMITS,
+        metavar="NAME",
+        help="Where to compute: auto, cpu, cuda, cuda:N or mps.",
     ),
 ]
 Resolution = Annotated[
     Literal["auto", "full"],
     typer.Option(
         "--resolution",
+        rich_help_panel=MERGE,
         help="Let a reduced picture decide for a large one, or run the network on every pixel.",
     ),
 ]
@@ -42,6 +55,7 @@ Ev = Annotated[
     str | None,
     typer.Option(
         "--ev",
+        rich_help_panel=EXPOSURES,
         metavar="A,B,...",
         help="Exposures in stops, + is brighter, in the order of FILES: --ev -2,0,2.",
     ),
@@ -63,16 +77,24 @@ MaxPixels = Annotated[
     str | None,
     typer.Option(
         "--max-pixels",
+        rich_help_panel=LIMITS,
         metavar="N",
         callback=_allow_pixels,
         help="Take pictures of up to so many pixels, such as 600M, however small their files.",
     ),
 ]
-NoGps = Annotated[bool, typer.Option("--no-gps", help="Leave out of the results where it was.")]
+NoGps = Annotated[
+    bool,
+    typer.Option(
+        "--no-gps", rich_help_panel=RESULTS, help="Leave out of the results where it was."
+    ),
+]
 Strip = Annotated[
     bool,
     typer.Option(
-        "--strip", help="Leave out of the results where it was, serial numbers, and whose it is."
+        "--strip",
+        rich_help_panel=RESULTS,
+        help="Leave out of the results where it was, serial numbers, and whose it is.",
     ),
 ]
 Seed = Annotated[

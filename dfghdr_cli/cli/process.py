@@ -33,13 +33,15 @@ def run(program: Callable[[], object]) -> None:
     """Call a program that ends in SystemExit, and end the process as the system expects it to.
 
     SIGINT, SIGTERM and SIGHUP unwind it, so that it cleans up behind itself, and end in 130, 143
-    and 129; a reader that is gone ends it quietly in 141, and a stdout that takes no more in 7.
-    What libraries print on stderr is kept from it, but for --verbose.
+    and 129. Of SIGINT the process then dies: a shell ends its loop only where it sees that, and
+    says 130 then, too. A reader that is gone ends it quietly in 141, and a stdout that takes no
+    more in 7. What libraries print on stderr is kept from it, but for --verbose.
 
     Raises:
         SystemExit: always.
     """
     code: int | str | None = 0
+    interrupted = False
     with _libraries_kept_quiet(), _signals():
         try:
             program()
@@ -47,14 +49,25 @@ def run(program: Callable[[], object]) -> None:
             code = end.code
         except EndedError as end:
             code = 128 + end.number
-            if end.number == signal.SIGINT:
+            interrupted = end.number == signal.SIGINT
+            if interrupted:
                 console.print_plain("Interrupted.")
         except BrokenPipeError:
             code = 128 + getattr(signal, "SIGPIPE", 13)
         except OSError as error:  # what Typer prints itself, such as --help
             code = _refused(error)
         code = _last_words(code)
+    if interrupted:
+        die_of_interrupt()
     raise SystemExit(code)
+
+
+def die_of_interrupt() -> None:
+    """End the process by SIGINT, where the system has such a thing; else return."""
+    if sys.platform != "win32":
+        with suppress(ValueError):  # not the main thread
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 def _last_words(code: int | str | None) -> int | str | None:

@@ -69,7 +69,13 @@ def tonemap(
         ),
     ] = None,
     operator: Annotated[
-        OperatorName, typer.Option("--operator", help="How to bring the range down.")
+        OperatorName,
+        typer.Option(
+            "--operator",
+            metavar="OPERATOR",
+            help="How to bring the range down: fusion, mu-law, gamma, reinhard, reinhard-local, "
+            "drago, mantiuk, durand, hable, aces, agx or khronos-neutral.",
+        ),
     ] = "fusion",
     exposure: Annotated[
         str,

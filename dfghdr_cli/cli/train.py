@@ -85,6 +85,21 @@ def train(
     sau: Annotated[
         bool, typer.Option("--sau/--no-sau", help="With spatial attention units (eq. 8).")
     ] = True,
+    upsampling: Annotated[
+        Literal["transposed", "bilinear"] | None,
+        typer.Option(
+            "--upsampling",
+            help="Of the decoder: as the published code (default), or as section 2.1 says.",
+            show_default=False,
+        ),
+    ] = None,
+    permute_channels: Annotated[
+        Literal["all", "merge", "none"],
+        typer.Option(
+            "--permute-channels",
+            help="Stages in whose samples red, green and blue may change places.",
+        ),
+    ] = "merge",
     inputs: Annotated[
         Literal["aligned", "flow"] | None,
         typer.Option(
@@ -261,7 +276,8 @@ def train(
         architecture=kind,
         hyper_parameters=recipe.hyper_parameters
         | _sizes(kind, width, code_length)
-        | {name: False for name, unit in (("eau", eau), ("sau", sau)) if not unit},
+        | {name: False for name, unit in (("eau", eau), ("sau", sau)) if not unit}
+        | ({} if upsampling is None else {"upsampling": upsampling}),
         config=settings,
         synth=synth,
         crops=recipe.crops,
@@ -295,7 +311,7 @@ def train(
 
 _SETTINGS = (
     *("stage", "disentangle_steps", "disentangle_minutes", "steps", "minutes", "batch"),
-    *("precision", "checkpoints", "seed", "workers"),
+    *("precision", "checkpoints", "seed", "workers", "permute_channels"),
 )
 """Options that are called as the settings of `TrainConfig` that they change."""
 

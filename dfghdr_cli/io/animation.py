@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from dfghdr_cli.core.types import FloatImage
-from dfghdr_cli.errors import OutputError
+from dfghdr_cli.errors import OutputError, OutputNameError
 
 _FORMATS = {".gif": "GIF", ".webp": "WEBP"}
 _QUALITY = 90
@@ -36,7 +36,7 @@ def encode_animation(path: Path, pictures: Sequence[FloatImage], milliseconds: i
         OutputError: the ending is unknown, or the pictures are too large for the format.
     """
     if not is_animation(path):
-        raise OutputError(f"{path} names no moving picture; end it in .gif or .webp.")
+        raise OutputNameError(f"{path} names no moving picture; end it in .gif or .webp.")
     images = [
         Image.fromarray(np.rint(np.clip(picture, 0.0, 1.0) * 255).astype(np.uint8))
         for picture in pictures

@@ -30,7 +30,7 @@ from dfghdr_cli.core.colour import (
 )
 from dfghdr_cli.core.hdr import HIGHEST, PQ_PEAK, SDR_WHITE, gain_map, pq_encode
 from dfghdr_cli.core.types import FloatImage
-from dfghdr_cli.errors import OutputError
+from dfghdr_cli.errors import OutputError, OutputNameError
 from dfghdr_cli.io.avif import with_exif
 from dfghdr_cli.io.jxl import DEFAULT_WHITE, as_pq, in_container
 from dfghdr_cli.io.metadata import OWN_SOFTWARE, Metadata, exif_bytes
@@ -95,10 +95,10 @@ def display_format(path: Path, format: DisplayFormat | None = None) -> DisplayFo
     if format is None:
         if found is None:
             known = ", ".join(DISPLAY_SUFFIXES)
-            raise OutputError(f"{path} names no display format; end it in one of {known}.")
+            raise OutputNameError(f"{path} names no display format; end it in one of {known}.")
         return found
     if suffix not in _SUFFIXES[format]:
-        raise OutputError(
+        raise OutputNameError(
             f"{path} does not end like a {format} file; call it {path.stem}{_SUFFIXES[format][0]}."
         )
     return format

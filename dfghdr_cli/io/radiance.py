@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from dfghdr_cli.atomic import atomic_write
 from dfghdr_cli.core.colour import REC709, Chromaticities, conversion, transform
 from dfghdr_cli.core.types import Exposure, FloatImage, Mask, RadianceImage
-from dfghdr_cli.errors import InputError, OutputError
+from dfghdr_cli.errors import InputError, OutputError, OutputNameError
 from dfghdr_cli.io.dng import encode_dng
 from dfghdr_cli.io.exr import INTEROP_IDS, decode_exr
 from dfghdr_cli.io.metadata import Metadata
@@ -117,7 +117,7 @@ def ensure_radiance_name(path: Path) -> None:
         OutputError: the name ends in none of .exr, .hdr and .dng.
     """
     if not is_radiance_name(path):
-        raise OutputError(f"{path} names no radiance format; end it in .exr, .hdr or .dng.")
+        raise OutputNameError(f"{path} names no radiance format; end it in .exr, .hdr or .dng.")
 
 
 def write_radiance(

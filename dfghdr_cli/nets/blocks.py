@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -77,17 +79,39 @@ class ResidualBlock(nn.Module):
         return x + self.conv2(F.relu(self.norm2(y)))
 
 
-class UpsamplingBlock(nn.Module):
-    """Residual block that doubles the size and halves the channels by transposed convolutions."""
+Upsampling = Literal["transposed", "bilinear"]
+"""How a decoder doubles the size: by transposed convolutions of stride 2, as the published code,
+which leave a grid; or by bilinear interpolation before a convolution, as section 2.1 says."""
 
-    def __init__(self, channels: int) -> None:
+
+class BilinearConv(nn.Conv2d):
+    """3x3 convolution with reflected borders of an image that is first doubled, bilinearly."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 3, padding=1, padding_mode="reflect")
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, inputs, H, W) to (B, outputs, 2 H, 2 W)."""
+        return super().forward(F.interpolate(input, scale_factor=2.0, mode="bilinear"))
+
+
+class UpsamplingBlock(nn.Module):
+    """Residual block that doubles the size and halves the channels."""
+
+    def __init__(self, channels: int, upsampling: Upsampling = "transposed") -> None:
         super().__init__()
         half = channels // 2
+
+        def doubling() -> nn.Module:
+            if upsampling == "bilinear":
+                return BilinearConv(channels, half)
+            return nn.ConvTranspose2d(channels, half, 3, stride=2, padding=1, output_padding=1)
+
         self.norm1 = SampleNorm(channels)
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
         self.norm2 = SampleNorm(channels)
-        self.conv2 = nn.ConvTranspose2d(channels, half, 3, stride=2, padding=1, output_padding=1)
-        self.skip = nn.ConvTranspose2d(channels, half, 3, stride=2, padding=1, output_padding=1)
+        self.conv2 = doubling()
+        self.skip = doubling()
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C / 2, 2 H, 2 W)."""

@@ -16,7 +16,7 @@ import torch
 
 from dfghdr_cli.core.classic import CLIPPED_WEIGHT, CONTRADICTS, least_weight
 from dfghdr_cli.core.clipping import CLIPPING_STARTS
-from dfghdr_cli.core.encoding import GAMMA, inverse_mu_law, mu_law
+from dfghdr_cli.core.encoding import GAMMA, LEAST_LINEAR, inverse_mu_law, mu_law
 from dfghdr_cli.core.types import FloatImage
 from dfghdr_cli.core.worth import BLACK, DARK, SHOULDER, WHITE, Limits, ramp
 from dfghdr_cli.nets.candidates import Candidates, Hypothesis
@@ -35,6 +35,7 @@ from dfghdr_cli.nets.weights import (
 _INVALID = np.float32(math.exp(LOG_INVALID))
 _SMOOTHED = np.float32(math.exp(LOG_SMOOTHED))
 _NOTHING = np.float32(1e-9)
+_TINY = np.finfo(np.float32).tiny
 
 
 def _largest(planes: FloatImage) -> FloatImage:
@@ -100,6 +101,50 @@ class _White:
         np.maximum(self.overruled, here, out=self.overruled)
 
 
+class _Sums:
+    """What candidates add up to, what they see apart from what they only seem to.
+
+    Attributes:
+        total: (H, W), the weights of what is seen.
+        blind: (H, W), of what is not.
+        merged: (3, H, W), radiance times weight of what is seen.
+        glow: (3, H, W), of what is not.
+        unseen: by candidate, how far it is not seen (H, W); only where it is not everywhere.
+    """
+
+    def __init__(self, code: FloatImage) -> None:
+        self.total, self.blind = np.zeros_like(code[0]), np.zeros_like(code[0])
+        self.merged, self.glow = np.zeros_like(code), np.zeros_like(code)
+        self.unseen: dict[int, FloatImage] = {}
+
+    def add(self, k: int, radiance: FloatImage, weight: FloatImage, seen: FloatImage) -> None:
+        """Add candidate `k`; its radiance is used up."""
+        if float(seen.min()) < 1.0:
+            self.unseen[k] = 1.0 - seen
+            dim = self.unseen[k] * weight
+            self.blind += dim
+            self.glow += radiance * dim
+            self.total += weight - dim
+            self.merged += radiance * (weight - dim)
+        else:
+            self.total += weight
+            radiance *= weight
+            self.merged += radiance
+
+    def without_clipped(self, weights: FloatImage, white: _White | None) -> None:
+        """`weights.without_clipped`, of the sums and of the weights (K, H, W)."""
+        if not self.unseen:
+            return
+        all_ = np.maximum(self.total + self.blind, _TINY)
+        stay = ramp(np.asarray(self.blind / all_, np.float32), UNKNOWN_STARTS, UNKNOWN_STAYS)
+        if white is not None:
+            stay *= 1.0 - white.overruled
+        self.total += stay * self.blind
+        self.merged += stay * self.glow
+        for k, part in self.unseen.items():
+            weights[k] *= 1.0 - part * (1.0 - stay)
+
+
 def compose_tile(candidates: Candidates, decision: Decision) -> Merge:
     """Carry out a decision on candidates of the same size.
 
@@ -114,101 +159,106 @@ def compose_tile(candidates: Candidates, decision: Decision) -> Merge:
     trusts = candidates.trust[0, :, 0].numpy()
     logits = decision.logits[0, :, 0].numpy()
     limits = candidates.limits[0].numpy()
-    stops = candidates.stops[0].tolist()
     peak = float(candidates.peak[0])
-    roles = list(zip(candidates.is_darkest(), candidates.is_brightest(), strict=True))
 
     most = _whiteness(codes[0], _largest(codes[0]), limits[0])
     # Else nothing of the reference is clipped.
     white = _White(candidates, codes[0], limits[0]) if float(most.max()) > 0.0 else None
     highest = logits.max(0)
     weights = np.empty_like(logits)
-    # What candidates see, and what they only seem to.
-    total, blind = np.zeros_like(most), np.zeros_like(most)
-    merged, glow = np.zeros_like(codes[0]), np.zeros_like(codes[0])
-    unseen: dict[int, FloatImage] = {}
+    sums = _Sums(codes[0])
     first = candidates.frames[0]
     # The reference comes last: others may overrule it.
-    for k in sorted(range(len(roles)), key=lambda k: candidates.frames[k] == first):
-        is_darkest, is_brightest = roles[k]
-        code, weight, frame = codes[k], weights[k], candidates.frames[k]
-        low, high = _smallest(code), _largest(code)
-        radiance = np.asarray(cv2.pow(code, GAMMA), np.float32)
-        radiance *= np.float32(2.0 ** -stops[k])
-        trust, seen = np.ones_like(high), (trusts[k] > 0).astype(np.float32)
-        if not is_darkest:
-            clipped = most if k == 0 else _whiteness(code, high, limits[k])
-            trust -= clipped
-            seen *= 1.0 - ramp(clipped, UNKNOWN_PART, 1.0)
-        if white is not None:
-            if frame == first:  # a frame cannot contradict itself
-                seen *= 1.0 - white.overruled
-            else:
-                agrees = _smallest(white.agrees(radiance))
-                if frame < first:
-                    white.gather(radiance, agrees, seen)
-                trust *= agrees
-                seen *= agrees
+    for k in sorted(range(len(codes)), key=lambda k: candidates.frames[k] == first):
+        radiance = np.asarray(cv2.pow(codes[k], GAMMA), np.float32)
+        radiance *= np.float32(2.0 ** -float(candidates.stops[0, k]))
+        trust, seen = _trust_and_seen(candidates, k, radiance, most, white)
         trust *= trusts[k]
-        np.subtract(1.0, high, out=weight)
-        if is_darkest:
-            weight.fill(0.5)
-        if not is_brightest:
-            np.minimum(weight, low * _measured(code, low, limits[k]), out=weight)
-        weight *= 2.0
-        np.clip(weight, least_weight(stops[k]), 1.0, out=weight)
-        weight *= np.maximum(trust, _NOTHING)
-        np.maximum(weight, CLIPPED_WEIGHT, out=weight)
-        if candidates.hypotheses[k] is Hypothesis.SMOOTHED:
-            weight *= _SMOOTHED
-        np.copyto(weight, _INVALID, where=trusts[k] <= 0)
-        weight *= np.exp(np.maximum(logits[k] - highest, LEAST_LOGIT))
-        if float(seen.min()) < 1.0:
-            unseen[k] = 1.0 - seen
-            dim = unseen[k] * weight
-            blind += dim
-            glow += radiance * dim
-            total += weight - dim
-            merged += radiance * (weight - dim)
-        else:
-            total += weight
-            radiance *= weight
-            merged += radiance
-    if unseen:
-        share = np.asarray(blind / np.maximum(total + blind, np.finfo(np.float32).tiny), np.float32)
-        stay = ramp(share, UNKNOWN_STARTS, UNKNOWN_STAYS)
-        if white is not None:
-            stay *= 1.0 - white.overruled
-        total += stay * blind
-        merged += stay * glow
-        for k, part in unseen.items():
-            weights[k] *= 1.0 - part * (1.0 - stay)
-    np.maximum(total, np.finfo(np.float32).tiny, out=total)
+        _weigh(candidates, k, trust, weights[k])
+        np.copyto(weights[k], _INVALID, where=trusts[k] <= 0)
+        weights[k] *= np.exp(np.maximum(logits[k] - highest, LEAST_LOGIT))
+        sums.add(k, radiance, weights[k], seen)
+    sums.without_clipped(weights, white)
+    total, merged = sums.total, sums.merged
+    np.maximum(total, _TINY, out=total)
     np.divide(1.0, total, out=total)
     weights *= total
     merged *= total * np.float32(1.0 / peak)
     radiance = merged
     if white is not None:
         share = np.zeros_like(total)
-        for k, part in unseen.items():
+        for k, part in sums.unseen.items():
             share += part * weights[k]
-        raised = ramp(share, UNKNOWN_STARTS, UNKNOWN_STAYS)
-        here = white.is_white.any(0) & (raised > 0)
-        if here.any():
-            least = np.where(white.is_white[:, here], white.floor[:, None], np.float32(0))
-            seen = np.maximum(merged[:, here], np.float32(1e-8))
-            lacks = np.maximum(np.minimum((least / seen).max(0), 1.0 / seen.max(0)), 1.0)
-            merged[:, here] *= 1.0 + raised[here] * (lacks - 1.0)
-        unknown = ramp(most, UNKNOWN_PART, 1.0) * ramp(share, UNKNOWN_STARTS, 1.0)
-        here = unknown > 0
-        if here.any():
-            toned = (
-                mu_law(merged[:, here]) + unknown[here] * decision.correction[0].numpy()[:, here]
-            )
-            radiance = merged.copy()
-            radiance[:, here] = inverse_mu_law(np.clip(toned, 0.0, 1.0))
+        _raise(merged, white, share)
+        radiance = _corrected(merged, most, share, decision.correction[0].numpy())
     return Merge(
         torch.from_numpy(weights)[None, :, None],
         torch.from_numpy(merged)[None],
         torch.from_numpy(radiance)[None],
     )
+
+
+def _trust_and_seen(
+    candidates: Candidates, k: int, radiance: FloatImage, most: FloatImage, white: _White | None
+) -> tuple[FloatImage, FloatImage]:
+    """How far candidate `k` counts for its codes (H, W), and `weights.seen` of it (H, W)."""
+    code, limits = candidates.code[0, k].numpy(), candidates.limits[0, k].numpy()
+    frame, first = candidates.frames[k], candidates.frames[0]
+    trust = np.ones_like(most)
+    seen = (candidates.trust[0, k, 0].numpy() > 0).astype(np.float32)
+    if not candidates.is_darkest()[k]:
+        clipped = most if k == 0 else _whiteness(code, _largest(code), limits)
+        trust -= clipped
+        seen *= 1.0 - ramp(clipped, UNKNOWN_PART, 1.0)
+    if white is not None:
+        if frame == first:  # a frame cannot contradict itself
+            seen *= 1.0 - white.overruled
+        else:
+            agrees = _smallest(white.agrees(radiance))
+            if frame < first:
+                white.gather(radiance, agrees, seen)
+            trust *= agrees
+            seen *= agrees
+    return trust, seen
+
+
+def _weigh(candidates: Candidates, k: int, trust: FloatImage, weight: FloatImage) -> None:
+    """The classic weight of candidate `k`, without logits, into `weight` (H, W)."""
+    code, limits = candidates.code[0, k].numpy(), candidates.limits[0, k].numpy()
+    low, high = _smallest(code), _largest(code)
+    np.subtract(1.0, high, out=weight)
+    if candidates.is_darkest()[k]:
+        weight.fill(0.5)
+    if not candidates.is_brightest()[k]:
+        np.minimum(weight, low * _measured(code, low, limits), out=weight)
+    weight *= 2.0
+    np.clip(weight, least_weight(float(candidates.stops[0, k])), 1.0, out=weight)
+    weight *= np.maximum(trust, _NOTHING)
+    np.maximum(weight, CLIPPED_WEIGHT, out=weight)
+    if candidates.hypotheses[k] is Hypothesis.SMOOTHED:
+        weight *= _SMOOTHED
+
+
+def _raise(merged: FloatImage, white: _White, share: FloatImage) -> None:
+    """`weights.raised`, in place; `share` (H, W) is that of what is not seen."""
+    raised = ramp(share, UNKNOWN_STARTS, UNKNOWN_STAYS)
+    here = white.is_white.any(0) & (raised > 0)
+    if here.any():
+        least = np.where(white.is_white[:, here], white.floor[:, None], np.float32(0))
+        seen = np.maximum(merged[:, here], np.float32(LEAST_LINEAR))
+        lacks = np.maximum(np.minimum((least / seen).max(0), 1.0 / seen.max(0)), 1.0)
+        merged[:, here] *= 1.0 + raised[here] * (lacks - 1.0)
+
+
+def _corrected(
+    merged: FloatImage, most: FloatImage, share: FloatImage, correction: FloatImage
+) -> FloatImage:
+    """A merge (3, H, W) with the correction where nothing is known; itself where all is."""
+    unknown = ramp(most, UNKNOWN_PART, 1.0) * ramp(share, UNKNOWN_STARTS, 1.0)
+    here = unknown > 0
+    if not here.any():
+        return merged
+    toned = mu_law(merged[:, here]) + unknown[here] * correction[:, here]
+    radiance = merged.copy()
+    radiance[:, here] = inverse_mu_law(np.clip(toned, 0.0, 1.0))
+    return radiance

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dfghdr_cli.nets.blocks import Upsampling
 from dfghdr_cli.nets.candidates import Candidates, Hypothesis
 from dfghdr_cli.nets.compose import Decision, Merge, compose
 from dfghdr_cli.nets.dfg import conv_of_both
@@ -39,6 +40,7 @@ class DFGMergeConfig:
         eau: whether the exposure attention units are there.
         sau: whether the spatial attention units are there.
         correction: largest correction where no frame is usable, in the mu-law domain.
+        upsampling: of the decoder, see `dfghdr_cli.nets.blocks.Upsampling`.
     """
 
     width: tuple[int, int, int] = (24, 40, 64)
@@ -47,6 +49,7 @@ class DFGMergeConfig:
     eau: bool = True
     sau: bool = True
     correction: float = 0.3
+    upsampling: Upsampling = "transposed"
 
 
 class DFGMerge(Network):
@@ -70,7 +73,9 @@ class DFGMerge(Network):
         self.config = config
         fine, middle, coarse = config.width
         taps = config.disentangle_width
-        self.disentangle = DisentangleNetwork(taps, config.code_length, decoder=decoder)
+        self.disentangle = DisentangleNetwork(
+            taps, config.code_length, decoder=decoder, upsampling=config.upsampling
+        )
         self.encoder = DFGEncoder(
             4 * FEATURES + 3,
             config.width,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from dfghdr_cli.nets.blocks import Upsampling
 from dfghdr_cli.nets.candidates import Candidates
 from dfghdr_cli.nets.compose import Decision
 from dfghdr_cli.nets.dfg import DFGModule, Role, role_modules
@@ -37,6 +38,7 @@ class DFGNetConfig:
         code_length: length L of the exposure code; 1024 in the published code.
         eau: whether the exposure attention units are there (False: Model 1 of Table 1).
         sau: whether the spatial attention units are there (False: Model 2 of Table 1).
+        upsampling: of the decoder, see `dfghdr_cli.nets.blocks.Upsampling`.
     """
 
     width: int = 64
@@ -44,6 +46,7 @@ class DFGNetConfig:
     code_length: int = 1024
     eau: bool = True
     sau: bool = True
+    upsampling: Upsampling = "transposed"
 
 
 class Stage(nn.Module):
@@ -167,7 +170,9 @@ class DFGNet(Network):
         super().__init__()
         self.config = config
         width, taps = config.width, config.disentangle_width
-        self.disentangle = DisentangleNetwork(taps, config.code_length, decoder=decoder)
+        self.disentangle = DisentangleNetwork(
+            taps, config.code_length, decoder=decoder, upsampling=config.upsampling
+        )
         self.encoder = DFGEncoder(
             6,
             (width, 2 * width, 4 * width),

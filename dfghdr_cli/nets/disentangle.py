@@ -6,12 +6,14 @@ the paper's figure and the published code differ, this follows the code:
 - The spatial features that DFGNet reads are the raw outputs of the first three convolutions,
   before normalisation and ReLU.
 - The spatial encoder ends in a normalisation and a 1x1 convolution that Fig. 1 does not show.
-- The decoder upsamples by three transposed-convolution blocks, not by bilinear interpolation.
+- The decoder upsamples by three transposed-convolution blocks, not by bilinear interpolation,
+  unless the configuration of a network says so (`upsampling`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +24,7 @@ from dfghdr_cli.nets.blocks import (
     ReflectConv,
     ResidualBlock,
     SampleNorm,
+    Upsampling,
     UpsamplingBlock,
 )
 
@@ -149,20 +152,28 @@ def adain(content: Tensor, mean: Tensor, deviation: Tensor, epsilon: float = 1e-
 
 
 class Decoder(nn.Module):
-    """D: an image from a spatial code and an exposure code."""
+    """D: an image from a spatial code and an exposure code.
 
-    def __init__(self, width: int, code_length: int) -> None:
+    With bilinear upsampling AdaIN starts training as plain instance normalisation, mean 0 and
+    deviation 1, which is more than the published code's start: near 0 nothing of the spatial code
+    gets through.
+    """
+
+    def __init__(self, width: int, code_length: int, upsampling: Upsampling = "transposed") -> None:
         super().__init__()
         channels = 8 * width
         self.mean = nn.Linear(code_length, channels)
         self.deviation = nn.Linear(code_length, channels)
         self.head = nn.Conv2d(channels, channels, 1)
         self.block = ResidualBlock(channels)
-        self.up1 = UpsamplingBlock(channels)
-        self.up2 = UpsamplingBlock(channels // 2)
-        self.up3 = UpsamplingBlock(channels // 4)
+        self.up1 = UpsamplingBlock(channels, upsampling)
+        self.up2 = UpsamplingBlock(channels // 2, upsampling)
+        self.up3 = UpsamplingBlock(channels // 4, upsampling)
         self.norm_tail = SampleNorm(width)
         self.tail = ReflectConv(width, 3, 3)
+        if upsampling == "bilinear":
+            nn.init.zeros_(self.mean.bias)  # pyright: ignore[reportArgumentType]
+            nn.init.ones_(self.deviation.bias)  # pyright: ignore[reportArgumentType]
 
     def forward(self, spatial_code: Tensor, exposure_code: Tensor) -> Tensor:
         """Image (B, 3, H, W), nominally in [-1, 1], of codes (B, 8C, H/8, W/8) and (B, L)."""
@@ -180,12 +191,21 @@ class DisentangleNetwork(nn.Module):
         decoder: D; None likewise.
     """
 
-    def __init__(self, width: int, code_length: int, *, decoder: bool) -> None:
+    def __init__(
+        self,
+        width: int,
+        code_length: int,
+        *,
+        decoder: bool,
+        upsampling: Upsampling = "transposed",
+    ) -> None:
         super().__init__()
+        if upsampling not in get_args(Upsampling):
+            raise ValueError(f"there is no upsampling {upsampling!r}")
         self.exposure = ExposureEncoder(width, code_length)
         self.spatial = SpatialEncoder(width)
         self.tail = SpatialTail(width) if decoder else None
-        self.decoder = Decoder(width, code_length) if decoder else None
+        self.decoder = Decoder(width, code_length, upsampling) if decoder else None
 
     def spatial_code(self, x: Tensor) -> Tensor:
         """F_sp (B, 8C, H/8, W/8) of images x (B, 3, H, W) in [-1, 1]."""

@@ -18,7 +18,7 @@ from dfghdr_cli.core.colour import Space
 from dfghdr_cli.core.luminance import choose_exposure, luminance_of
 from dfghdr_cli.core.tonemap import OPERATORS, ToneSettings, checked_settings, tone_map
 from dfghdr_cli.core.types import FloatImage, OnProgress
-from dfghdr_cli.errors import DeviceError, DfghdrError, InputError, OutputError
+from dfghdr_cli.errors import DeviceError, DfghdrError, InputError, OutputError, OutputNameError
 from dfghdr_cli.io.display import (
     HDR_FORMATS,
     RADIANCE_ALONE,
@@ -120,7 +120,7 @@ def tonemap_files(request: TonemapRequest, on_progress: OnProgress | None = None
         raise ValueError("a sheet shows one picture")
     results = _results(request)
     if request.sheet is not None and display_format(request.sheet) in HDR_FORMATS:
-        raise OutputError(f"{request.sheet} is for HDR screens; end a sheet in .jpg or .png.")
+        raise OutputNameError(f"{request.sheet} is for HDR screens; end a sheet in .jpg or .png.")
     wanted = [result for result in [*results, request.sheet] if result is not None]
     ensure_no_input(wanted, request.paths)
     for result in wanted:

@@ -7,8 +7,9 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,7 +34,7 @@ from dfghdr_cli.nets.golden import golden_case
 from dfghdr_cli.nets.network import Inputs, Network
 from dfghdr_cli.nets.registry import build, describe
 from dfghdr_cli.pipeline.learning_curves import write_curves
-from dfghdr_cli.pipeline.training_data import CropConfig, load_training_data
+from dfghdr_cli.pipeline.training_data import CropConfig, TrainingData, load_training_data
 from dfghdr_cli.pipeline.validation import (
     fixed_batches,
     validate_decoding,
@@ -47,7 +48,7 @@ from dfghdr_cli.training.loop import Progress, Validation, train
 from dfghdr_cli.training.narrow import is_narrower, narrowed
 from dfghdr_cli.training.objectives import MergeObjective, encoders_frozen
 from dfghdr_cli.training.perceptual import PerceptualDistance, cached_vgg, read_vgg
-from dfghdr_cli.training.processes import join_processes
+from dfghdr_cli.training.processes import Processes, join_processes
 from dfghdr_cli.training.samples import Sample, batches_of
 from dfghdr_cli.training.synth import SynthConfig
 
@@ -237,9 +238,20 @@ def _prepare_run(request: TrainRequest) -> dict[str, Any]:
         raise OutputError(f"cannot write to {request.run}: {error}") from error
 
 
+def _completed(before: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a run with those that came later, as they then were."""
+    permuted = "merge" if before.get("stage") == "merge" else "all"
+    whole = {"inputs": "flow", "permute_channels": permuted, **before}
+    later = {"hyper_parameters": {"upsampling": "transposed"}, "synth": {"permute_channels": True}}
+    for name, values in later.items():
+        if isinstance(whole.get(name), dict):
+            whole[name] = values | whole[name]
+    return whole
+
+
 def _ensure_same(run: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     """Refuse to resume a run with other settings than it had, if any."""
-    before = before and {"inputs": "flow", **before}  # runs older than this key
+    before = before and _completed(before)
     for key, value in json.loads(json.dumps(now)).items():
         if before and key not in _FREE and before.get(key) != value:
             raise InputError(
@@ -294,7 +306,94 @@ def train_model(
     network, narrow = _first_network(request)
     config = replace(request.config, precision=precision, encoders=_encoders(request, network))
     perceptual, teacher = _perceptual(request), _teacher(request)
-    settings = {
+    settings = _settings(request, network, narrow, config, perceptual, device)
+    before = _prepare_run(request)
+    _ensure_same(request.run, before, settings)
+    found = load_training_data(request.folders, smallest=request.synth.crop)
+    counts = {"images": len(found.images), "scenes": found.scene_count, "skipped": found.skipped}
+    settings |= counts
+    _ensure_same(request.run, before, counts)
+
+    samples = partial(_samples, request, config, found)
+    processes.share(config.batch)
+    try:
+        validations = _validations(request, samples, device) if processes.first else {}
+    except InputError:
+        _remove_aligned(request.run)
+        raise
+    processes.wait()  # until all have looked whether the run is there
+    if processes.first:  # only now: a run is there once its input is sound
+        _write_settings(request.run, settings)
+    length = max(config.steps_of(stage) for stage in config.stages) * config.batch
+    data: dict[Stage, Dataset[Sample]] = {
+        stage: samples(config.seed, length, request.synth.variants, stage)
+        for stage in config.stages
+    }
+    if narrow is not None:
+        assert isinstance(network, DFGMerge)
+        if before:  # its weights are in the checkpoint
+            network = DFGMerge(narrow)
+        else:
+            held_out = samples(NARROWING_SEED, NARROWING_BATCHES * config.batch)
+            network = _narrowed(network, narrow, held_out, config.batch)
+    # Each measured: on a CPU DFGNet is a fifth slower with channels last, DFGMerge faster.
+    contiguous = network.paints and device.type == "cpu"
+    network = _to(network, device, torch.contiguous_format if contiguous else torch.channels_last)
+    facts = _facts(settings)
+
+    def progress(now: Progress) -> None:
+        if now.psnr is not None and processes.first:
+            write_curves(request.run)
+        if on_progress:
+            on_progress(now)
+
+    with _with_advice(request.run, network, facts, processes):
+        trained = train(
+            network,
+            data,
+            config,
+            request.run,
+            device,
+            perceptual=perceptual and perceptual.to(device),
+            teacher=teacher and teacher.to(device),
+            validations=validations,
+            on_progress=progress,
+            processes=processes,
+        )
+    return _finished(request.run, trained, config, facts, write=processes.first)
+
+
+def _samples(
+    request: TrainRequest,
+    config: TrainConfig,
+    found: TrainingData,
+    seed: int,
+    length: int,
+    variants: int = 1,
+    stage: Stage = "merge",
+) -> Dataset[Sample]:
+    """The samples of a stage; see `TrainingData.samples`."""
+    permute = config.permutes(stage)
+    synth, crops = request.synth, request.crops
+    return found.samples(
+        replace(synth, variants=variants, permute_channels=synth.permute_channels and permute),
+        replace(crops, permute_channels=crops.permute_channels and permute),
+        seed,
+        length,
+        request.run / ALIGNED,
+    )
+
+
+def _settings(
+    request: TrainRequest,
+    network: Network,
+    narrow: DFGMergeConfig | None,
+    config: TrainConfig,
+    perceptual: PerceptualDistance | None,
+    device: torch.device,
+) -> dict[str, Any]:
+    """All that makes a training what it is, as the run's folder holds it."""
+    return {
         "version": __version__,
         "architecture": describe(network)[0],
         "hyper_parameters": asdict(narrow or network.config),
@@ -308,98 +407,67 @@ def train_model(
         "folders": [str(folder.resolve()) for folder in request.folders],
         **asdict(config),
     }
-    before = _prepare_run(request)
-    _ensure_same(request.run, before, settings)
-    found = load_training_data(request.folders, smallest=request.synth.crop)
-    counts = {"images": len(found.images), "scenes": found.scene_count, "skipped": found.skipped}
-    settings |= counts
-    _ensure_same(request.run, before, counts)
-    aligned = request.run / ALIGNED
 
-    def samples(seed: int, length: int, variants: int = 1) -> Dataset[Sample]:
-        synth = replace(request.synth, variants=variants)
-        return found.samples(synth, request.crops, seed, length, aligned)
 
-    processes.share(config.batch)
-    try:
-        validations = _validations(request, samples, device) if processes.first else {}
-    except InputError:
-        _remove_aligned(request.run)
-        raise
-    processes.wait()  # until all have looked whether the run is there
-    if processes.first:  # only now: a run is there once its input is sound
-        _write_settings(request.run, settings)
-    length = max(config.steps_of(stage) for stage in config.stages) * config.batch
-    data = samples(config.seed, length, request.synth.variants)
-    if narrow is not None:
-        assert isinstance(network, DFGMerge)
-        if before:  # its weights are in the checkpoint
-            network = DFGMerge(narrow)
-        else:
-            held_out = samples(NARROWING_SEED, NARROWING_BATCHES * config.batch)
-            network = _narrowed(network, narrow, held_out, config.batch)
-    # Each measured: on a CPU DFGNet is a fifth slower with channels last, DFGMerge faster.
-    contiguous = network.paints and device.type == "cpu"
-    network = _to(network, device, torch.contiguous_format if contiguous else torch.channels_last)
-    own = ("architecture", "hyper_parameters", "inputs")  # which the model's configuration tells
+def _facts(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What of the settings a model tells beside its own configuration."""
+    own = ("architecture", "hyper_parameters", "inputs")
     facts = {k: v for k, v in settings.items() if k not in own}
     facts["folders"] = [os.path.basename(f) for f in settings["folders"]]  # noqa: PTH119
+    return facts
 
-    def progress(now: Progress) -> None:
-        if now.psnr is not None and processes.first:
-            write_curves(request.run)
-        if on_progress:
-            on_progress(now)
 
+@contextlib.contextmanager
+def _with_advice(
+    run: Path, network: Network, facts: dict[str, Any], processes: Processes
+) -> Iterator[None]:
+    """Say of errors of a training what to do next."""
     try:
-        trained = train(
-            network,
-            data,
-            config,
-            request.run,
-            device,
-            perceptual=perceptual and perceptual.to(device),
-            teacher=teacher and teacher.to(device),
-            validations=validations,
-            on_progress=progress,
-            processes=processes,
-        )
+        yield
     except OSError as error:  # the log and the pictures are written bit by bit
         if error.errno is None:
             raise
         raise OutputError(
-            f"the run in {request.run} cannot go on writing ({error.strerror}); free some space, "
+            f"the run in {run} cannot go on writing ({error.strerror}); free some space, "
             "then go on with --resume"
         ) from error
     except DivergedError as error:
         if not processes.first:
             raise
-        raise _with_way_out(error, network, request.run, facts) from error
+        raise _with_way_out(error, network, run, facts) from error
+
+
+def _finished(
+    run: Path, trained: Network, config: TrainConfig, facts: dict[str, Any], *, write: bool
+) -> Path:
+    """The folder of the trained model, which is written if asked for."""
     trained = _to(trained, torch.device("cpu"), torch.contiguous_format)
     if "merge" in config.stages and config.encoders == "trained":
         # The encoders have moved on: what was their decoder no longer fits.
         trained.disentangle.tail = trained.disentangle.decoder = None
-    folder = request.run / request.run.resolve().name
-    if processes.first:
-        write_curves(request.run)
-        _remove_aligned(request.run)  # first: the run, and so the model, may be called the same
+    folder = run / run.resolve().name
+    if write:
+        write_curves(run)
+        _remove_aligned(run)  # first: the run, and so the model, may be called the same
         _save(folder, trained, facts)
     return folder
 
 
 def _validations(
-    request: TrainRequest, samples: Callable[[int, int], Dataset[Sample]], device: torch.device
+    request: TrainRequest, samples: Callable[..., Dataset[Sample]], device: torch.device
 ) -> dict[Stage, Validation]:
     """How each stage is validated: on given scenes, or on samples that it does not train on."""
     config, pictures = request.config, request.run / PICTURES
     found: dict[Stage, Validation] = {}
     if "merge" in config.stages and request.validation is not None:
         found["merge"] = validate_on_scenes(request.validation, device, pictures)
-    if set(config.stages) - set(found):
-        held_out = samples(2**31 - 1, VALIDATION_BATCHES * config.batch)
-        batches = fixed_batches(held_out, VALIDATION_BATCHES, config.batch, device)
-        found.setdefault("merge", validate_on_samples(batches, pictures))
-        found["disentangle"] = validate_decoding(batches, pictures)
+    for stage in config.stages:
+        if stage not in found:
+            length = VALIDATION_BATCHES * config.batch
+            held_out = samples(2**31 - 1, length, stage=stage)
+            batches = fixed_batches(held_out, VALIDATION_BATCHES, config.batch, device)
+            made = validate_on_samples if stage == "merge" else validate_decoding
+            found[stage] = made(batches, pictures)
     return found
 
 

@@ -43,6 +43,9 @@ class TrainConfig:
             spatial code's averages and the decoder alone goes on learning; 1 = never.
         imitation: weight of a term of stage merge for networks that learn from a teacher: how far
             the weights of their merge are from the teacher's (Kullback-Leibler divergence).
+        permute_channels: where red, green and blue of samples may change places, as far as the
+            settings of the samples let them: in stage "merge" alone, in "all" stages or in "none".
+            Which colours are usual the decoder of stage disentangle has to learn.
         precision: "bf16" computes the networks' convolutions in bfloat16, all else in float32;
             "auto" does so on CUDA devices that can.
         compile: whether PyTorch compiles the networks, which pays on a GPU after some minutes.
@@ -73,6 +76,7 @@ class TrainConfig:
     edges: float = 1.0
     erase_after: float = 2 / 3
     imitation: float = 0.02
+    permute_channels: Literal["all", "merge", "none"] = "merge"
     precision: Literal["auto", "float32", "bf16"] = "auto"
     compile: bool = False
     checkpoints: Literal["exact", "small"] = "exact"
@@ -86,6 +90,10 @@ class TrainConfig:
     def stages(self) -> tuple[Stage, ...]:
         """The stages to go through, in order."""
         return ("disentangle", "merge") if self.stage == "all" else (self.stage,)
+
+    def permutes(self, stage: Stage) -> bool:
+        """Whether the channels of a stage's samples may change places."""
+        return self.permute_channels in ("all", stage)
 
     def steps_of(self, stage: Stage) -> int:
         """Batches of a stage."""

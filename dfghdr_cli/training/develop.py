@@ -51,19 +51,24 @@ class Draw:
     noise: int
 
 
-def draw(rng: np.random.Generator, margin: int, *, varied: bool) -> Draw:
+def draw(
+    rng: np.random.Generator, margin: int, *, varied: bool, permute_channels: bool = True
+) -> Draw:
     """The random choices of a sample.
 
     Args:
         rng: random numbers, of the sample's own.
         margin: of the scene around the cut-out [pixels].
         varied: whether others are made of the same scene.
+        permute_channels: whether red, green and blue may change places.
     """
     # A third of the samples may reach the border, where frames end and flow has less to go by.
     corner = rng.integers(0, 2 * margin + 1, 2) if rng.random() < 0.33 else np.full(2, margin)
     turns, mirror, order = int(rng.integers(4)), bool(rng.integers(2)), rng.permutation(3)
     stops = rng.uniform(-EXPOSURE_JITTER, EXPOSURE_JITTER)
     noise = int(rng.integers(2**62))
+    if not permute_channels:
+        order = np.arange(3)
     if not varied:
         turns, mirror, order, stops = 0, False, np.arange(3), 0.0
     return Draw(

@@ -125,7 +125,7 @@ def _next(parts: Iterator[Batch]) -> Batch:
 
 def train(
     network: Network,
-    data: Dataset[Sample],
+    data: Dataset[Sample] | Mapping[Stage, Dataset[Sample]],
     config: TrainConfig,
     folder: Path,
     device: torch.device,
@@ -146,7 +146,7 @@ def train(
 
     Args:
         network: DFGNet or DFGMerge, on `device`; with its decoder if it is to be disentangled.
-        data: the samples, at least as many as a stage's steps * batch.
+        data: the samples of each stage, or of all, at least as many as its steps * batch.
         config: how to train.
         folder: an existing folder.
         device: where to train.
@@ -185,7 +185,8 @@ def train(
         if state is not None:
             run.restore(state)
             state = None
-        run.go(data, (validations or {}).get(stage), on_progress)
+        own = data[stage] if isinstance(data, Mapping) else data
+        run.go(own, (validations or {}).get(stage), on_progress)
         average = run.average.module  # pyright: ignore
         del run  # and with it what averages gradients
         if stage != stages[-1]:

@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from dfghdr_cli.core.encoding import mu_law, re_expose
+from dfghdr_cli.core.encoding import re_expose
 from dfghdr_cli.nets.candidates import Candidates
 from dfghdr_cli.nets.compose import Merge
 from dfghdr_cli.nets.dfg import Role
@@ -19,7 +19,13 @@ from dfghdr_cli.nets.dfgmerge import DFGMerge
 from dfghdr_cli.nets.disentangle import from_signed, to_signed
 from dfghdr_cli.nets.network import Network, frames_seen
 from dfghdr_cli.training.config import TrainConfig
-from dfghdr_cli.training.losses import merge_loss
+from dfghdr_cli.training.losses import (
+    disentangle_loss,
+    merge_loss,
+    perceptual_loss,
+    reconstruction_loss,
+    tone_mapped_l1,
+)
 from dfghdr_cli.training.perceptual import PerceptualDistance
 from dfghdr_cli.training.synth import to_candidates
 
@@ -153,23 +159,23 @@ class DisentangleObjective(nn.Module):
         with trunk_precision(images.device, self.config):
             own, other, others = decode_frames(self.network, images, reference)
         own, other, targets = own.float(), other.float(), targets[:, others]
-        count = images.shape[1]
-        recon1 = count * (own - images).abs().mean()
-        recon2 = len(others) * (other - targets).abs().mean()
-        loss = recon1 + recon2
-        terms = {"error": loss, "recon1": recon1, "recon2": recon2}
+        recon = reconstruction_loss(own, images), reconstruction_loss(other, targets)
+        terms = {"error": recon[0] + recon[1], "recon1": recon[0], "recon2": recon[1]}
+        per = None
         if self.perceptual is not None:
-            per1 = count * self.perceptual(own.flatten(0, 1), images.flatten(0, 1))
-            per2 = len(others) * self.perceptual(other.flatten(0, 1), targets.flatten(0, 1))
-            loss = loss + self.config.perceptual * (per1 + per2)
-            terms |= {"per1": per1, "per2": per2}
+            per = (
+                perceptual_loss(own, images, self.perceptual),
+                perceptual_loss(other, targets, self.perceptual),
+            )
+            terms |= {"per1": per[0], "per2": per[1]}
+        loss = disentangle_loss(recon, per, self.config.perceptual)
         ours = (("colour", self.config.colour, tint), ("edges", self.config.edges, slopes))
         for name, weight, part in ours:
             if weight:
-                first = count * (part(own) - part(images)).abs().mean()
-                second = len(others) * (part(other) - part(targets)).abs().mean()
-                loss = loss + weight * (first + second)
-                terms[name] = first + second
+                more = reconstruction_loss(part(own), part(images))
+                more = more + reconstruction_loss(part(other), part(targets))
+                loss = loss + weight * more
+                terms[name] = more
         return loss, {name: term.detach() for name, term in terms.items()}
 
 
@@ -228,7 +234,7 @@ class MergeObjective(nn.Module):
         if merge is not None and config.merged:
             loss = loss + config.merged * merge_loss(merge.merged.float(), truth, config)
         with torch.no_grad():
-            error = (mu_law(radiance.float().clamp(0.0, 1.0)) - mu_law(truth)).abs().mean()
+            error = tone_mapped_l1(radiance.float().clamp(0.0, 1.0), truth)
         terms = {"error": error}
         (teacher,) = self.teacher
         if merge is not None and teacher is not None:

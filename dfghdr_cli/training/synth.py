@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import default_collate
 
@@ -35,9 +35,8 @@ from dfghdr_cli.errors import InputError
 from dfghdr_cli.nets.candidates import Candidates, candidate_layout
 from dfghdr_cli.training.camera import draw_camera, expose
 from dfghdr_cli.training.develop import Draw, Scenes, develop, draw
+from dfghdr_cli.training.rendering import Layer, Matrix, draw_layer, draw_shake, render, view
 from dfghdr_cli.training.samples import Arrays, Batch, Sample, Samples
-
-Matrix = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +51,7 @@ class SynthConfig:
         variants: samples of each scene; those of one scene are in as many batches, one after the
             other.
         curved: share of scenes that a camera with a tone curve of its own takes.
+        permute_channels: whether red, green and blue may change places.
     """
 
     crop: int = 144
@@ -60,6 +60,7 @@ class SynthConfig:
     max_motion: float = 120.0
     variants: int = 8
     curved: float = 0.4
+    permute_channels: bool = True
 
     @property
     def size(self) -> int:
@@ -76,53 +77,6 @@ COMPOSITIONS: tuple[tuple[float, tuple[int, ...]], ...] = (
     (0.03, (1, 1)),
     (0.06, (-1, -1, 1, 1)),
 )
-
-
-def _smooth_noise(rng: np.random.Generator, size: int, cells: int, channels: int) -> FloatImage:
-    """Band-limited noise (size, size, channels), about N(0, 1), `cells` bumps across."""
-    coarse = rng.standard_normal((cells + 3, cells + 3, channels)).astype(np.float32)
-    noise = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
-    return np.asarray(noise, np.float32).reshape(size, size, channels)
-
-
-def _similarity(centre: Sequence[float], angle: float, scale: float, shift: ArrayLike) -> Matrix:
-    """3x3 similarity: rotate [rad] and scale about `centre` (x, y), then shift [pixels]."""
-    c, s = scale * np.cos(angle), scale * np.sin(angle)
-    x, y = centre
-    dx, dy = np.asarray(shift, np.float64)
-    return np.array(
-        [
-            [c, -s, x - c * x + s * y + dx],
-            [s, c, y - s * x - c * y + dy],
-            [0.0, 0.0, 1.0],
-        ]
-    )
-
-
-def _shake(rng: np.random.Generator, size: int, shift: float) -> Matrix:
-    """A hand-held homography that moves the patch by about `shift` pixels and turns it slightly."""
-    middle = size / 2
-    matrix = _similarity(
-        (middle, middle),
-        float(np.deg2rad(rng.normal(0, 0.06 * shift))),
-        float(np.exp(rng.normal(0, 4e-4 * shift))),
-        rng.normal(0, shift / 1.5, 2),
-    )
-    matrix[2, :2] = rng.normal(0, 1e-6 * shift, 2)
-    return matrix
-
-
-@dataclass(frozen=True, slots=True)
-class _Layer:
-    """A foreground object: its texture and outline in patch coordinates at rest, and its path."""
-
-    texture: FloatImage  # (S, S, 3), radiance
-    alpha: FloatImage  # (S, S)
-    centre: tuple[float, float]
-    velocity: NDArray[np.float64]  # [pixels per frame interval]
-    spin: float  # [rad per frame interval]
-    growth: float  # [log scale per frame interval]
-    wave: FloatImage  # (S, S, 2) [pixels], grows with time
 
 
 class SceneSynthesiser(Samples):
@@ -205,7 +159,12 @@ class SceneSynthesiser(Samples):
 
     def _draw(self, index: int) -> Draw:
         rng = np.random.default_rng((self.seed, 3, index))
-        return draw(rng, self.config.margin, varied=self.config.variants > 1)
+        return draw(
+            rng,
+            self.config.margin,
+            varied=self.config.variants > 1,
+            permute_channels=self.config.permute_channels,
+        )
 
     @staticmethod
     def _composition(rng: np.random.Generator) -> tuple[int, ...]:
@@ -227,122 +186,15 @@ class SceneSynthesiser(Samples):
         return sorted(stops)
 
     def _view(self, rng: np.random.Generator) -> Callable[[Matrix], FloatImage]:
-        """A random camera on a random image: a function from patch motion to what it then sees."""
-        size = self.config.size
+        """A random camera on a random image."""
         image = self._image(int(rng.integers(len(self.shapes))))
-        height, width = image.shape[:2]
-        # Panoramas are stretched towards the poles: keep to the middle band.
-        band = (0.17, 0.83) if width == 2 * height else (0.0, 1.0)
-        top, room = height * band[0], height * (band[1] - band[0])
-        zoom = float(np.exp(rng.uniform(np.log(0.7), np.log(1.9))))
-        zoom = min(zoom, 0.95 * room / size, 0.95 * width / size)
-        span = zoom * size
-        left = rng.uniform(0, max(width - span, 1e-3))
-        upper = top + rng.uniform(0, max(room - span, 1e-3))
-        flip = 1.0 if rng.random() < 0.5 else -1.0
-        turn = int(rng.integers(4))
-        middle = size / 2
-        place = np.array(
-            [[zoom * flip, 0, left + span / 2], [0, zoom, upper + span / 2], [0, 0, 1]]
-        )
-        place = place @ _similarity((0, 0), turn * np.pi / 2, 1.0, (0, 0))
-        place = place @ np.array([[1, 0, -middle], [0, 1, -middle], [0, 0, 1.0]])
-        order = rng.permutation(3)
-        # Work on the part of the image that any motion can reach.
-        reach = span * 0.75 + 40 * zoom
-        x0, x1 = (int(np.clip(left + span / 2 + d * reach, 0, width)) for d in (-1, 1))
-        y0, y1 = (int(np.clip(upper + span / 2 + d * reach, 0, height)) for d in (-1, 1))
-        part = np.maximum(image[y0:y1, x0:x1][..., order].astype(np.float32), 0.0)
-        place = np.array([[1, 0, -x0], [0, 1, -y0], [0, 0, 1.0]]) @ place
-        kernel = cv2.INTER_LINEAR if zoom > 1.0 else cv2.INTER_CUBIC
+        return view(image, self.config.size, rng, permute=self.config.permute_channels)
 
-        def see(motion: Matrix) -> FloatImage:
-            flags = kernel | cv2.WARP_INVERSE_MAP
-            view = cv2.warpPerspective(
-                part, place @ motion, (size, size), flags=flags, borderMode=cv2.BORDER_REFLECT_101
-            )
-            return np.maximum(view, 0.0)
+    def _layer(self, rng: np.random.Generator, level: float) -> Layer:
+        def texture_of(rng: np.random.Generator) -> FloatImage:
+            return self._view(rng)(np.eye(3))
 
-        return see
-
-    def _layer(self, rng: np.random.Generator, level: float) -> _Layer:
-        size = self.config.size
-        radius = float(np.exp(rng.uniform(np.log(10), np.log(80))))
-        centre = rng.uniform(0.1 * size, 0.9 * size, 2)
-        # A star-shaped outline with a random Fourier series, stretched and turned.
-        theta = np.linspace(0, 2 * np.pi, 72, endpoint=False)
-        outline = np.ones_like(theta)
-        roughness = rng.uniform(0.05, 0.45)
-        for k in range(1, 7):
-            outline += roughness / k * rng.normal() * np.cos(k * theta + rng.uniform(0, 2 * np.pi))
-        outline = radius * np.clip(outline, 0.15, 3)
-        stretch = np.exp(rng.uniform(-0.8, 0.8) / 2)
-        points = np.stack([np.cos(theta) * outline * stretch, np.sin(theta) * outline / stretch], 1)
-        angle = rng.uniform(0, np.pi)
-        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        points = points @ turn.T + centre
-        mask = np.zeros((size, size), np.uint8)
-        cv2.fillPoly(mask, [np.round(points * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
-        alpha = mask.astype(np.float32) / 255
-        softness = float(np.exp(rng.uniform(np.log(0.4), np.log(4.0))))
-        alpha = np.asarray(cv2.GaussianBlur(alpha, (0, 0), softness), np.float32)
-        if rng.random() < 0.15:
-            alpha *= rng.uniform(0.5, 0.95)
-        texture = self._view(rng)(np.eye(3))
-        brightness = max(float(np.median(texture)), 1e-12)
-        texture *= np.float32(level / brightness * 2.0 ** rng.uniform(-3.5, 3.0))
-        speed = float(np.exp(rng.uniform(np.log(1.0), np.log(self.config.max_motion / 2))))
-        if rng.random() < 0.08:
-            speed = 0.0
-        direction = rng.uniform(0, 2 * np.pi)
-        amplitude = rng.uniform(0.5, 4.0) if rng.random() < 0.5 else 0.0
-        wave = _smooth_noise(rng, size, int(rng.integers(2, 6)), 2) * np.float32(amplitude)
-        return _Layer(
-            texture,
-            alpha,
-            (float(centre[0]), float(centre[1])),
-            speed * np.array([np.cos(direction), np.sin(direction)]),
-            float(rng.normal(0, 0.06)),
-            float(rng.normal(0, 0.03)),
-            wave,
-        )
-
-    def _render(
-        self,
-        see: Callable[[Matrix], FloatImage],
-        layers: Sequence[_Layer],
-        shake: Matrix,
-        time: float,
-    ) -> FloatImage:
-        """Radiance (S, S, 3) of the scene at `time` [frame intervals from the reference]."""
-        size = self.config.size
-        picture = see(shake)
-        for layer in layers:
-            # Output pixel -> world (shake) -> layer at rest (inverse of its motion).
-            motion = _similarity(
-                layer.centre,
-                layer.spin * time,
-                float(np.exp(layer.growth * time)),
-                layer.velocity * time,
-            )
-            place = np.linalg.inv(motion) @ shake
-            both = np.dstack([layer.texture, layer.alpha])
-            if time != 0.0 and layer.wave.any():
-                grid = np.mgrid[0:size, 0:size].astype(np.float32)
-                z = place[2, 0] * grid[1] + place[2, 1] * grid[0] + place[2, 2]
-                x = (place[0, 0] * grid[1] + place[0, 1] * grid[0] + place[0, 2]) / z
-                y = (place[1, 0] * grid[1] + place[1, 1] * grid[0] + place[1, 2]) / z
-                x = (x + layer.wave[..., 0] * time).astype(np.float32)
-                y = (y + layer.wave[..., 1] * time).astype(np.float32)
-                moved = cv2.remap(both, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-            else:
-                flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-                moved = cv2.warpPerspective(
-                    both, place, (size, size), flags=flags, borderMode=cv2.BORDER_CONSTANT
-                )
-            alpha = moved[..., 3:]
-            picture = picture + alpha * (moved[..., :3] - picture)
-        return np.asarray(picture, np.float32)
+        return draw_layer(rng, level, self.config.size, self.config.max_motion, texture_of)
 
     def _scene(self, rng: np.random.Generator, signs: tuple[int, ...]) -> Arrays | None:
         """One scene, or None if the dice gave one without content."""
@@ -354,7 +206,7 @@ class SceneSynthesiser(Samples):
             return None
         count = 0 if rng.random() < 0.18 else int(rng.integers(1, 5))
         layers = [self._layer(rng, level) for _ in range(count)]
-        clean = self._render(see, layers, np.eye(3), 0.0)
+        clean = render(self.config.size, see, layers, np.eye(3), 0.0)
 
         # Exposure: up to 35 % of the reference clipped; half of the scenes darker still.
         white = float(np.quantile(clean.max(2)[::2, ::2], 1 - rng.uniform(0, 0.35)))
@@ -365,10 +217,10 @@ class SceneSynthesiser(Samples):
         gain = np.float32(1.0 / white)
         layers = [replace(layer, texture=layer.texture * gain) for layer in layers]
 
-        def view(motion: Matrix) -> FloatImage:
+        def seen(motion: Matrix) -> FloatImage:
             return see(motion) * gain
 
-        radiance, shakes = self._frames(rng, view, layers, stops)
+        radiance, shakes = self._frames(rng, seen, layers, stops)
         radiance.insert(0, clean * gain)
         # The aligner is good to a few hundredths of a pixel, or else something misled it.
         residual = float(rng.choice([0.04, 0.3, rng.uniform(0.5, 4.0)], p=[0.65, 0.2, 0.15]))
@@ -377,7 +229,7 @@ class SceneSynthesiser(Samples):
         size = self.config.size
         # A shake maps a frame's pixels to the world.
         found = [
-            np.linalg.inv(shake) @ _shake(rng, size, residual) if residual else shake
+            np.linalg.inv(shake) @ draw_shake(rng, size, residual) if residual else shake
             for shake in shakes
         ]
         planes = np.stack([frame.transpose(2, 0, 1) for frame in radiance])
@@ -389,7 +241,7 @@ class SceneSynthesiser(Samples):
             "untouched": np.array([bool((matrix == np.eye(3)).all()) for matrix in found]),
             **self._camera(rng, 1 + len(stops)),
         }
-        return scene | self._matched(rng, scene)
+        return scene | _matched(rng, scene)
 
     def _camera(self, rng: np.random.Generator, frames: int) -> Arrays:
         return draw_camera(rng, frames, self.config.curved)
@@ -402,8 +254,8 @@ class SceneSynthesiser(Samples):
     def _frames(
         self,
         rng: np.random.Generator,
-        view: Callable[[Matrix], FloatImage],
-        layers: Sequence[_Layer],
+        seen: Callable[[Matrix], FloatImage],
+        layers: Sequence[Layer],
         stops: Sequence[float],
     ) -> tuple[list[FloatImage], list[Matrix]]:
         """Radiance (S, S, 3) of the frames but the reference, and their shakes."""
@@ -416,47 +268,48 @@ class SceneSynthesiser(Samples):
         blur = rng.uniform(0.1, 0.5) if rng.random() < 0.2 else 0.0
         radiance, shakes = [], []
         for stop, time in zip(stops, times, strict=True):
-            shake = _shake(rng, size, hand) if hand else np.eye(3)
+            shake = draw_shake(rng, size, hand) if hand else np.eye(3)
             # The shutter of a long exposure stays open for a part of the interval.
             open_for = blur * min(2.0**stop, 4.0) / 4.0 if layers else 0.0
             moments = np.linspace(-0.5, 0.5, 5) * open_for if open_for > 0.02 else np.zeros(1)
-            exposed = [self._render(view, layers, shake, time + moment) for moment in moments]
+            exposed = [
+                render(self.config.size, seen, layers, shake, time + moment) for moment in moments
+            ]
             radiance.append(np.mean(np.stack(exposed), axis=0) if len(exposed) > 1 else exposed[0])
             shakes.append(shake)
         return radiance, shakes
 
-    def _matched(self, rng: np.random.Generator, scene: Arrays) -> Arrays:
-        """What a merge finds out about the frames of a scene: motion and noise."""
-        batch = default_collate([scene])
-        noise = torch.randn(
-            batch["radiance"].shape,
-            generator=torch.Generator().manual_seed(int(rng.integers(2**62))),
-        )
-        codes = expose(
-            batch["radiance"].float(),
-            batch["exposures"],
-            batch,
-            noise,
-            batch["jpeg"].tolist(),
-            curved=bool(scene["curved"]),
-        )
-        first, *others = np.ascontiguousarray(codes[0].permute(0, 2, 3, 1).numpy())
-        # As coarsely as the motion in a picture of up to 2.5 megapixels is looked for.
-        reduction = LEAST_REDUCTION * (2.0 ** rng.uniform(0, 1) if rng.random() < 0.4 else 1.0)
-        worth = Worth(scene["limits"], scene["tolerance"])  # pyright: ignore
-        aligned = _aligned_truly(first, others, scene, worth)
-        stops = scene["stops"].tolist()
-        darker = aligned.coded.reference
-        pairs = [aligned.warped(k) for k in range(1 + len(stops)) if k != darker]
-        reference, flows = decode(first), []
-        for (code, _), stop in zip(pairs, stops, strict=True):
-            allowed = apart(first, code, stop, (worth, worth))
-            flow = dense_flow(
-                reference, decode(code), stop, allowed=allowed, least_reduction=reduction
-            )
-            flows.append(flow.transpose(2, 0, 1))
-        noise = noise_curve([first], [[code] for code, _ in pairs], [[t] for _, t in pairs], stops)
-        return {"flow": np.stack(flows), "noise": np.array(noise, np.float32)}
+
+def _matched(rng: np.random.Generator, scene: Arrays) -> Arrays:
+    """What a merge finds out about the frames of a scene: motion and noise."""
+    batch = default_collate([scene])
+    noise = torch.randn(
+        batch["radiance"].shape,
+        generator=torch.Generator().manual_seed(int(rng.integers(2**62))),
+    )
+    codes = expose(
+        batch["radiance"].float(),
+        batch["exposures"],
+        batch,
+        noise,
+        batch["jpeg"].tolist(),
+        curved=bool(scene["curved"]),
+    )
+    first, *others = np.ascontiguousarray(codes[0].permute(0, 2, 3, 1).numpy())
+    # As coarsely as the motion in a picture of up to 2.5 megapixels is looked for.
+    reduction = LEAST_REDUCTION * (2.0 ** rng.uniform(0, 1) if rng.random() < 0.4 else 1.0)
+    worth = Worth(scene["limits"], scene["tolerance"])  # pyright: ignore
+    aligned = _aligned_truly(first, others, scene, worth)
+    stops = scene["stops"].tolist()
+    darker = aligned.coded.reference
+    pairs = [aligned.warped(k) for k in range(1 + len(stops)) if k != darker]
+    reference, flows = decode(first), []
+    for (code, _), stop in zip(pairs, stops, strict=True):
+        allowed = apart(first, code, stop, (worth, worth))
+        flow = dense_flow(reference, decode(code), stop, allowed=allowed, least_reduction=reduction)
+        flows.append(flow.transpose(2, 0, 1))
+    noise = noise_curve([first], [[code] for code, _ in pairs], [[t] for _, t in pairs], stops)
+    return {"flow": np.stack(flows), "noise": np.array(noise, np.float32)}
 
 
 def _aligned_truly(

@@ -1,6 +1,7 @@
 """Exit codes, what goes to which stream, and that starting up stays light."""
 
 import gc
+import logging
 import os
 import pty
 import re
@@ -136,7 +137,7 @@ def test_the_end_is_not_spent_on_looking_for_cycles(monkeypatch):
         gc.unfreeze()
 
 
-def test_ctrl_c_ends_with_130():
+def test_ctrl_c_is_what_it_dies_of():
     body = "print('ready', flush=True); time.sleep(60)"
     with subprocess.Popen(
         program(body), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -144,8 +145,30 @@ def test_ctrl_c_ends_with_130():
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == -signal.SIGINT
     assert stderr == "Interrupted.\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "level"),
+    [
+        (["try"], "WARNING"),
+        (["try", "-v"], "INFO"),
+        (["-v", "try", "-v"], "DEBUG"),
+        (["try", "-vv"], "DEBUG"),
+        (["try", "--quiet"], "ERROR"),
+        (["try", "--", "-v"], "WARNING -v"),
+    ],
+)
+def test_the_roots_flags_may_come_after_the_command(arguments, level):
+    toy = typer.Typer(cls=Commands, callback=root)
+
+    @toy.command("try")
+    def attempt(names: list[str] = typer.Argument(default=[])):  # noqa: B008
+        now = logging.getLevelName(logging.getLogger("dfghdr_cli").level)
+        typer.echo(" ".join([now, *names]))
+
+    assert CliRunner().invoke(toy, arguments).stdout == f"{level}\n"
 
 
 def test_a_command_may_choose_its_code():

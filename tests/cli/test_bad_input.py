@@ -247,9 +247,9 @@ REFUSED = {
     ),
     "two scenes without exposures": (two_scenes, 4, ["a.tif, b.tif", "nothing in common"]),
     "black and white without exposures": (black_and_white, 4, ["share too little", "--ev"]),
-    "too few exposures": (lambda: [*good(), "--ev", "1"], 4, ["1 values for 2 frames"]),
-    "an exposure that is none": (lambda: [*good(), "--ev", "0,nan"], 4, ["'nan'"]),
-    "a time of zero": (lambda: [*good(), "--times", "1/0,1"], 4, ["'1/0'"]),
+    "too few exposures": (lambda: [*good(), "--ev", "1"], 2, ["1 values for 2 frames"]),
+    "an exposure that is none": (lambda: [*good(), "--ev", "0,nan"], 2, ["'nan'"]),
+    "a time of zero": (lambda: [*good(), "--times", "1/0,1"], 2, ["'1/0'"]),
     "exposures far apart": (lambda: [*good(), "--ev", "0,30"], 4, ["30.0 stops apart"]),
     "identical frames said to differ": (lambda: [*identical(), *EV], 4, ["--exposures-from"]),
     "the wrong order": (
@@ -354,16 +354,14 @@ def test_no_permission(what, monkeypatch):
     ("output", "code", "words"),
     [
         ("nowhere/out.exr", 7, ["nowhere does not exist"]),
-        ("out.gif", 7, ["end it in one of .exr, .hdr"]),
-        ("out", 7, ["end it in one of .exr, .hdr"]),
-        ("folder.exr", 7, ["folder.exr is a folder"]),
+        ("out.gif", 2, ["end it in one of .exr, .hdr"]),
+        ("out", 2, ["end it in one of .exr, .hdr"]),
         ("there.exr", 3, ["there.exr exists already", "--overwrite"]),
         ("/dev/null/out.exr", 7, ["/dev/null"]),
         ("x" * 300 + ".exr", 7, ["too long"]),
     ],
 )
 def test_targets(output, code, words):
-    Path("folder.exr").mkdir()
     Path("there.exr").write_bytes(b"precious")
     arguments = [*good(), "--ev-step", "2"]
     refused(merge(arguments, output), code, words, listing())

@@ -1,5 +1,7 @@
 """Every command answers --help, and every option says what it is for."""
 
+import re
+
 import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -28,6 +30,20 @@ def test_every_command_has_help(path, option):
     assert result.exit_code == 0
     assert f"Usage: {' '.join(('dfghdr', *path))} " in result.stdout
     assert result.stderr == ""
+
+
+@pytest.mark.parametrize("path", commands(app), ids=lambda path: " ".join(("dfghdr", *path)))
+def test_help_suits_any_terminal_of_80_columns(path):
+    shown = CliRunner().invoke(app, [*path, "--help"]).stdout
+    assert shown.isascii()
+    assert [line for line in shown.splitlines() if len(line) > 80] == []
+
+
+def test_help_of_merge_comes_in_parts_and_ends_with_examples():
+    shown = CliRunner().invoke(app, ["merge", "--help"]).stdout
+    parts = re.findall(r"^(\w+):$", shown, re.MULTILINE)
+    assert parts == ["Inputs", "Results", "Exposures", "Merge", "Limits", "Batches", "Options"]
+    assert shown.rstrip().splitlines()[-1].startswith("    dfghdr merge ")
 
 
 def test_every_command_and_option_says_what_it_is_for():

@@ -424,7 +424,7 @@ def test_a_bad_response_is_refused(place):
         done = merge(*NAMES, "-o", "out.exr", *EV, "--response", name, code=4)
         assert len(done.stderr.strip().splitlines()[-1]) > 20
         assert "Traceback" not in done.stderr
-    merge(*NAMES, "-o", "out.exr", *EV, "--save-response", "out.exr", code=7)
+    merge(*NAMES, "-o", "out.exr", *EV, "--save-response", "out.exr", code=2)
     assert files(place) == sorted([*NAMES, "camera.csv"])
 
 
@@ -493,23 +493,23 @@ def test_existing_results_are_kept_unless_told_otherwise(place):
         ([*NAMES, "-o", "out.exr", *EV, "--reference", "first"], 4, "first is not one of"),
         ([*NAMES, "-o", "out.exr", *EV, "--method", "best"], 2, "--method"),
         ([*NAMES, "-o", "out.exr", *EV, "--method", "classic", "-m", "painter"], 2, "--model"),
-        ([*NAMES, "-o", "out.exr", "--ev", "-2,0"], 4, "2 values for 3"),
-        ([*NAMES, "-o", "out.exr", "--ev", "a,b,c"], 4, "'a'"),
-        ([*NAMES, "-o", "out.exr", "--times", "1,0,2"], 4, "'0'"),
-        ([*NAMES, "-o", "out.exr", "--ev-step", "-1"], 4, "--ev-step"),
+        ([*NAMES, "-o", "out.exr", "--ev", "-2,0"], 2, "2 values for 3"),
+        ([*NAMES, "-o", "out.exr", "--ev", "a,b,c"], 2, "'a'"),
+        ([*NAMES, "-o", "out.exr", "--times", "1,0,2"], 2, "'0'"),
+        ([*NAMES, "-o", "out.exr", "--ev-step", "-1"], 2, "--ev-step"),
         ([*NAMES, "-o", "out.exr", *EV, "--reference", "4"], 4, "no frame 4"),
         (["dark.tif", "-o", "out.exr", "--ev", "0"], 4, "dark.tif"),
         (["dark.tif", "dark.tif", "-o", "out.exr", "--ev", "0,1"], 4, "twice"),
         (["dark.tif", "nowhere.tif", "-o", "out.exr", "--ev", "0,1"], 4, "nowhere.tif"),
         ([*NAMES, "-o", "out.exr", *EV, "-m", "nothing"], 5, "nothing"),
         ([*NAMES, "-o", "out.exr", *EV, "--device", "cuda:77"], 6, "cuda:77"),
-        ([*NAMES, "-o", "out.gif", *EV], 7, "out.gif"),
-        ([*NAMES, "-o", "out.png", *EV, "--format", "avif"], 7, "out.avif"),
+        ([*NAMES, "-o", "out.gif", *EV], 2, "out.gif"),
+        ([*NAMES, "-o", "out.png", *EV, "--format", "avif"], 2, "out.avif"),
         ([*NAMES, "-o", "out.exr", *EV, "--preview-operator", "best"], 2, "--preview-operator"),
-        ([*NAMES, "-o", "out.exr", "-o", "out.txt", *EV], 7, "out.txt"),
-        ([*NAMES, "-o", "out.exr", "-o", "./out.exr", *EV], 7, "two results"),
+        ([*NAMES, "-o", "out.exr", "-o", "out.txt", *EV], 2, "out.txt"),
+        ([*NAMES, "-o", "out.exr", "-o", "./out.exr", *EV], 2, "two results"),
         ([*NAMES, "-o", "out.exr", "-o", "missing/out.hdr", *EV], 7, "missing"),
-        ([*NAMES, "-o", "out.exr", "--ghost-map", "out.jpg", *EV], 7, "out.jpg"),
+        ([*NAMES, "-o", "out.exr", "--ghost-map", "out.jpg", *EV], 2, "out.jpg"),
         ([*NAMES, "-o", "out.exr", *EV, "--exr-compression", "rle"], 2, "piz, zip, dwaa"),
         ([*NAMES, "-o", "out.exr", *EV, "--exr-compression", "dwaa:-1"], 2, "LEVEL 0 to 200"),
         (
@@ -525,7 +525,7 @@ def test_existing_results_are_kept_unless_told_otherwise(place):
             *(5, "leave out one of the two"),
         ),
         ([*NAMES, "-o", "missing/out.exr", *EV], 7, "missing"),
-        ([*NAMES, "-o", ".", *EV], 7, "end it in one of .exr, .hdr, .dng, .jpg"),
+        ([*NAMES, "-o", "-", *EV], 2, "end it in one of .exr, .hdr, .dng, .jpg"),
     ],
 )
 def test_exit_codes(arguments, code, word, place):
@@ -534,6 +534,13 @@ def test_exit_codes(arguments, code, word, place):
     assert result.stdout == ""
     assert "Traceback" not in result.stderr
     assert files(place) == sorted(NAMES)
+
+
+def test_a_folder_takes_a_result_named_after_its_photographs(place):
+    (place / "out").mkdir()
+    done = merge(*NAMES, "-o", "out", *EV, "--method", "classic", "--no-preview")
+    assert done.stdout == "out/dark-bright.exr\n"
+    assert "exists already" in merge(*NAMES, "-o", "out", *EV, code=3).stderr
 
 
 def test_a_damaged_photograph_or_model(place, tmp_path, models):
@@ -729,7 +736,7 @@ def test_stopped_while_it_writes(number, after, place):
     visible = [name for name in files(place) if not name.startswith(".dfghdr-")]
     assert visible == sorted(NAMES)
     if number == signal.SIGINT:
-        assert process.returncode == 130
+        assert process.returncode == -signal.SIGINT
         assert files(place) == sorted(NAMES)
 
 

@@ -45,7 +45,7 @@ def run(body, *arguments, **options):
 @pytest.mark.parametrize(
     ("number", "code", "said"),
     [
-        (signal.SIGINT, 130, b"Interrupted.\n"),
+        (signal.SIGINT, -signal.SIGINT, b"Interrupted.\n"),
         (signal.SIGTERM, 143, b""),
         (signal.SIGHUP, 129, b""),
     ],
@@ -61,6 +61,19 @@ def test_a_signal_ends_it_and_it_cleans_up(tmp_path, number, code, said):
         _, stderr = process.communicate(timeout=60)
     assert (process.returncode, stderr) == (code, said)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_ends_a_loop_of_the_shell(tmp_path):
+    """Which goes on where a program that it runs ends by itself, with whatever code."""
+    (tmp_path / "program.py").write_text(program(WAITS)[2])
+    loop = f"for name in a b c; do {sys.executable} program.py; echo next; done"
+    with subprocess.Popen(
+        ["bash", "-c", loop], stdout=subprocess.PIPE, cwd=tmp_path, start_new_session=True
+    ) as shell:
+        assert shell.stdout.readline() == b"ready\n"
+        os.killpg(shell.pid, signal.SIGINT)
+        said, _ = shell.communicate(timeout=60)
+    assert (shell.returncode, said) == (-signal.SIGINT, b"")
 
 
 def test_what_is_ignored_stays_ignored(tmp_path):
@@ -83,7 +96,7 @@ def test_ctrl_c_while_it_is_loaded_is_no_traceback(tmp_path):
         check=False,
         timeout=60,
     )
-    assert (done.returncode, done.stderr) == (130, b"Interrupted.\n")
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b"Interrupted.\n")
 
 
 def test_a_reader_that_is_gone_is_no_error():

@@ -51,7 +51,12 @@ def test_train_and_go_on(place):
     model = load_model("mine/mine")
     assert model.info.decoder
     sizes = {"width": 4, "disentangle_width": 4, "code_length": 64}
-    assert model.info.hyper_parameters == {**sizes, "eau": True, "sau": True}
+    assert model.info.hyper_parameters == {
+        **sizes,
+        "eau": True,
+        "sau": True,
+        "upsampling": "transposed",
+    }
     assert model.info.training["seed"] == 3
 
     refused = train("pictures", "--run", "mine", "--steps", 2, "--seed", 3, code=3)

@@ -176,3 +176,34 @@ def test_the_sum_over_roles():
     assert weighted_sum(x, role_shares((S, S, R))).item() == 5.5 + 2 * 100.0  # and plays LONG
     assert weighted_sum(x, role_shares((R, L, L))).item() == 2 * 1.0 + 55.0
     assert weighted_sum(x[:1], role_shares((R,))).item() == 3.0
+
+
+@pytest.mark.parametrize("upsampling", ["transposed", "bilinear"])
+def test_a_decoder_of_either_upsampling(upsampling):
+    """It is configuration: built and described alike, and a flat code gives no grid if bilinear."""
+    torch.manual_seed(1)
+    sizes = {"width": 4, "disentangle_width": 8, "code_length": 4, "upsampling": upsampling}
+    network = build("dfgnet", sizes, decoder=True).eval()
+    assert describe(network)[1]["upsampling"] == upsampling
+    decoder = network.disentangle.decoder
+    with torch.no_grad():
+        picture = decoder(torch.rand(1, 64, 8, 12), torch.rand(1, 4))
+        assert picture.shape == (1, 3, 64, 96)
+        flat = decoder.up1(torch.rand(1, 64, 1, 1).expand(-1, -1, 12, 12).contiguous())
+    inside = flat[..., 6:-6, 6:-6]
+    assert (inside.std((2, 3)).max() < 1e-5) == (upsampling == "bilinear")
+    with pytest.raises(ModelError, match="upsampling"):
+        build("dfgnet", sizes | {"upsampling": "nearest"}, decoder=True)
+
+
+def test_the_bilinear_decoder_starts_with_plain_normalisation():
+    """AdaIN's deviation is about 1, its mean about 0; the published code's is about 0."""
+    deviations = {}
+    for upsampling in ("transposed", "bilinear"):
+        torch.manual_seed(1)
+        sizes = {"width": 4, "code_length": 64, "upsampling": upsampling}
+        decoder = build("dfgnet", sizes, decoder=True).disentangle.decoder
+        with torch.no_grad():
+            deviations[upsampling] = decoder.deviation(0.1 * torch.randn(50, 64)).mean()
+    assert deviations["bilinear"] == pytest.approx(1.0, abs=0.05)
+    assert abs(deviations["transposed"]) < 0.1

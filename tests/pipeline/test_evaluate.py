@@ -18,14 +18,9 @@ from dfghdr_cli.io.radiance import read_radiance, write_radiance
 from dfghdr_cli.io.scenes import read_scene
 from dfghdr_cli.modelstore import DEFAULT_MODEL, install_model
 from dfghdr_cli.nets.registry import build
-from dfghdr_cli.pipeline.evaluate import (
-    ALL_METRICS,
-    PROTOCOLS,
-    Protocol,
-    build_methods,
-    evaluate,
-    reference_alone,
-)
+from dfghdr_cli.pipeline.evaluate.methods import PROTOCOLS, Protocol, build_methods, reference_alone
+from dfghdr_cli.pipeline.evaluate.results import ALL_METRICS
+from dfghdr_cli.pipeline.evaluate.run import evaluate
 from dfghdr_cli.pipeline.merge.request import MergeRequest, load_merger
 from dfghdr_cli.pipeline.merge.run import merge_files
 

@@ -7,8 +7,14 @@ from torch import nn
 
 from dfghdr_cli.errors import InputError, MissingPackageError, ModelError
 from dfghdr_cli.io.scenes import read_scene
-from dfghdr_cli.pipeline.evaluate import build_methods, evaluate
-from dfghdr_cli.pipeline.external import External, external_methods, parse_external, six_channels
+from dfghdr_cli.pipeline.evaluate.external import (
+    External,
+    external_methods,
+    parse_external,
+    six_channels,
+)
+from dfghdr_cli.pipeline.evaluate.methods import build_methods
+from dfghdr_cli.pipeline.evaluate.run import evaluate
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

@@ -12,7 +12,7 @@ from dfghdr_cli.modelstore import install_model, load_model
 from dfghdr_cli.nets.candidates import Candidates, Hypothesis, candidate_layout
 from dfghdr_cli.nets.registry import build
 from dfghdr_cli.pipeline import onnx_export
-from dfghdr_cli.pipeline.external import External, external_methods
+from dfghdr_cli.pipeline.evaluate.external import External, external_methods
 from dfghdr_cli.pipeline.onnx_export import ExportRequest, export_model, exported
 
 onnx = pytest.importorskip("onnx")

@@ -11,8 +11,8 @@ from PIL import Image
 from dfghdr_cli.errors import OutputError, OutputExistsError
 from dfghdr_cli.modelstore import install_model
 from dfghdr_cli.nets.registry import build
-from dfghdr_cli.pipeline.evaluate import build_methods, evaluate
-from dfghdr_cli.pipeline.paper_report import (
+from dfghdr_cli.pipeline.evaluate.methods import build_methods
+from dfghdr_cli.pipeline.evaluate.paper_report import (
     FILES,
     CropChoice,
     PaperReport,
@@ -20,8 +20,9 @@ from dfghdr_cli.pipeline.paper_report import (
     parse_crop,
     write_report,
 )
-from dfghdr_cli.pipeline.paper_table import make_table
-from dfghdr_cli.pipeline.published import LATER, PUBLISHED
+from dfghdr_cli.pipeline.evaluate.paper_table import make_table
+from dfghdr_cli.pipeline.evaluate.published import LATER, PUBLISHED
+from dfghdr_cli.pipeline.evaluate.run import evaluate
 
 SMALL = {"width": 4, "disentangle_width": 4, "code_length": 4}
 
@@ -114,7 +115,7 @@ def test_ablations_are_the_papers_models(scenes, models_dir):
 
 def test_parts_that_errors_choose(scenes):
     """Figure 4 shows the part where the disc moved, which OpenCV's merge ghosts."""
-    from dfghdr_cli.pipeline.paper_report import _worst_regions
+    from dfghdr_cli.pipeline.evaluate.paper_report import _worst_regions
 
     seen = []
     evaluate(

@@ -13,9 +13,14 @@ from dfghdr_cli.pipeline.recipes import PRESETS, ensure_architecture, read_recip
 ROOT = Path(__file__).parents[2]
 RELEASES = sorted(path.parent.name for path in (ROOT / "models").glob("*/config.json"))
 OF_THE_RUN = {"version", "device", "folders", "images", "scenes", "skipped", "vgg"}
-LATER = {"imitation": 0.0, "compile": False, "checkpoints": "exact"}
+LATER = {
+    "imitation": 0.0,
+    "compile": False,
+    "checkpoints": "exact",
+    "permute_channels": "merge",
+}
 """Settings that came after some releases, with what makes no difference."""
-LATER_SYNTH = {"variants": 1, "curved": 0.0}
+LATER_SYNTH = {"variants": 1, "curved": 0.0, "permute_channels": True}
 GONE = {"averaged_with": None, "still": False}
 """What no longer can be set, and what it then was; the cards tell what was averaged."""
 

@@ -383,3 +383,46 @@ def test_what_cannot_be_started_from(change, message, request_, models_dir):
     with pytest.raises(ModelError, match=message):
         train_model(replace(request_, **{"start": "wide", **change}))
     assert not request_.run.exists()
+
+
+def test_older_runs_can_be_resumed(request_):
+    """Their configuration lacks what came later, which then was as it is said here."""
+    folder = train_model(request_)
+    path = request_.run / "config.json"
+    before = json.loads(path.read_text())
+    assert before["permute_channels"] == "merge"
+    for names in (("permute_channels",), ("hyper_parameters", "upsampling")):
+        place = before
+        for name in names[:-1]:
+            place = place[name]
+        del place[names[-1]]
+    del before["synth"]["permute_channels"]
+    path.write_text(json.dumps(before))
+    assert train_model(replace(request_, resume=True)) == folder
+    for change in ({"hyper_parameters": {**TINY, "upsampling": "bilinear"}},):
+        with pytest.raises(InputError, match="hyper_parameters"):
+            train_model(replace(request_, resume=True, **change))
+
+
+def test_colours_change_places_in_stage_merge_alone(request_, monkeypatch):
+    from dfghdr_cli.pipeline import train as module
+
+    seen = []
+
+    def stop(network, data, config, *arguments, **more):
+        seen.append({stage: samples_of(each) for stage, each in data.items()})
+        raise KeyboardInterrupt
+
+    def samples_of(data):
+        return data.sources[0].config.permute_channels
+
+    monkeypatch.setattr(module, "train", stop)
+    for setting in ("all", "merge", "none"):
+        config = replace(request_.config, stage="all", permute_channels=setting, perceptual=0.0)
+        with pytest.raises(KeyboardInterrupt):
+            train_model(replace(request_, config=config, run=request_.run.with_name(setting)))
+    assert seen == [
+        {"disentangle": True, "merge": True},
+        {"disentangle": False, "merge": True},
+        {"disentangle": False, "merge": False},
+    ]

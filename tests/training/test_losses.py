@@ -10,7 +10,11 @@ from dfghdr_cli.training.config import TrainConfig
 from dfghdr_cli.training.losses import (
     PAPER_MERGE_LOSS,
     MergeLossConfig,
+    disentangle_loss,
     merge_loss,
+    perceptual_loss,
+    reconstruction_loss,
+    tone_mapped_l1,
 )
 from dfghdr_cli.training.objectives import MergeObjective
 from dfghdr_cli.training.synth import to_candidates
@@ -30,6 +34,32 @@ def test_the_papers_loss_is_l1_after_the_mu_law():
     loss = merge_loss(flat(0.0, 0.5), flat(1.0, 0.1), PAPER_MERGE_LOSS)
     assert float(loss) == pytest.approx((1.0 + toned(0.5) - toned(0.1)) / 2, rel=1e-5)
     assert float(merge_loss(flat(0.3), flat(0.3), PAPER_MERGE_LOSS)) == 0
+
+
+def test_eq_11_by_its_name():
+    estimate, truth = flat(0.0, 0.5), flat(1.0, 0.1)
+    assert torch.equal(
+        tone_mapped_l1(estimate, truth), merge_loss(estimate, truth, PAPER_MERGE_LOSS)
+    )
+
+
+def test_eq_1_2_4_and_5_are_sums_over_the_frames():
+    decoded = flat(0.1, 0.5, 0.9)[None]  # one bracket of three frames
+    wanted = flat(0.2, 0.2, 0.2)[None]
+    assert float(reconstruction_loss(decoded, wanted)) == pytest.approx(0.1 + 0.3 + 0.7)
+
+    def distance(first, second):
+        assert first.shape == second.shape == (3, 3, 4, 4)
+        return (first - second).square().mean()
+
+    expected = 0.1**2 + 0.3**2 + 0.7**2
+    assert float(perceptual_loss(decoded, wanted, distance)) == pytest.approx(expected)
+
+
+def test_eq_6_weighs_the_perceptual_terms_alone():
+    one, two, four, eight = (torch.tensor(float(2**k)) for k in range(4))
+    assert float(disentangle_loss((one, two), (four, eight), 0.5)) == 1 + 2 + 0.5 * (4 + 8)
+    assert float(disentangle_loss((one, two), None, 0.5)) == 3
 
 
 def test_our_terms_come_on_top():

@@ -16,7 +16,7 @@ from dfghdr_cli.training.synth import COMPOSITIONS, SceneSynthesiser, to_candida
 @pytest.fixture
 def tripod(monkeypatch):
     """No camera shake, and no error of the alignment."""
-    monkeypatch.setattr(synth, "_shake", lambda rng, size, shift: np.eye(3))
+    monkeypatch.setattr(synth, "draw_shake", lambda rng, size, shift: np.eye(3))
 
 
 def as_bytes(sample):
@@ -188,3 +188,17 @@ def test_a_batch_is_its_samples(synthesiser):
         for k, index in enumerate(indices):
             for name, value in data[index].items():
                 assert np.array_equal(together[name][k].numpy(), value), name
+
+
+def test_colours_stay_in_their_places_where_they_are_to(pictures, synthesiser):
+    """Of pictures without blue no sample has any; with colours permuted some have."""
+    blueless = [np.array(picture) for picture in pictures]
+    for picture in blueless:
+        picture[..., 2] = 0
+
+    def blue(permute):
+        data = synthesiser(images=blueless, permute_channels=permute, variants=2)
+        return [float(data[index]["truth"][2].max()) for index in range(8)]
+
+    assert max(blue(False)) < 1e-3
+    assert max(blue(True)) > 0.05

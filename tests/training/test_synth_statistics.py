@@ -20,7 +20,7 @@ def many(synthesiser):
 @pytest.fixture
 def tripod(monkeypatch):
     """No camera shake, and no error of the alignment."""
-    monkeypatch.setattr(synth, "_shake", lambda rng, size, shift: np.eye(3))
+    monkeypatch.setattr(synth, "draw_shake", lambda rng, size, shift: np.eye(3))
 
 
 @pytest.fixture

@@ -172,9 +172,9 @@ class Run:
         shots = self.shots
         if len(shots) == 1:
             return _LONE_AUTOMATIC if shots[0].automatic else LONE
-        if any(shot.stops is None for shot in shots) or not self._one_shape():
+        if any(shot.stops is None for shot in shots) or not _have_one_shape(self):
             return None
-        base = self._cost_of_stated() if shots[0].place is not None else self._cost_of_steps()
+        base = _cost_of_stated(self) if shots[0].place is not None else self._cost_of_steps()
         if base is not None and len(shots) > 2 and any(_is_part(self.pattern, p) for p in known):
             base = min(base, _PART_OF_KNOWN)
         pauses = self.pauses()
@@ -203,18 +203,6 @@ class Run:
         """Whether an attribute of the shots is known of several and not always the same."""
         return len({getattr(shot, what) for shot in self.shots} - {None, ""}) > 1
 
-    def _one_shape(self) -> bool:
-        return bool(self.kinds) and not self.differs("size") and len(self.shots) <= MOST_SHOTS
-
-    def _cost_of_stated(self) -> float | None:
-        """Of shots that say which of how many they are."""
-        places = [shot.place for shot in self.shots]
-        if None in places or self.differs("length"):
-            return None
-        known = [place for place in places if place is not None]
-        rising = all(a < b for a, b in pairwise(known))
-        return _STATED if rising else None
-
     def _cost_of_steps(self) -> float | None:
         count = len(self.shots)
         if any(shot.place is not None for shot in self.shots):
@@ -228,7 +216,7 @@ class Run:
             if self.meant == "yes":
                 return _MEANT_PAIR
             return _PAIR if self.steps[0] >= _PLAIN_PAIR else None
-        if self._starts_anew():
+        if _starts_anew(self):
             return None
         disorder = _DISORDER * max(0, count - 3)
         if not self.even:
@@ -240,27 +228,42 @@ class Run:
             return _OTHER_ORDER + disorder + extra
         return (_REGULAR if count % 2 or self.automatic else _EVEN_NUMBER) + extra
 
-    def _starts_anew(self) -> bool:
-        """Whether one pattern of exposures comes several times, about as bright.
 
-        That is as many brackets, in light that changed.
-        """
-        levels, count = self.levels, len(self.levels)
-        if not self.ordered:
-            return False
-        for length in range(2, count // 2 + 1):
-            if count % length or (length == 2 and count == 4):
-                continue
-            parts = [levels[k : k + length] for k in range(0, count, length)]
-            alike = all(
-                abs((value - part[0]) - (first - parts[0][0])) <= SAME
-                for part in parts[1:]
-                for value, first in zip(part, parts[0], strict=True)
-            )
-            apart = all(max(a) < min(b) or max(b) < min(a) for a, b in pairwise(parts))
-            if alike and not apart:
-                return True
+def _starts_anew(run: Run) -> bool:
+    """Whether one pattern of exposures comes several times, about as bright.
+
+    That is as many brackets, in light that changed.
+    """
+    levels, count = run.levels, len(run.levels)
+    if not run.ordered:
         return False
+    for length in range(2, count // 2 + 1):
+        if count % length or (length == 2 and count == 4):
+            continue
+        parts = [levels[k : k + length] for k in range(0, count, length)]
+        alike = all(
+            abs((value - part[0]) - (first - parts[0][0])) <= SAME
+            for part in parts[1:]
+            for value, first in zip(part, parts[0], strict=True)
+        )
+        apart = all(max(a) < min(b) or max(b) < min(a) for a, b in pairwise(parts))
+        if alike and not apart:
+            return True
+    return False
+
+
+def _have_one_shape(run: Run) -> bool:
+    return bool(run.kinds) and not run.differs("size") and len(run.shots) <= MOST_SHOTS
+
+
+def _cost_of_stated(run: Run) -> float | None:
+    """Of shots that say which of how many they are."""
+    places = [shot.place for shot in run.shots]
+    if None in places or run.differs("length"):
+        return None
+    known = [place for place in places if place is not None]
+    rising = all(a < b for a, b in pairwise(known))
+    return _STATED if rising else None
 
 
 def _is_part(pattern: Pattern, whole: Pattern) -> bool:

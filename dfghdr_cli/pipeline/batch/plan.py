@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from dfghdr_cli.core.bracketing.sets import BracketSet
-from dfghdr_cli.errors import UsageError
+from dfghdr_cli.errors import OutputNameError
+from dfghdr_cli.pipeline.results import results_of
 
 FIELDS = ("first", "last", "stem", "folder", "date", "index", "count")
 """What a pattern of names may have between braces."""
-_RADIANCE = (".exr", ".hdr", ".dng")
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,7 @@ def plan(
     for index, one in enumerate(sets, before + 1):
         name = pattern.format(**_values(one, index, len(str(before + len(sets)))))
         outputs = tuple(_beside(folder / name, suffix) for suffix in suffixes)
-        linear = [path for path in outputs if path.suffix in _RADIANCE]
-        also = (linear[0].with_suffix(".preview.jpg"),) if preview and linear else ()
+        also = results_of(outputs, preview=preview)[len(outputs) :]
         jobs.append(Job(index, name, one, outputs, also))
     return jobs
 
@@ -126,14 +125,14 @@ def ensure_different_names(jobs: Sequence[Job], pattern: str) -> None:
     """Refuse a pattern that gives two brackets one name, also where only case tells them apart.
 
     Raises:
-        UsageError: it does.
+        OutputNameError: it does.
     """
     names = Counter(job.name.casefold() for job in jobs)
     for job in jobs:
         same = [other for other in jobs if other.name.casefold() == job.name.casefold()]
         if names[job.name.casefold()] > 1:
             of = " and of ".join(", ".join(str(p) for p in other.paths[:1]) for other in same[:2])
-            raise UsageError(
+            raise OutputNameError(
                 f"--name {pattern} calls the results of {of} ... alike, {job.name}; "
                 'tell them apart by {index} or {folder}, as in --name "{folder}-{first}-{last}".'
             )

@@ -14,7 +14,7 @@ from dfghdr_cli.atomic import (
     ensure_writable,
 )
 from dfghdr_cli.core.types import FloatImage, OnProgress
-from dfghdr_cli.errors import InputError, OutputError
+from dfghdr_cli.errors import InputError, OutputNameError
 from dfghdr_cli.io.animation import encode_animation, is_animation
 from dfghdr_cli.io.display import HDR_FORMATS, DisplayFormat, display_format, encode_display
 from dfghdr_cli.modelstore import model_files
@@ -171,7 +171,9 @@ def _plain_format(path: Path) -> DisplayFormat:
     """The format of a picture that is no photograph, and so has no light beyond white."""
     format = display_format(path)
     if format in HDR_FORMATS:
-        raise OutputError(f"{path} names a format for HDR screens; end it in .png, .jpg or .tif.")
+        raise OutputNameError(
+            f"{path} names a format for HDR screens; end it in .png, .jpg or .tif."
+        )
     return format
 
 

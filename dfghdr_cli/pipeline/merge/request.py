@@ -11,18 +11,18 @@ from typing import Literal
 
 import torch
 
-from dfghdr_cli.atomic import ensure_different, ensure_no_input, ensure_writable
 from dfghdr_cli.core.colour import RadianceSpace
 from dfghdr_cli.core.response import Kind as ResponseKind
 from dfghdr_cli.devices import choose_device, is_gpu_out_of_memory
-from dfghdr_cli.errors import OutputError
+from dfghdr_cli.errors import OutputNameError
 from dfghdr_cli.io.bracket import ExposuresFrom, Reference, is_photograph_name
-from dfghdr_cli.io.display import DISPLAY_SUFFIXES, DisplayFormat, display_format, is_display_name
-from dfghdr_cli.io.radiance import RADIANCE_SUFFIXES, ExrCompression, ExrType, is_radiance_name
+from dfghdr_cli.io.display import DisplayFormat
+from dfghdr_cli.io.radiance import ExrCompression, ExrType
 from dfghdr_cli.io.selection import without_own_results
 from dfghdr_cli.merging.config import MergeConfig
 from dfghdr_cli.modelstore import DEFAULT_MODEL, Model, load_model
 from dfghdr_cli.nets.network import Network
+from dfghdr_cli.pipeline.results import check_name, missing_of, preview_of, results_of
 
 log = logging.getLogger(__name__)
 
@@ -143,14 +143,13 @@ class MergeRequest:
     @property
     def preview_path(self) -> Path | None:
         """out.exr's preview is out.preview.jpg; pictures for screens need none."""
-        linear = [path for path in self.outputs if is_radiance_name(path)]
-        return linear[0].with_suffix(".preview.jpg") if self.preview and linear else None
+        return preview_of(self.outputs) if self.preview else None
 
     @property
     def results(self) -> tuple[Path, ...]:
         """All the files that the merge leaves, the results first."""
-        beside = (self.preview_path, self.ghost_map, self.save_response)
-        return (*self.outputs, *(path for path in beside if path is not None))
+        beside = (self.ghost_map, self.save_response)
+        return results_of(self.outputs, preview=self.preview, beside=beside)
 
 
 def missing_results(request: MergeRequest) -> tuple[Path, ...]:
@@ -164,22 +163,19 @@ def missing_results(request: MergeRequest) -> tuple[Path, ...]:
 
     Raises:
         OutputExistsError: if one is there already and neither to be kept nor to be replaced.
-        OutputError: if one cannot be written, names no format, or would replace a photograph.
+        OutputNameError: if one names no format, or another one, or is named twice.
+        OutputError: if one cannot be written, or would replace a photograph.
     """
     for path in request.outputs:
-        _check_name(path, request.format)
+        check_name(path, request.format)
     if request.ghost_map is not None and request.ghost_map.suffix.lower() != ".png":
-        raise OutputError(f"{request.ghost_map} must be a PNG file; end it in .png.")
-    ensure_different(request.results)
-    if request.overwrite:
-        ensure_no_input(request.results, _inputs(request))
-    missing = []
-    for path in request.results:
-        if request.skip_existing and path.is_file():
-            continue
-        ensure_writable(path, request.overwrite)
-        missing.append(path)
-    return tuple(missing)
+        raise OutputNameError(f"{request.ghost_map} must be a PNG file; end it in .png.")
+    return missing_of(
+        request.results,
+        overwrite=request.overwrite,
+        skip_existing=request.skip_existing,
+        inputs=lambda: _inputs(request),
+    )
 
 
 def _inputs(request: MergeRequest) -> list[Path]:
@@ -190,12 +186,3 @@ def _inputs(request: MergeRequest) -> list[Path]:
         with suppress(OSError):  # which is said when the photographs are read
             found += without_own_results(list(filter(is_photograph_name, path.iterdir())))[0]
     return found
-
-
-def _check_name(path: Path, format: DisplayFormat | None) -> None:
-    if is_radiance_name(path):
-        return
-    if not is_display_name(path):
-        known = ", ".join((*RADIANCE_SUFFIXES, *DISPLAY_SUFFIXES))
-        raise OutputError(f"{path} names no format; end it in one of {known}.")
-    display_format(path, format)

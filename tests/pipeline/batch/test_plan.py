@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dfghdr_cli.core.bracketing.sets import find_sets
-from dfghdr_cli.errors import InputError, OutputError, OutputExistsError, UsageError
+from dfghdr_cli.errors import InputError, OutputError, OutputExistsError, OutputNameError
 from dfghdr_cli.io.shots import find_shots
 from dfghdr_cli.pipeline.batch.manifest import (
     NAME,
@@ -83,7 +83,7 @@ def test_results_in_several_formats_and_a_preview(card):
 
 def test_results_of_one_name_are_refused(card):
     ensure_different_names(jobs(card), "{first}-{last}")
-    with pytest.raises(UsageError, match="alike, card"):
+    with pytest.raises(OutputNameError, match="alike, card"):
         ensure_different_names(jobs(card, "{folder}"), "{folder}")
 
 

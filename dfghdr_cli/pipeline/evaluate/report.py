@@ -13,7 +13,7 @@ from dfghdr_cli.core.encoding import mu_law
 from dfghdr_cli.core.metrics import TILE, Measured, psnr_mu
 from dfghdr_cli.core.types import FloatImage, Frame
 from dfghdr_cli.io.charts import colours
-from dfghdr_cli.pipeline.evaluate import ALL_METRICS, Evaluation, Outcome
+from dfghdr_cli.pipeline.evaluate.results import ALL_METRICS, Evaluation, Outcome
 from dfghdr_cli.pipeline.page import image, page
 
 CROP = 192
@@ -42,7 +42,7 @@ class EvaluationReport:
         """The page."""
         title = f"{len(evaluation.methods)} methods on {len(evaluation.scenes)} scenes"
         body = [f"<h1>{escape(title)}</h1>", *_summary(evaluation), *self._scenes]
-        return page("dfghdr_cli.pipeline", "evaluation_report.html", title, body)
+        return page("dfghdr_cli.pipeline.evaluate", "report.html", title, body)
 
 
 def _summary(evaluation: Evaluation) -> Iterator[str]:

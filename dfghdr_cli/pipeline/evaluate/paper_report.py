@@ -1,8 +1,8 @@
 """The paper's table and figures with measured content, as a folder of files.
 
-`dfghdr eval --paper-report FOLDER`: Table 1 (`pipeline.paper_table`), Figure 2 (every spatial code
-with every exposure code) and Figure 4 (parts of pictures by several methods beside the truth), and
-what they came from.
+`dfghdr eval --paper-report FOLDER`: Table 1 (`pipeline.evaluate.paper_table`), Figure 2 (every
+spatial code with every exposure code) and Figure 4 (parts of pictures by several methods beside
+the truth), and what they came from.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from dfghdr_cli.errors import ModelError, OutputError
 from dfghdr_cli.io.charts import BACKGROUND, Cell, table
 from dfghdr_cli.io.display import encode_display
 from dfghdr_cli.io.plots import INKS, encode_pdf
-from dfghdr_cli.pipeline.evaluate import Evaluation, Outcome
+from dfghdr_cli.pipeline.evaluate.paper_table import Table, make_table
+from dfghdr_cli.pipeline.evaluate.results import Evaluation, Outcome
 from dfghdr_cli.pipeline.explore.explorer import load_explorer
 from dfghdr_cli.pipeline.explore.figures import grid_figure
 from dfghdr_cli.pipeline.explore.grid import Photograph, ev_text, explore_grid
 from dfghdr_cli.pipeline.page import image, page
-from dfghdr_cli.pipeline.paper_table import Table, make_table
 from dfghdr_cli.pipeline.provenance import digest, model_facts, scene_digests, versions
 
 log = logging.getLogger(__name__)
@@ -419,7 +419,7 @@ def _html(
             body += [f"<h2>{heading}</h2>", f'<div class="scroll">{tag}</div>']
     body += ["<h2>Notes</h2>", "<ul>", *(f"<li>{escape(note)}</li>" for note in notes), "</ul>"]
     body += ["<h2>Versions, settings, digests</h2>", f"<pre>{escape(source)}</pre>"]
-    return page("dfghdr_cli.pipeline", "evaluation_report.html", title, body)
+    return page("dfghdr_cli.pipeline.evaluate", "report.html", title, body)
 
 
 _FIGURES = {

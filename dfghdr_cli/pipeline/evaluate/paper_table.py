@@ -9,8 +9,8 @@ from html import escape
 from dfghdr_cli.core.metrics import bootstrap_interval
 from dfghdr_cli.core.types import FloatImage
 from dfghdr_cli.io.plots import Line, text_table
-from dfghdr_cli.pipeline.evaluate import Evaluation
-from dfghdr_cli.pipeline.published import LATER, PUBLISHED, SOURCES, Published
+from dfghdr_cli.pipeline.evaluate.published import LATER, PUBLISHED, SOURCES, Published
+from dfghdr_cli.pipeline.evaluate.results import Evaluation
 
 KEYS = ("psnr_mu", "psnr_l", "hdr_vdp2")
 """The columns of the paper's table, all in dB or of 100, higher is better."""

@@ -32,7 +32,7 @@ from dfghdr_cli.errors import (
 )
 from dfghdr_cli.io.scenes import Scene
 from dfghdr_cli.io.source import first_line, read_head
-from dfghdr_cli.pipeline.evaluate import Method
+from dfghdr_cli.pipeline.evaluate.methods import Method
 
 FRAMES = 3
 PIXELS = 64

@@ -1,0 +1,1 @@
+"""`dfghdr eval`: methods compared on scenes with truth."""
