@@ -2,7 +2,7 @@
 """Merges of other programs, for `dfghdr eval --predictions`: what the README compares.
 
     python benchmarks/peers.py SCENES OUT
-    dfghdr eval SCENES --fit-scale --metrics basic -m dfgmerge-v5 --method classic \
+    dfghdr eval SCENES --fit-scale --metrics basic -m dfgmerge-v6 --method classic \
         --method opencv-debevec --predictions OUT/hugin --predictions OUT/pfstools
 
 SCENES holds scenes with truth, OUT gets a folder for each program that is installed, with SCENE.exr

@@ -35,7 +35,7 @@ from dfghdr_cli.nets.registry import build, describe
 
 log = logging.getLogger(__name__)
 
-DEFAULT_MODEL = "dfgmerge-v5"
+DEFAULT_MODEL = "dfgmerge-v6"
 """The released model that `dfghdr merge` takes unless told otherwise."""
 MODELS_DIR_VARIABLE = "DFGHDR_MODELS_DIR"
 FORMAT = 1

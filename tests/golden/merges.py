@@ -49,9 +49,9 @@ class Way:
 WAYS = {
     "classic": Way(None),
     "classic-flow": Way(None, MergeConfig(align="flow")),
-    "default": Way("dfgmerge-v5"),
-    "default-proxy": Way("dfgmerge-v5", MergeConfig(proxy_pixels=6000, tile=64)),
-    "default-alike": Way("dfgmerge-v5", stops=(-2.0, 0.0, 0.0, 2.0)),
+    "default": Way("dfgmerge-v6"),
+    "default-proxy": Way("dfgmerge-v6", MergeConfig(proxy_pixels=6000, tile=64)),
+    "default-alike": Way("dfgmerge-v6", stops=(-2.0, 0.0, 0.0, 2.0)),
     "guided": Way("dfgnet-w16"),
     "guided-proxy": Way("dfgnet-w16", MergeConfig(proxy_pixels=12_000, tile=64)),
     "painted": Way("dfgnet-w16", MergeConfig(resolution="full")),
