@@ -17,7 +17,18 @@ import typer
 from typer.core import TyperGroup
 
 from dfghdr_cli import __version__
-from dfghdr_cli.cli import console, evaluate, explore, help, merge, models, process, tonemap, train
+from dfghdr_cli.cli import (
+    console,
+    doctor,
+    evaluate,
+    explore,
+    help,
+    merge,
+    models,
+    process,
+    tonemap,
+    train,
+)
 from dfghdr_cli.errors import (
     DeviceError,
     DfghdrError,
@@ -184,4 +195,5 @@ app.command("tonemap", cls=help.Command)(tonemap.tonemap)
 app.command("train", cls=help.Command)(train.train)
 app.command("eval", cls=help.Command)(evaluate.evaluate)
 app.command("explore-disentangle", cls=help.Command)(explore.explore_disentangle)
+app.command("doctor", cls=help.Command)(doctor.doctor)
 app.add_typer(models.app, name="models")

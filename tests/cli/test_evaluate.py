@@ -83,7 +83,7 @@ def test_files(scenes):
     again = run(scenes, *BOTH, "--csv", "new.csv", "--json", "all.json", code=3)
     assert "all.json exists already" in again.stderr
     run(scenes, *BOTH, "--json", "all.json", "--overwrite")
-    run(scenes, *BOTH, "--json", "x", "--csv", "x", code=7)
+    run(scenes, *BOTH, "--json", "x", "--csv", "x", code=2)
     run(scenes, *BOTH, "--json", "nowhere/x.json", code=7)
 
 

@@ -143,7 +143,13 @@ def disentangled(network):
 
 @pytest.mark.parametrize(
     ("architecture", "hyper_parameters"),
-    [("dfgmerge", TINY), ("dfgnet", {"width": 4, "disentangle_width": 4, "code_length": 8})],
+    [
+        ("dfgmerge", TINY),
+        (
+            "dfgnet",
+            {"width": 4, "disentangle_width": 4, "code_length": 8, "upsampling": "bilinear"},
+        ),
+    ],
 )
 def test_both_stages_and_what_they_leave(architecture, hyper_parameters, request_):
     request = replace(

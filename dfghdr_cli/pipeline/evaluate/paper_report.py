@@ -418,7 +418,10 @@ def _html(
             tag = image(pictures[name], heading, 95, f'width="{width}" height="{height}"')
             body += [f"<h2>{heading}</h2>", f'<div class="scroll">{tag}</div>']
     body += ["<h2>Notes</h2>", "<ul>", *(f"<li>{escape(note)}</li>" for note in notes), "</ul>"]
-    body += ["<h2>Versions, settings, digests</h2>", f"<pre>{escape(source)}</pre>"]
+    body += [
+        "<h2>Versions, settings, digests</h2>",
+        f'<div class="scroll"><pre>{escape(source)}</pre></div>',
+    ]
     return page("dfghdr_cli.pipeline.evaluate", "report.html", title, body)
 
 
