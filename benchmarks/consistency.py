@@ -32,8 +32,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dfghdr_cli.core.exposure import choose_reference, usable_share
-from dfghdr_cli.core.response import Kind, Response
+from dfghdr_cli.core.calibration.exposure import choose_reference, usable_share
+from dfghdr_cli.core.calibration.response import Kind, Response
 from dfghdr_cli.core.types import Bracket, FloatImage, Frame
 from dfghdr_cli.io.bracket import read_bracket
 from dfghdr_cli.io.response import read_response

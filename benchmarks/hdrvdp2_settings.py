@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfghdr_cli.core.encoding import mu_law
-from dfghdr_cli.core.hdrvdp2 import Options, hdrvdp2, pixels_per_degree
+from dfghdr_cli.core.metrics.hdrvdp2 import Options, hdrvdp2, pixels_per_degree
 from dfghdr_cli.io.radiance import read_radiance
 
 Picture = NDArray[np.float64]

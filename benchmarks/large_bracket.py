@@ -30,7 +30,7 @@ import tifffile
 from alignment import Image, Matrix, Texture
 from numpy.typing import NDArray
 
-from dfghdr_cli.core.metrics import measure
+from dfghdr_cli.core.metrics.fidelity import measure
 from dfghdr_cli.core.types import RadianceImage
 from dfghdr_cli.io.radiance import read_radiance, write_radiance
 

@@ -21,7 +21,7 @@ import numpy as np
 import tifffile
 from response import CURVES, Curve, jpeg
 
-from dfghdr_cli.core.response import GAMMA
+from dfghdr_cli.core.calibration.response import GAMMA
 from dfghdr_cli.errors import DfghdrError, OutputExistsError
 from dfghdr_cli.io.scenes import find_scenes, read_scene
 

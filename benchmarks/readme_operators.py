@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dfghdr_cli.core.tonemap import ToneSettings
+from dfghdr_cli.core.tonemapping.operators import ToneSettings
 from dfghdr_cli.io.display import write_display
 from dfghdr_cli.io.radiance import read_linear
 from dfghdr_cli.pipeline.tonemap import contact_sheet

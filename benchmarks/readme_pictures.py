@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dfghdr_cli.core.tonemap import ToneSettings, tone_map
+from dfghdr_cli.core.tonemapping.operators import ToneSettings, tone_map
 from dfghdr_cli.io.display import write_display
 from dfghdr_cli.io.radiance import read_radiance
 

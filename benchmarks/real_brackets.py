@@ -65,12 +65,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dfghdr_cli.core.calibration.exposure import parse_stops, parse_times
 from dfghdr_cli.core.colour import oklab, srgb_decode
-from dfghdr_cli.core.exposure import parse_stops, parse_times
 from dfghdr_cli.core.frames import CodedFrame
 from dfghdr_cli.core.luminance import luminance_of
 from dfghdr_cli.core.registration.warp import warp_with_trust
-from dfghdr_cli.core.tonemap import ToneSettings, tone_map
+from dfghdr_cli.core.tonemapping.operators import ToneSettings, tone_map
 from dfghdr_cli.core.types import Bracket, FloatImage, Mask
 from dfghdr_cli.errors import DfghdrError
 from dfghdr_cli.io.bracket import read_bracket

@@ -29,7 +29,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfghdr_cli.core.response import Response, choose_response, estimate_response
+from dfghdr_cli.core.calibration.response import Response, choose_response, estimate_response
 from dfghdr_cli.core.types import Exposure, FloatImage, Frame
 from dfghdr_cli.io.scenes import find_scenes, read_scene
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dfghdr_cli.core.tonemap import OPERATORS
+from dfghdr_cli.core.tonemapping.operators import OPERATORS
 from dfghdr_cli.core.types import FloatImage, RadianceImage
 from dfghdr_cli.io.radiance import write_radiance
 

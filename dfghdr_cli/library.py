@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfghdr_cli.atomic import atomic_write, ensure_writable
+from dfghdr_cli.core.calibration.exposure import choose_reference, usable_share
+from dfghdr_cli.core.calibration.response import Kind
 from dfghdr_cli.core.colour import RadianceSpace
-from dfghdr_cli.core.exposure import choose_reference, usable_share
-from dfghdr_cli.core.hdrvdp2 import hdrvdp2
+from dfghdr_cli.core.metrics.hdrvdp2 import hdrvdp2
 from dfghdr_cli.core.registration.align import Method as Align
-from dfghdr_cli.core.response import Kind
-from dfghdr_cli.core.tonemap import DEFAULT_OPERATOR, ToneSettings
-from dfghdr_cli.core.tonemap import tone_map as tone_mapped
+from dfghdr_cli.core.tonemapping.operators import DEFAULT_OPERATOR, ToneSettings
+from dfghdr_cli.core.tonemapping.operators import tone_map as tone_mapped
 from dfghdr_cli.core.types import Bracket, Exposure, FloatImage, Frame, Mask, OnProgress
 from dfghdr_cli.errors import InputError
 from dfghdr_cli.io.bracket import read_bracket
@@ -260,7 +260,7 @@ def tone_map(
 
     Args:
         radiance: (H, W, 3) float32, linear Rec. 709, or what `merge` returned.
-        operator: a key of `dfghdr_cli.core.tonemap.OPERATORS`.
+        operator: a key of `dfghdr_cli.core.tonemapping.operators.OPERATORS`.
         exposure: what the picture is brightened by first [stops]; None chooses it.
         parameters: of the operator.
 

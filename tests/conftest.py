@@ -22,6 +22,7 @@ def clean_environment(monkeypatch):
     for name in os.environ:
         if name.startswith(("DFGHDR_", "_DFGHDR_", "_TYPER_")):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/nowhere")
     for name in ("COLUMNS", "FORCE_COLOR", "NO_COLOR", "PY_COLORS", "TTY_COMPATIBLE"):
         monkeypatch.delenv(name, raising=False)
 

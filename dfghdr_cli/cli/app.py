@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 
 from dfghdr_cli import __version__
 from dfghdr_cli.cli import (
+    config,
     console,
     doctor,
     evaluate,
@@ -26,6 +27,7 @@ from dfghdr_cli.cli import (
     merge,
     models,
     process,
+    settings,
     tonemap,
     train,
 )
@@ -65,7 +67,7 @@ class Commands(TyperGroup):
         return super().parse_args(ctx, [*flags, *others, *args[end:]])
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the sub-command; `ctx` is Typer's own context.
+        """Run the sub-command; `ctx` is Typer's own context, whose defaults settings replace.
 
         Raises:
             typer.Exit: with the exit code of the `DfghdrError` that was raised, 130 after Ctrl-C,
@@ -73,6 +75,7 @@ class Commands(TyperGroup):
                 Typer.
         """
         try:
+            ctx.default_map = settings.default_map(settings.commands_with_settings(self))
             return super().invoke(ctx)
         except (typer.Exit, typer.Abort, typer.TyperException, EOFError):
             raise
@@ -197,3 +200,4 @@ app.command("eval", cls=help.Command)(evaluate.evaluate)
 app.command("explore-disentangle", cls=help.Command)(explore.explore_disentangle)
 app.command("doctor", cls=help.Command)(doctor.doctor)
 app.add_typer(models.app, name="models")
+app.add_typer(config.app, name="config")

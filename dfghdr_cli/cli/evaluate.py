@@ -180,7 +180,7 @@ def evaluate(
         raise typer.BadParameter("--crop belongs to --paper-report.")
 
     from dfghdr_cli.atomic import ensure_no_input
-    from dfghdr_cli.core.perceptual import Perceptual
+    from dfghdr_cli.core.metrics.perceptual import Perceptual
     from dfghdr_cli.devices import choose_device
     from dfghdr_cli.errors import DfghdrError
     from dfghdr_cli.merging.config import MergeConfig

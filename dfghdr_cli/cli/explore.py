@@ -120,7 +120,7 @@ def explore_disentangle(
     if metrics is None and (json is not None or probe_folder is not None):
         raise typer.BadParameter("--json and --probe-folder need --metrics FOLDER.")
 
-    from dfghdr_cli.core.exposure import parse_stops
+    from dfghdr_cli.core.calibration.exposure import parse_stops
     from dfghdr_cli.pipeline.explore.explorer import load_explorer
     from dfghdr_cli.pipeline.explore.run import ExploreRequest, explore
 

@@ -486,7 +486,7 @@ def _exposures(
     files: Sequence[Path], ev: str | None, times: str | None, step: float | None
 ) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
     """--ev [stops] and --times [s], as far as they are given and can be meant."""
-    from dfghdr_cli.core.exposure import parse_stops, parse_times
+    from dfghdr_cli.core.calibration.exposure import parse_stops, parse_times
     from dfghdr_cli.errors import InputError, UsageError
 
     if step is not None and not 0 < step < inf:

@@ -132,7 +132,7 @@ def tonemap(
         raise typer.BadParameter("--overwrite and --skip-existing exclude each other.")
     stops, parameters = _exposure(exposure), _parameters(param or [])
 
-    from dfghdr_cli.core.tonemap import ToneSettings, checked_settings
+    from dfghdr_cli.core.tonemapping.operators import ToneSettings, checked_settings
     from dfghdr_cli.pipeline.tonemap import TonemapRequest, tonemap_files
 
     settings = ToneSettings(operator, stops, white, saturation, parameters)

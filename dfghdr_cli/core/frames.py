@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dfghdr_cli.core.calibration.response import Response
 from dfghdr_cli.core.encoding import encode
-from dfghdr_cli.core.response import Response
 from dfghdr_cli.core.types import SAME_EXPOSURE, FloatImage, Frame
 from dfghdr_cli.core.worth import CLEAN, Worth, code_error, code_worth
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from dfghdr_cli.core.clipping import CLIPPED_CODE, CLIPPING_STARTS
 from dfghdr_cli.core.encoding import GAMMA
-from dfghdr_cli.core.jpeg import has_eight_bits
+from dfghdr_cli.core.restoration.jpeg import has_eight_bits
 from dfghdr_cli.core.types import FloatImage, Frame
 
 Limits = NDArray[np.float32]

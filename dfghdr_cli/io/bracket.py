@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from dfghdr_cli.core.exposure import choose_reference, usable_share
+from dfghdr_cli.core.calibration.exposure import choose_reference, usable_share
 from dfghdr_cli.core.types import Bracket, Exposure, FloatImage, Frame, LeftOut
 from dfghdr_cli.errors import InputError
 from dfghdr_cli.io.exposures import (
@@ -68,8 +68,8 @@ def read_bracket(
     The exposures come from `stops`, `times` or `ev_step`, at most one of them, or else from the
     EXIF data; there, an ISO speed or f-number that only some frames record is left out for all.
     Where the EXIF data says nothing or the pixels contradict it, they are estimated from the
-    pixels (`core.ratios.estimate_exposures`), with a warning in the log that gives the values.
-    Frames of equal exposure are allowed as long as they look equally bright.
+    pixels (`calibration.exposure_ratios.estimate_exposures`), with a warning in the log that gives
+    the values. Frames of equal exposure are allowed as long as they look equally bright.
 
     Results of dfghdr and frames of another scene are left out, with a warning; a frame that is
     turned against the others only by its orientation tag is turned back.

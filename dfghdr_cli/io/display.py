@@ -28,7 +28,7 @@ from dfghdr_cli.core.colour import (
     conversion,
     srgb_decode,
 )
-from dfghdr_cli.core.hdr import HIGHEST, PQ_PEAK, SDR_WHITE, gain_map, pq_encode
+from dfghdr_cli.core.tonemapping.hdr_display import HIGHEST, PQ_PEAK, SDR_WHITE, gain_map, pq_encode
 from dfghdr_cli.core.types import FloatImage
 from dfghdr_cli.errors import OutputError, OutputNameError
 from dfghdr_cli.io.avif import with_exif

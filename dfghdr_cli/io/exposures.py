@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from dfghdr_cli.core.exposure import (
+from dfghdr_cli.core.calibration.exposure import (
     ENOUGH_TO_COMPARE,
     comparable,
     looks_brighter_by,
     true_exposures,
 )
-from dfghdr_cli.core.ratios import ExposureEstimate, estimate_exposures
+from dfghdr_cli.core.calibration.exposure_ratios import ExposureEstimate, estimate_exposures
+from dfghdr_cli.core.calibration.white import full_code
 from dfghdr_cli.core.types import Exposure, FloatImage, Frame
-from dfghdr_cli.core.white import full_code
 from dfghdr_cli.errors import InputError
 from dfghdr_cli.io.exif import read_bias, read_exposure
 

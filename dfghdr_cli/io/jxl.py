@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from dfghdr_cli.core.colour import P3, REC709, REC2020, Chromaticities
-from dfghdr_cli.core.hdr import PQ_PEAK
+from dfghdr_cli.core.tonemapping.hdr_display import PQ_PEAK
 
 DEFAULT_WHITE = 255.0
 """cd/m2 of 1.0 in what libjxl is given (ISO/IEC 18181-1, D.3.4: the default intensity target)."""

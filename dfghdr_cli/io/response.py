@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dfghdr_cli.core.response import Response
+from dfghdr_cli.core.calibration.response import Response
 from dfghdr_cli.errors import InputError
 
 _CHANNELS = ("red", "green", "blue")

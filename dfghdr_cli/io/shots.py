@@ -15,7 +15,7 @@ from typing import Any
 
 from dfghdr_cli.core.bracketing.runs import SAME
 from dfghdr_cli.core.bracketing.shot import Shot, natural
-from dfghdr_cli.core.exposure import true_exposures
+from dfghdr_cli.core.calibration.exposure import true_exposures
 from dfghdr_cli.core.types import LeftOut
 from dfghdr_cli.errors import DeviceError, InputError
 from dfghdr_cli.io.bracket import is_photograph_name

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterable
 from fractions import Fraction
 
-from dfghdr_cli.core.hdr import GainMap
+from dfghdr_cli.core.tonemapping.hdr_display import GainMap
 
 _SOI = b"\xff\xd8"
 _APP1, _APP2 = 0xE1, 0xE2

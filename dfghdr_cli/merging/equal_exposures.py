@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dfghdr_cli.core.burst import fuse
 from dfghdr_cli.core.frames import CodedFrame
 from dfghdr_cli.core.registration.aligned import AlignedBracket
 from dfghdr_cli.core.registration.warp import warp, warp_with_trust
+from dfghdr_cli.core.restoration.burst import fuse
 from dfghdr_cli.core.types import SAME_EXPOSURE, FloatImage
 
 
@@ -39,7 +39,7 @@ class Shares:
 
 
 def fuse_equal_exposures(aligned: AlignedBracket) -> tuple[AlignedBracket, list[Shares]]:
-    """Make one frame of those that are exposed alike (see `core.burst`).
+    """Make one frame of those that are exposed alike (see `core.restoration.burst`).
 
     The networks were trained on frames of different exposures and would keep to the reference.
 

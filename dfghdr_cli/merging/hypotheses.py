@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from dfghdr_cli.core.frames import EVERYTHING
-from dfghdr_cli.core.noise import NO_NOISE, NoiseCurve, smooth
 from dfghdr_cli.core.registration.aligned import AlignedBracket, Flows, enlarged, with_border
+from dfghdr_cli.core.restoration.noise import NO_NOISE, NoiseCurve, smooth
 from dfghdr_cli.core.tiles import Tile, for_every_tile
 from dfghdr_cli.nets.candidates import Candidates, Hypothesis, candidate_layout
 from dfghdr_cli.nets.compose import Decision
@@ -32,7 +32,7 @@ class HypothesisStack:
         aligned: the bracket.
         hypotheses: under which frames are candidates; the reference as it is is always one.
         flows: how things moved, for MOVED; of a reduced picture, or of this size.
-        noise: of the reference, for SMOOTHED, see `core.noise.noise_curve`.
+        noise: of the reference, for SMOOTHED, see `core.restoration.noise.noise_curve`.
         one_each: whether a frame has no other candidate than its MOVED one, so that it stays as it
             is aligned where flow leads out of it.
     """

@@ -53,7 +53,9 @@ class Work:
         count, pixels = self.frames, self.size[0] * self.size[1]
         threads = torch.get_num_threads()
         pairs = min(threads, count - 1)  # of the reference and another frame, at the same time
-        frames = 3 * max(2, self.sample) * count * pixels  # 8 bits become 16 (`core.jpeg`)
+        frames = (
+            3 * max(2, self.sample) * count * pixels
+        )  # 8 bits become 16 (`core.restoration.jpeg`)
         weights = 4 * count * pixels if self.ghost_map else 0
         stages = {"align": 40 * pairs * min(pixels, ALIGNED_PIXELS)}
         if self.alike > 1 and self.network is not None:  # fused frames and their shares stay

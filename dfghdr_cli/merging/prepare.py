@@ -6,19 +6,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dfghdr_cli.core.encoding import decode
-from dfghdr_cli.core.frames import CodedBracket, CodedFrame, Samples
-from dfghdr_cli.core.hotpixels import without_hot_pixels
-from dfghdr_cli.core.jpeg import restore_bracket
-from dfghdr_cli.core.response import (
+from dfghdr_cli.core.calibration.response import (
     Belief,
     Kind,
     Response,
     ResponseReport,
     choose_response,
 )
+from dfghdr_cli.core.calibration.white import find_white
+from dfghdr_cli.core.encoding import decode
+from dfghdr_cli.core.frames import CodedBracket, CodedFrame, Samples
+from dfghdr_cli.core.restoration.hotpixels import without_hot_pixels
+from dfghdr_cli.core.restoration.jpeg import restore_bracket
 from dfghdr_cli.core.types import Bracket, FloatImage
-from dfghdr_cli.core.white import find_white
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Prepared:
         bracket: the photographs, restored, with corrected exposures.
         responses: of the frames.
         report: on how the responses were chosen.
-        hot_pixels: how many were replaced, see `core.hotpixels`.
+        hot_pixels: how many were replaced, see `core.restoration.hotpixels`.
     """
 
     coded: CodedBracket
@@ -52,7 +52,7 @@ def prepare(
 
     Args:
         bracket: as it was read.
-        response: see `core.response.choose_response`.
+        response: see `core.calibration.response.choose_response`.
         believe: likewise; exposures that were estimated from the pixels count as such, and given
             ones are believed beside a given response.
     """

@@ -28,7 +28,7 @@ class Hypothesis(IntEnum):
     MOVED = 1
     """Things move as dense flow says (`dfghdr_cli.core.registration.flow.dense_flow`)."""
     SMOOTHED = 2
-    """What differs little between neighbours is noise (`dfghdr_cli.core.noise.smooth`)."""
+    """What differs little between neighbours is noise (`core.restoration.noise.smooth`)."""
 
 
 ALL = slice(None)

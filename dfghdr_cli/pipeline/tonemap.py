@@ -16,7 +16,12 @@ from numpy.typing import NDArray
 from dfghdr_cli.atomic import atomic_write_all, ensure_no_input, ensure_writable
 from dfghdr_cli.core.colour import Space
 from dfghdr_cli.core.luminance import choose_exposure, luminance_of
-from dfghdr_cli.core.tonemap import OPERATORS, ToneSettings, checked_settings, tone_map
+from dfghdr_cli.core.tonemapping.operators import (
+    OPERATORS,
+    ToneSettings,
+    checked_settings,
+    tone_map,
+)
 from dfghdr_cli.core.types import FloatImage, OnProgress
 from dfghdr_cli.errors import DeviceError, DfghdrError, InputError, OutputError, OutputNameError
 from dfghdr_cli.io.display import (

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dfghdr_cli.core.encoding import mu_law
-from dfghdr_cli.core.metrics import psnr, psnr_mu
+from dfghdr_cli.core.metrics.fidelity import psnr, psnr_mu
 from dfghdr_cli.core.registration.aligned import align_bracket
 from dfghdr_cli.core.types import FloatImage
 from dfghdr_cli.io.display import write_display

@@ -4,7 +4,7 @@ A scene is what takes a CPU long: its frames' radiance, and the motion that a me
 between them (`dfghdr_cli.training.synth`). One scene makes several samples. Each has a cut-out,
 orientation, order of colours, exposure and noise of its own, drawn from the sample's number alone;
 its frames are exposed, aligned, moved, repaired and smoothed here by the rules of
-`core.registration.warp`, `core.undershoot` and `core.noise`, written for batches.
+`registration.warp`, `restoration.undershoot` and `restoration.noise`, written for batches.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from torch.nn import functional as F
 
 from dfghdr_cli.core.clipping import CLIPPING_STARTS
 from dfghdr_cli.core.encoding import GAMMA
-from dfghdr_cli.core.noise import CENTRES, COLOURS, SHRINKAGE, SMOOTHING_REACH
 from dfghdr_cli.core.registration.warp import KERNEL_DOUBT
-from dfghdr_cli.core.undershoot import BRIGHT, REACH, TOO_DARK
+from dfghdr_cli.core.restoration.noise import CENTRES, COLOURS, SHRINKAGE, SMOOTHING_REACH
+from dfghdr_cli.core.restoration.undershoot import BRIGHT, REACH, TOO_DARK
 from dfghdr_cli.core.worth import WHITE
 from dfghdr_cli.training.camera import expose
 from dfghdr_cli.training.samples import Batch
@@ -283,7 +283,7 @@ def _blurred(image: Tensor) -> Tensor:
 
 
 def repaired(code: Tensor, trust: Tensor, white: Tensor, stops: Tensor) -> Tensor:
-    """`core.undershoot.repair_undershoot` for a batch.
+    """`core.restoration.undershoot.repair_undershoot` for a batch.
 
     Args:
         code: (B, 3, H, W) of a darker frame, aligned.
@@ -307,7 +307,7 @@ def repaired(code: Tensor, trust: Tensor, white: Tensor, stops: Tensor) -> Tenso
 
 
 def smooth(code: Tensor, noise: Tensor) -> Tensor:
-    """`core.noise.smooth` for a batch.
+    """`core.restoration.noise.smooth` for a batch.
 
     Args:
         code: (B, 3, H, W) gamma codes in [0, 1].
@@ -350,7 +350,7 @@ def _interpolated(noise: Tensor) -> Tensor:
 
 
 def _there_and_back(x: Tensor, change: Callable[[Tensor], Tensor], step: int = 0) -> Tensor:
-    """Hadamard transforms of all 4 x 4 blocks of (..., H, W), and back, as in `core.noise`."""
+    """Hadamard transforms of all 4 x 4 blocks of (..., H, W), and back (`restoration.noise`)."""
     if step == 4:
         return change(x)
     apart, axis = 1 + step // 2, -2 + step % 2

@@ -25,10 +25,10 @@ from torch.utils.data import default_collate
 
 from dfghdr_cli.core.encoding import decode
 from dfghdr_cli.core.frames import CodedBracket, CodedFrame
-from dfghdr_cli.core.noise import noise_curve
 from dfghdr_cli.core.registration.align import Alignment
 from dfghdr_cli.core.registration.aligned import AlignedBracket
 from dfghdr_cli.core.registration.flow import LEAST_REDUCTION, dense_flow
+from dfghdr_cli.core.restoration.noise import noise_curve
 from dfghdr_cli.core.types import FloatImage
 from dfghdr_cli.core.worth import Worth, apart
 from dfghdr_cli.errors import InputError

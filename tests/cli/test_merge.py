@@ -23,9 +23,9 @@ from typer.testing import CliRunner
 from dfghdr_cli import __version__, modelstore
 from dfghdr_cli.cli.app import app
 from dfghdr_cli.core.colour import ACESCG, ADOBE_RGB, REC709, REC2020, conversion, to_xyz
-from dfghdr_cli.core.hdr import SDR_WHITE, pq_decode
 from dfghdr_cli.core.registration import aligned
-from dfghdr_cli.core.tonemap import DEFAULT_OPERATOR
+from dfghdr_cli.core.tonemapping.hdr_display import SDR_WHITE, pq_decode
+from dfghdr_cli.core.tonemapping.operators import DEFAULT_OPERATOR
 from dfghdr_cli.io.radiance import read_radiance
 from dfghdr_cli.merging.config import MergeConfig
 from dfghdr_cli.merging.merge import merge_bracket

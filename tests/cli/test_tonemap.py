@@ -12,7 +12,12 @@ from typer.testing import CliRunner
 from dfghdr_cli.cli.app import app
 from dfghdr_cli.cli.tonemap import OperatorName
 from dfghdr_cli.core.encoding import mu_law
-from dfghdr_cli.core.tonemap import DEFAULT_OPERATOR, OPERATORS, ToneSettings, tone_map
+from dfghdr_cli.core.tonemapping.operators import (
+    DEFAULT_OPERATOR,
+    OPERATORS,
+    ToneSettings,
+    tone_map,
+)
 from dfghdr_cli.core.types import RadianceImage
 from dfghdr_cli.io.radiance import write_radiance
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from dfghdr_cli.core.calibration.response import Response
 from dfghdr_cli.core.encoding import encode
 from dfghdr_cli.core.frames import CodedFrame
-from dfghdr_cli.core.response import Response
 
 PLACE = slice(3, 17), slice(5, 40)
 

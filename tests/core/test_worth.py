@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dfghdr_cli.core.response import Response
+from dfghdr_cli.core.calibration.response import Response
 from dfghdr_cli.core.types import Exposure, Frame
 from dfghdr_cli.core.worth import (
     BLACK,

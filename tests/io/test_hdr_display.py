@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from dfghdr_cli.core import hdr
 from dfghdr_cli.core.colour import P3, REC709, REC2020, conversion, srgb_encode
-from dfghdr_cli.core.hdr import HIGHEST, SDR_WHITE, pq_decode
+from dfghdr_cli.core.tonemapping import hdr_display as hdr
+from dfghdr_cli.core.tonemapping.hdr_display import HIGHEST, SDR_WHITE, pq_decode
 from dfghdr_cli.errors import OutputError
 from dfghdr_cli.io.avif import with_exif
 from dfghdr_cli.io.display import HDR_FORMATS, display_format, encode_display, write_display

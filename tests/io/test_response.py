@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dfghdr_cli.core.response import Response
+from dfghdr_cli.core.calibration.response import Response
 from dfghdr_cli.errors import InputError
 from dfghdr_cli.io.response import encode_response, read_response
 

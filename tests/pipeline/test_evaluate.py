@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from dfghdr_cli.core.metrics import METRICS, psnr_mu
+from dfghdr_cli.core.metrics.fidelity import METRICS, psnr_mu
 from dfghdr_cli.core.types import RadianceImage
 from dfghdr_cli.errors import DfghdrError, InputError
 from dfghdr_cli.io.radiance import read_radiance, write_radiance

@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from dfghdr_cli.core.calibration.response import Response
 from dfghdr_cli.core.frames import CodedBracket
 from dfghdr_cli.core.registration import aligned as registration
 from dfghdr_cli.core.registration.align import Alignment
 from dfghdr_cli.core.registration.aligned import AlignedBracket, align_bracket
-from dfghdr_cli.core.response import Response
 from dfghdr_cli.devices import choose_device
 from dfghdr_cli.errors import DeviceError, ModelError
 from dfghdr_cli.io.bracket import read_bracket

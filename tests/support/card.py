@@ -15,7 +15,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 
 from dfghdr_cli.core.bracketing.shot import Shot
-from dfghdr_cli.core.exposure import true_exposures
+from dfghdr_cli.core.calibration.exposure import true_exposures
 from dfghdr_cli.core.types import Exposure
 from dfghdr_cli.io.metadata import Metadata
 from dfghdr_cli.io.tiff import append_exif, exif_tags_of

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from dfghdr_cli.core import noise as core_noise
 from dfghdr_cli.core.registration.warp import warp_with_trust
-from dfghdr_cli.core.undershoot import repair_undershoot
+from dfghdr_cli.core.restoration import noise as core_noise
+from dfghdr_cli.core.restoration.undershoot import repair_undershoot
 from dfghdr_cli.training import develop
 from dfghdr_cli.training.jpeg import jpeg
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch.utils.data import default_collate
 
-from dfghdr_cli.core.metrics import psnr_mu
+from dfghdr_cli.core.metrics.fidelity import psnr_mu
 from dfghdr_cli.errors import ModelError, OutputError
 from dfghdr_cli.training.checkpoint import save_checkpoint
 from dfghdr_cli.training.config import PAPER, TrainConfig, learning_rate

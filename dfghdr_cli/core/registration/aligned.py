@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from dfghdr_cli.core.encoding import decode
 from dfghdr_cli.core.frames import EVERYTHING, CodedBracket
-from dfghdr_cli.core.noise import SMOOTHING_REACH, NoiseCurve, noise_curve
 from dfghdr_cli.core.registration.align import Alignment, Method, align_greys, equal_greys
 from dfghdr_cli.core.registration.flow import dense_flow
 from dfghdr_cli.core.registration.neighbours import align_by_neighbour
 from dfghdr_cli.core.registration.warp import covered, resample, source_map
+from dfghdr_cli.core.restoration.noise import SMOOTHING_REACH, NoiseCurve, noise_curve
+from dfghdr_cli.core.restoration.undershoot import REACH, has_undershoot, repair_undershoot
 from dfghdr_cli.core.tiles import on_all_cores
 from dfghdr_cli.core.types import SAME_EXPOSURE, FloatImage, OnProgress
-from dfghdr_cli.core.undershoot import REACH, has_undershoot, repair_undershoot
 from dfghdr_cli.core.worth import apart, mismatch, white_tolerance
 
 Flow = NDArray[np.float32]
@@ -174,7 +174,7 @@ class AlignedBracket:
         Returns:
             Gamma codes (h, w, 3) and how far each pixel can be trusted (h, w), both float32 in
             [0, 1]; see `core.registration.warp.warp_with_trust`. Darker frames are without the
-            fringes that `core.undershoot` repairs, unless `repaired` is false.
+            fringes that `core.restoration.undershoot` repairs, unless `repaired` is false.
         """
         code, trust = self._resampled(frame, rows, columns, flow, keep_outside)
         stops = self.coded.stops[frame]

@@ -80,7 +80,7 @@ class MergeSettings:
         """
         from typing import get_args
 
-        from dfghdr_cli.core.response import Kind
+        from dfghdr_cli.core.calibration.response import Kind
         from dfghdr_cli.io.radiance import ExrCompression
         from dfghdr_cli.merging.config import MergeConfig
         from dfghdr_cli.pipeline.merge.request import MergeRequest

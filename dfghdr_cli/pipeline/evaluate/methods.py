@@ -12,8 +12,8 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from dfghdr_cli.core.baselines import OpencvMerge, opencv_merge
 from dfghdr_cli.core.encoding import decode
+from dfghdr_cli.core.metrics.opencv_baselines import OpencvMerge, opencv_merge
 from dfghdr_cli.core.types import Bracket, FloatImage, Frame
 from dfghdr_cli.errors import InputError
 from dfghdr_cli.io.radiance import read_radiance

@@ -20,7 +20,7 @@ import numpy as np
 
 from dfghdr_cli.atomic import atomic_write_all, ensure_writable
 from dfghdr_cli.core.encoding import mu_law
-from dfghdr_cli.core.metrics import TILE, psnr_mu
+from dfghdr_cli.core.metrics.fidelity import TILE, psnr_mu
 from dfghdr_cli.core.types import FloatImage
 from dfghdr_cli.errors import ModelError, OutputError
 from dfghdr_cli.io.charts import BACKGROUND, Cell, table

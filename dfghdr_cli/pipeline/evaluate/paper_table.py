@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from dfghdr_cli.core.metrics import bootstrap_interval
+from dfghdr_cli.core.metrics.fidelity import bootstrap_interval
 from dfghdr_cli.core.types import FloatImage
 from dfghdr_cli.io.plots import Line, text_table
 from dfghdr_cli.pipeline.evaluate.published import LATER, PUBLISHED, SOURCES, Published

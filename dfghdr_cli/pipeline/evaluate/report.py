@@ -10,7 +10,7 @@ import numpy as np
 
 from dfghdr_cli import __version__
 from dfghdr_cli.core.encoding import mu_law
-from dfghdr_cli.core.metrics import TILE, Measured, psnr_mu
+from dfghdr_cli.core.metrics.fidelity import TILE, Measured, psnr_mu
 from dfghdr_cli.core.types import FloatImage, Frame
 from dfghdr_cli.io.charts import colours
 from dfghdr_cli.pipeline.evaluate.results import ALL_METRICS, Evaluation, Outcome

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from dfghdr_cli import __version__
-from dfghdr_cli.core.metrics import METRICS, Measured, bootstrap_interval
-from dfghdr_cli.core.perceptual import PERCEPTUAL_METRICS, Perceptual
+from dfghdr_cli.core.metrics.fidelity import METRICS, Measured, bootstrap_interval
+from dfghdr_cli.core.metrics.perceptual import PERCEPTUAL_METRICS, Perceptual
 from dfghdr_cli.core.types import FloatImage, Mask
 from dfghdr_cli.io.scenes import Scene
 from dfghdr_cli.pipeline.evaluate.methods import Method, Protocol

@@ -18,9 +18,9 @@ from dfghdr_cli.atomic import (
     ensure_writable,
 )
 from dfghdr_cli.core.encoding import decode
-from dfghdr_cli.core.metrics import measure
-from dfghdr_cli.core.motion import moving_pixels
-from dfghdr_cli.core.perceptual import PERCEPTUAL_METRICS, Perceptual
+from dfghdr_cli.core.metrics.fidelity import measure
+from dfghdr_cli.core.metrics.moving import moving_pixels
+from dfghdr_cli.core.metrics.perceptual import PERCEPTUAL_METRICS, Perceptual
 from dfghdr_cli.core.registration.aligned import align_bracket
 from dfghdr_cli.core.registration.warp import warp
 from dfghdr_cli.core.types import FloatImage, Mask, OnProgress
@@ -117,7 +117,7 @@ def evaluate(
         methods: see `build_methods`.
         protocol: one of `PROTOCOLS`.
         fit_scale: multiply each picture by one fitted factor first; see
-            `dfghdr_cli.core.metrics.fitted_scale`.
+            `dfghdr_cli.core.metrics.fidelity.fitted_scale`.
         perceptual: which of the slow figures to find, too.
         on_progress: called as (done, total, what).
         on_scene: called with each scene once it is scored.

@@ -8,11 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
+from dfghdr_cli.core.calibration.response import Response
 from dfghdr_cli.core.colour import REC709, conversion, convert_radiance
 from dfghdr_cli.core.ghostmap import frame_colors, ghost_map
 from dfghdr_cli.core.luminance import choose_exposure, luminance_of
-from dfghdr_cli.core.response import Response
-from dfghdr_cli.core.tonemap import DEFAULT_OPERATOR, ToneMapped, ToneSettings, tone_map
+from dfghdr_cli.core.tonemapping.operators import (
+    DEFAULT_OPERATOR,
+    ToneMapped,
+    ToneSettings,
+    tone_map,
+)
 from dfghdr_cli.core.types import Bracket, FloatImage, MergeResult
 from dfghdr_cli.io.display import HDR_FORMATS, RADIANCE_ALONE, display_format, encode_display
 from dfghdr_cli.io.metadata import Metadata, exr_attributes

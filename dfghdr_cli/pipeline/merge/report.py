@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dfghdr_cli import __version__
-from dfghdr_cli.core.response import ResponseReport
+from dfghdr_cli.core.calibration.response import ResponseReport
 from dfghdr_cli.core.types import Exposure, LeftOut
 from dfghdr_cli.io.radiance import BRIGHTEST_WHITE, exposure_attributes
 

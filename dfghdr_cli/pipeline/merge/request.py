@@ -11,8 +11,8 @@ from typing import Literal
 
 import torch
 
+from dfghdr_cli.core.calibration.response import Kind as ResponseKind
 from dfghdr_cli.core.colour import RadianceSpace
-from dfghdr_cli.core.response import Kind as ResponseKind
 from dfghdr_cli.devices import choose_device, is_gpu_out_of_memory
 from dfghdr_cli.errors import OutputNameError
 from dfghdr_cli.io.bracket import ExposuresFrom, Reference, is_photograph_name
@@ -108,7 +108,7 @@ class MergeRequest:
         exr_compression: of an .exr.
         format: of the pictures for screens; None goes by their names.
         preview: whether to write a preview beside the first .exr, .hdr or .dng.
-        preview_operator: what tone-maps the preview, a key of `core.tonemap.OPERATORS`.
+        preview_operator: what tone-maps the preview, a key of `tonemapping.operators.OPERATORS`.
         ghost_map: where to show which frame was used where (.png), or None.
         keep_place: whether the results say where the photograph was taken.
         keep_identity: whether they hold serial numbers, and whose it is.

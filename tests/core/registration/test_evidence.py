@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
+from dfghdr_cli.core.calibration.response import Response
 from dfghdr_cli.core.frames import CodedBracket, CodedFrame
 from dfghdr_cli.core.registration.aligned import align_bracket
 from dfghdr_cli.core.registration.evidence import Evidence, Witness
-from dfghdr_cli.core.response import Response
 from tests.support.night import night_bracket
 
 SIZE = (150, 210)

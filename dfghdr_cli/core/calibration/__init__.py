@@ -1,0 +1,1 @@
+"""From codes of files to linear light: responses, exposures, white."""
