@@ -11,7 +11,20 @@ from dfghdr_cli.core.types import FloatImage, Mask
 CLIPPING_STARTS = 0.96
 CLIPPED_CODE = 0.992
 """Codes from here on count as clipped; noise and resampling keep them from reaching 1 exactly.
-Between `CLIPPING_STARTS` and here trust falls in a straight line."""
+Between `CLIPPING_STARTS` and here trust falls in a straight line. Of 8-bit files and other cameras
+`core.worth` finds both from the response."""
+METERED_CODE = 0.98
+"""A channel of a file, before any response, may be clipped from here on: where exposures and tone
+curves are found from the pixels."""
+COMPARED_CODE = 0.97
+"""Likewise where exposures are estimated without knowing any."""
+CLIPPED_GREY = 248
+"""Of 255, in slightly blurred greys at one exposure, by which motion is found: one channel of a
+pixel may be clipped before its grey is white."""
+CLIPPED_THUMBNAIL = 250.0
+"""Of 255, in the brightest channel of a much reduced photograph."""
+JPEG_WHITE, JPEG_NEARLY_WHITE = 254, 252
+"""Of 255, in a JPEG: codes from the second on count as white beside one from the first on."""
 
 
 def largest_channel(image: FloatImage) -> FloatImage:

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dfghdr_cli.core.clipping import CLIPPED_THUMBNAIL
 from dfghdr_cli.core.encoding import GAMMA
 from dfghdr_cli.core.registration.align import feature_motions
 from dfghdr_cli.core.registration.warp import Matrix
@@ -31,7 +32,7 @@ _FEATURE_PIXELS = 300_000
 _BLOCK = 24
 _SEARCH = 18
 """How far a block is looked for [pixels of 240]: hands move no further between two shots."""
-_BLACK, _WHITE = 3.0, 250.0
+_BLACK = 3.0
 """Codes of 255 outside which a pixel tells nothing."""
 _EXPOSED = 0.8
 """Share of a block's pixels that must tell something."""
@@ -85,7 +86,7 @@ class Thumbnail:
     def exposed(self) -> Mask:
         """(h, w), where the photograph is neither black nor white."""
         brightest = self._small.max(axis=2)
-        return np.asarray((brightest < _WHITE) & (self.grey > _BLACK), np.bool_)
+        return np.asarray((brightest < CLIPPED_THUMBNAIL) & (self.grey > _BLACK), np.bool_)
 
     @cached_property
     def _small(self) -> FloatImage:

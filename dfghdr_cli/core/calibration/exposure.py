@@ -8,14 +8,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from dfghdr_cli.core.clipping import METERED_CODE
 from dfghdr_cli.core.encoding import GAMMA
 from dfghdr_cli.core.types import Exposure, FloatImage, Mask
 from dfghdr_cli.errors import InputError
 
-# Brighter than this a channel may be clipped, darker it is mostly noise (10 of 255 at gamma 2.2
-# is 0.08 % of white, some 10 stops down). Both in encoded values.
-_CLIPPED = 0.98
 _NOISE_FLOOR = 0.04
+"""Encoded value below which a channel is mostly noise: 10 of 255 at gamma 2.2 is 0.08 % of white,
+some 10 stops down."""
 # Code from which on no camera's noise reaches: 25 of 255.
 _WELL_EXPOSED = 0.1
 ENOUGH_TO_COMPARE = 0.01
@@ -160,7 +160,7 @@ def usable_share(encoded: FloatImage) -> float:
         nor near the noise floor (at most 0.04).
     """
     brightest = encoded.max(axis=2)
-    return float(((brightest > _NOISE_FLOOR) & (brightest < _CLIPPED)).mean())
+    return float(((brightest > _NOISE_FLOOR) & (brightest < METERED_CODE)).mean())
 
 
 def choose_reference(usable: Sequence[float]) -> int:
@@ -197,7 +197,7 @@ def comparable(first: FloatImage, second: FloatImage) -> Mask:
         (H, W) bool.
     """
     brighter = np.maximum(first, second)
-    seen = (brighter.min(axis=2) > _WELL_EXPOSED) & (brighter.max(axis=2) < _CLIPPED)
+    seen = (brighter.min(axis=2) > _WELL_EXPOSED) & (brighter.max(axis=2) < METERED_CODE)
     return np.asarray(seen, np.bool_)
 
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from dfghdr_cli.core.calibration.quantiles import tile_quantiles
 from dfghdr_cli.core.calibration.white import full_code
+from dfghdr_cli.core.clipping import COMPARED_CODE
 from dfghdr_cli.core.colour import srgb_decode
 from dfghdr_cli.core.encoding import GAMMA
 from dfghdr_cli.core.types import FloatImage, Frame
@@ -34,8 +35,8 @@ Curve = Callable[[Floats], Floats]
 _PIXELS = 250_000
 _GRIDS = (2, 4, 8)
 """Tiles per side: large ones keep what moves inside them, small ones isolate it."""
-_LOWEST, _HIGHEST = 0.02, 0.97
-"""Codes between which a match counts: below is noise, above is clipping."""
+_LOWEST = 0.02
+"""Code below which a match is noise."""
 _LEAST_MATCHES = 200
 """Of the 84 * 40 * 3 that a pair of frames can have."""
 _MOST_MATCHES = 2000
@@ -148,7 +149,9 @@ def _pairs(images: Sequence[FloatImage]) -> list[_Pair]:
     found = []
     for first, second in combinations(range(len(images)), 2):
         usable = [
-            np.all([(t > _LOWEST) & (t < _HIGHEST) for t in (table[first], table[second])], axis=0)
+            np.all(
+                [(t > _LOWEST) & (t < COMPARED_CODE) for t in (table[first], table[second])], axis=0
+            )
             for table in tables
         ]
         columns = [

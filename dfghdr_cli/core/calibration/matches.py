@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfghdr_cli.core.calibration.quantiles import LEVELS, tile_quantiles
+from dfghdr_cli.core.clipping import METERED_CODE
 from dfghdr_cli.core.types import FloatImage, Frame
 
 Floats = NDArray[np.float64]
@@ -27,8 +28,8 @@ _LONG_SIDE = 1024
 _THUMBNAIL = 384
 _GRIDS = (4, 8)
 """Tiles per side. Few large tiles keep what moves inside them; many small ones isolate it."""
-_LOWEST, _HIGHEST = 0.02, 0.98
-"""Codes between which a quantile counts: below is noise, above is clipping."""
+_LOWEST = 0.02
+"""Code below which a quantile is noise."""
 _SMALLEST_STEP = 0.1
 """Frames closer than this [stops] do not tell the curve."""
 _RANK_NOISE = 0.01
@@ -152,7 +153,7 @@ def match(frames: Sequence[Frame], stops: Sequence[float], white: Floats) -> Mat
     """
     order = sorted(range(len(frames)), key=lambda index: stops[index])
     images = _registered([_reduced(frames[index], white) for index in order])
-    highest = _HIGHEST * white / white.max()
+    highest = METERED_CODE * white / white.max()
     steps = [stops[index] for index in order]
     pieces: list[Matches] = []
     tiles = 0

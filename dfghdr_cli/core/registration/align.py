@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dfghdr_cli.core.clipping import CLIPPED_GREY
 from dfghdr_cli.core.encoding import GAMMA
 from dfghdr_cli.core.frames import CodedFrame
 from dfghdr_cli.core.registration.evidence import Witness
@@ -205,11 +206,11 @@ class _Refiner:
         # A slight blur makes interpolation and noise alike for every fraction of a pixel.
         template = _blur(reference, 1.0)
         self._other = _blur(other, 1.0)
-        self._other_clipped = cv2.dilate(_to_bytes(other), around) >= 248
+        self._other_clipped = cv2.dilate(_to_bytes(other), around) >= CLIPPED_GREY
         difference = np.array([[-0.5, 0.0, 0.5]], np.float32)
         across = np.asarray(cv2.filter2D(template, -1, difference), np.float32)
         down = np.asarray(cv2.filter2D(template, -1, difference.T), np.float32)
-        clipped = cv2.dilate(_to_bytes(reference), around) >= 248
+        clipped = cv2.dilate(_to_bytes(reference), around) >= CLIPPED_GREY
         step = max(1, round(np.sqrt(height * width / 3e6)))
         y, x = self._pick(across, down, clipped, agree, step, samples)
         self.count = len(x)

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dfghdr_cli.core.clipping import CLIPPED_GREY
 from dfghdr_cli.core.types import FloatImage, Mask
 
 Matrix = NDArray[np.float64]
@@ -23,7 +24,6 @@ _BLUR = 1.0
 """Takes noise away before blocks are compared [pixels]."""
 _COVERED = 0.5
 """Share of a block's pixels that both frames must expose."""
-_WHITE = 248.0 / 255.0
 _BLACK = 2.5
 """Codes of the darker frame up to which it shows nothing."""
 _TEXTURE = 0.75
@@ -138,7 +138,9 @@ class Witness:
         self._code = float(2.0 ** (abs(stops) / 2.2) / 255.0)  # of the darker frame
         low = self._code * _BLACK
         self._usable = [
-            ((grey < _WHITE) & (grey > (low if is_darker else _BLACK / 255.0))).astype(np.float32)
+            (
+                (grey < CLIPPED_GREY / 255.0) & (grey > (low if is_darker else _BLACK / 255.0))
+            ).astype(np.float32)
             for grey, is_darker in ((reference, stops > 0), (other, stops <= 0))
         ]
         self._greys = [cv2.GaussianBlur(grey, (0, 0), _BLUR) for grey in (reference, other)]

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dfghdr_cli.core.clipping import JPEG_NEARLY_WHITE, JPEG_WHITE
 from dfghdr_cli.core.types import SAME_EXPOSURE, Bracket, FloatImage, Frame
 
 Samples = NDArray[np.uint8] | NDArray[np.uint16] | FloatImage
@@ -38,9 +39,6 @@ _LEAST_DETAIL = 0.3 / 255.0
 _ROWS = 512
 _MARGIN = 8
 _ESTIMATE_BANDS = 4
-_WHITE = 254
-_NEARLY_WHITE = 252
-"""Codes from here on count as white beside one that is at least `_WHITE`."""
 _BLOCK = 8
 """Side of the blocks in which JPEG compresses, and in which it rings [pixels]."""
 _OVERSHOOT = 0.043
@@ -99,7 +97,7 @@ def restore(
     codes = cast("NDArray[np.uint8]", codes)
     gains = _lost_shares(codes)
     if not any(gains):
-        if is_darkest or not (codes >= _WHITE * np.asarray(white)).any():
+        if is_darkest or not (codes >= JPEG_WHITE * np.asarray(white)).any():
             return pixels
         result = codes.astype(np.uint16) * np.uint16(257)
     else:
@@ -127,13 +125,13 @@ def _bands(height: int) -> Iterator[tuple[slice, slice, slice]]:
 
 def _ringing_white(codes: NDArray[np.uint8], white: FloatImage) -> NDArray[np.bool_]:
     """(H, W, 3): nearly white samples beside white ones, and those where the luma rings there."""
-    beside = cv2.dilate(codes, np.ones((3, 3), np.uint8)) >= _WHITE * white
+    beside = cv2.dilate(codes, np.ones((3, 3), np.uint8)) >= JPEG_WHITE * white
     square = np.ones((2 * _BLOCK + 1, 2 * _BLOCK + 1), np.uint8)
     luma, top = cv2.cvtColor(codes, cv2.COLOR_RGB2GRAY), 255 * float(_LUMA @ white)
     lacks = _OVERSHOOT * (top - cv2.erode(luma, square).astype(np.float32))
-    rings = (luma >= top - lacks) & (cv2.dilate(luma, square) >= top - (255 - _WHITE))
+    rings = (luma >= top - lacks) & (cv2.dilate(luma, square) >= top - (255 - JPEG_WHITE))
     near = codes >= 255 * white - lacks[..., None]
-    return (codes >= _NEARLY_WHITE * white) & beside | near & rings[..., None]
+    return (codes >= JPEG_NEARLY_WHITE * white) & beside | near & rings[..., None]
 
 
 def _halved(image: FloatImage, rows: bool, columns: bool) -> FloatImage:
