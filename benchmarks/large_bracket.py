@@ -166,7 +166,7 @@ def main() -> None:
     if "--" in arguments:
         cut = arguments.index("--")
         arguments, extra = arguments[:cut], arguments[cut + 1 :]
-    parser = argparse.ArgumentParser(usage=__doc__)
+    parser = argparse.ArgumentParser(usage=__doc__.replace("%", "%%"))
     parser.add_argument("folder", type=Path)
     parser.add_argument("--megapixels", type=float, default=24.0)
     parser.add_argument("--no-score", action="store_true", help="leave out the comparison")

@@ -25,7 +25,7 @@ SMALLEST_PROXY = 600_000
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class MemoryEstimate:
     """What of a merge on the CPU decides how much memory it takes.
 
     Attributes:

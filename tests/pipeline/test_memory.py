@@ -18,7 +18,7 @@ from dfghdr_cli.errors import DeviceError
 from dfghdr_cli.io import bracket
 from dfghdr_cli.limits import parse_memory
 from dfghdr_cli.merging.config import MergeConfig
-from dfghdr_cli.merging.memory import MIB, Work
+from dfghdr_cli.merging.memory import MIB, MemoryEstimate
 from dfghdr_cli.modelstore import DEFAULT_MODEL, install_model
 from dfghdr_cli.nets.registry import build
 from dfghdr_cli.pipeline.merge import run as pipeline
@@ -36,7 +36,7 @@ NETWORKS = {
 
 
 def work(kind="dfgmerge", size=SIZE, **more):
-    return Work(size, **{"frames": 3, "sample": 2, "network": NETWORKS[kind]} | more)
+    return MemoryEstimate(size, **{"frames": 3, "sample": 2, "network": NETWORKS[kind]} | more)
 
 
 def most(some, config=MergeConfig()):  # noqa: B008

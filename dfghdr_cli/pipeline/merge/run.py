@@ -23,7 +23,7 @@ from dfghdr_cli.io.radiance import is_radiance_name
 from dfghdr_cli.io.response import read_response
 from dfghdr_cli.merging.config import MergeConfig, paints
 from dfghdr_cli.merging.equal_exposures import equal_exposures
-from dfghdr_cli.merging.memory import MIB, Work
+from dfghdr_cli.merging.memory import MIB, MemoryEstimate
 from dfghdr_cli.merging.merge import Merged, merge_bracket
 from dfghdr_cli.merging.prepare import Prepared, prepare
 from dfghdr_cli.modelstore import model_files
@@ -275,7 +275,7 @@ def _fitted(
     count: int,
     alike: int = 1,
 ) -> MergeConfig:
-    """How to merge so many such frames within `request.max_memory`; see `Work.fitted`.
+    """How to merge so many such frames within `request.max_memory`; see `MemoryEstimate.fitted`.
 
     Args:
         merger: what merges; of the computer's memory nothing is known if it is on a GPU.
@@ -287,7 +287,7 @@ def _fitted(
     """
     if request.max_memory is None or merger.device != CPU:
         return request.config
-    work = Work(
+    work = MemoryEstimate(
         size=frame.pixels.shape[:2],
         frames=count,
         sample=frame.pixels.itemsize,
