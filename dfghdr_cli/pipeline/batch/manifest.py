@@ -171,7 +171,10 @@ class ManifestWriter:
     def _torn(self) -> bool:
         """Whether the last line lacks its end, as after a power cut."""
         size = os.fstat(self._descriptor).st_size
-        return size > 0 and os.pread(self._descriptor, 1, size - 1) != b"\n"
+        if not size:
+            return False
+        os.lseek(self._descriptor, size - 1, os.SEEK_SET)  # which appending does not heed
+        return os.read(self._descriptor, 1) != b"\n"
 
 
 @contextmanager
@@ -183,7 +186,8 @@ def open_manifest(folder: Path) -> Iterator[ManifestWriter]:
     """
     path = folder / NAME
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+        plain = getattr(os, "O_BINARY", 0)  # of Windows
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | plain, 0o666)
     except OSError as error:
         raise OutputError(
             f"{path} cannot be written ({error.strerror}); choose another folder."
