@@ -35,6 +35,7 @@ class MemoryEstimate:
         network: what merges; None for the classic merge.
         converted: whether the result has other primaries than Rec. 709.
         screens: whether pictures will be tone-mapped for screens, beyond a preview by the mu-law.
+        dng: whether a DNG is written, whose bytes are made in memory.
         ghost_map: whether a ghost map will.
         alike: frames in the largest group of one exposure.
     """
@@ -45,6 +46,7 @@ class MemoryEstimate:
     network: Network | None
     converted: bool = False
     screens: bool = False
+    dng: bool = False
     ghost_map: bool = False
     alike: int = 1
 
@@ -75,7 +77,8 @@ class MemoryEstimate:
             stages["network"] = held + (16 if self.network.paints else 8) * count * proxy + tile
         carried = 200 * count * threads * MERGED_TILE**2
         stages["merge"] = held + carried + 13 * pixels + weights
-        written = 13 + (76 if self.screens else 32) + (12 if self.converted else 0)
+        pictures = max(76 if self.screens else 32, 36 if self.dng else 0)
+        written = 13 + pictures + (12 if self.converted else 0)
         stages = {stage: frames + need for stage, need in stages.items()}
         stages["write"] = written * pixels + weights  # when the frames are gone
         # Libraries loaded on the way, and what cannot be given back for what lies beside it.

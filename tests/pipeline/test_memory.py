@@ -43,6 +43,12 @@ def most(some, config=MergeConfig()):  # noqa: B008
     return max(some.stages(config).values())
 
 
+def test_a_dng_takes_its_bytes():
+    plain, dng = (work("classic", dng=dng).stages(MergeConfig())["write"] for dng in (False, True))
+    assert dng > plain
+    assert dng >= 49 * SIZE[0] * SIZE[1]
+
+
 @pytest.mark.parametrize(
     ("text", "size"),
     [

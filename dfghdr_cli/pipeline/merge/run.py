@@ -295,6 +295,7 @@ def _fitted(
         converted=request.output_space != "rec709",
         screens=request.preview_operator != "mu-law"
         or not all(map(is_radiance_name, request.outputs)),
+        dng=any(path.suffix.lower() == ".dng" for path in request.outputs),
         ghost_map=request.ghost_map is not None,
         alike=alike,
     )
