@@ -104,7 +104,7 @@ def test_what_cannot_be_read_or_written_has_its_code(frames, tmp_path):
     assert "notes.png" in dfghdr(tmp_path / "notes.png", "-o", tmp_path / "a.png", code=4).stderr
     dfghdr(*frames, "-o", tmp_path / "a.png", "--ev", "1,2", code=4)
     dfghdr(*frames, "-o", tmp_path / "missing" / "a.png", code=7)
-    dfghdr(*frames, "-o", tmp_path / "a.mp4", code=7)
+    dfghdr(*frames, "-o", tmp_path / "a.mp4", code=2)
     dfghdr(*frames, "-o", tmp_path / "a.png", "--model", "none", code=5)
     assert not list(tmp_path.glob("a.*"))
 

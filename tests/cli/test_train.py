@@ -215,7 +215,8 @@ def test_two_processes_are_as_good_as_one(place):
     logs = [list(csv.DictReader((place / run / "log.csv").open())) for run in ("one", "two")]
     for one, other in zip(*logs, strict=True):
         assert (one["stage"], one["step"]) == (other["stage"], other["step"])
-        assert float(one["loss"]) == pytest.approx(float(other["loss"]), rel=1e-5)
+        # Taking the exposure out whitens the codes' averages, which enlarges rounding.
+        assert float(one["loss"]) == pytest.approx(float(other["loss"]), rel=1e-4)
     one, other = (load_model(f"{run}/{run}").network.state_dict() for run in ("one", "two"))
     apart = torch.cat([(value - other[key]).abs().flatten() for key, value in one.items()])
     # Adam makes whole steps of gradients that are nothing but rounding: of very few weights.
