@@ -51,11 +51,6 @@ class Exposure:
         stops = log2(time_s * (iso or 100.0) / 100.0 / (f_number or 1.0) ** 2)
         return cls(stops, time_s, iso, f_number)
 
-    @property
-    def ev100(self) -> float:
-        """log2(N**2 / t) - log2(iso / 100): higher is less light, the opposite sign of `stops`."""
-        return -self.stops
-
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -167,10 +162,6 @@ class Bracket:
             for frame, stop in zip(self.frames, stops, strict=True)
         ]
         return replace(self, frames=tuple(frames))
-
-    def with_reference(self, reference: int) -> Bracket:
-        """The same frames seen from another reference."""
-        return replace(self, reference=reference)
 
 
 @dataclass(frozen=True, slots=True)
