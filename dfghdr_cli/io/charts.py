@@ -36,6 +36,15 @@ class Cell:
     caption: Sequence[str] = ()
 
 
+def reduced(picture: FloatImage, longer_side: int) -> FloatImage:
+    """A picture (H, W, 3) averaged to a longer side [pixels]; as it is where that is no less."""
+    factor = longer_side / max(picture.shape[:2])
+    if factor >= 1.0:
+        return picture
+    size = tuple(max(1, round(side * factor)) for side in picture.shape[1::-1])
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.float32)
+
+
 @cache
 def font_for(size: int, ascii_only: bool) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """Pillow's own font, or for other letters than English ones a font of the system, if any."""
@@ -106,6 +115,12 @@ def table(rows: Sequence[Sequence[Cell]], font_size: int = 16) -> FloatImage:
 
 def _floats(image: Image.Image) -> FloatImage:
     return np.asarray(image, np.float32) / np.float32(255)
+
+
+def smoothed(image: Image.Image, scale: int) -> FloatImage:
+    """A drawing that was made `scale` times too large, for smooth edges, in its own size."""
+    size = image.width // scale, image.height // scale
+    return _floats(image.resize(size, Image.Resampling.BOX))
 
 
 def colours(values: NDArray[np.floating], low: float, high: float) -> FloatImage:
@@ -219,4 +234,4 @@ def scatter(
     for value, y in ((high, top), ((low + high) / 2, top + side / 2), (low, top + side)):
         text = f"{value:+.1f} {unit}".strip()
         draw.text((edge + 24 * scale, y - font / 2), text, INK, font_for(font, text.isascii()))
-    return _floats(image.resize((width // scale, height // scale), Image.Resampling.BOX))
+    return smoothed(image, scale)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from dfghdr_cli.core.types import FloatImage
-from dfghdr_cli.io.charts import INK, font_for
+from dfghdr_cli.io.charts import INK, font_for, smoothed
 
 SOFT = (110, 112, 118)
 LINE = (205, 205, 200)
@@ -113,7 +113,7 @@ def curves(
     draw.text((left, 10 * scale), title, INK, font_for(17 * scale, title.isascii()))
     draw.rectangle((left, top, right, bottom), outline=LINE, width=scale)
     if not shown:
-        return _reduced(image, scale)
+        return smoothed(image, scale)
     xs, ys = (np.concatenate([pair[k] for pair in shown.values()]) for k in (0, 1))
     x_ticks = _ticks(float(xs.min()), float(xs.max()))
     y_ticks = _ticks(float(ys.min()), float(ys.max()))
@@ -145,12 +145,7 @@ def curves(
         y_legend = top + (10 + 20 * number) * scale
         draw.text((right - 30 * scale, y_legend), name, INK, small, anchor="rm")
         draw.line((right - 24 * scale, y_legend, right - 8 * scale, y_legend), ink, 3 * scale)
-    return _reduced(image, scale)
-
-
-def _reduced(image: Image.Image, scale: int) -> FloatImage:
-    small = image.resize((image.width // scale, image.height // scale), Image.Resampling.BOX)
-    return np.asarray(small, np.float32) / np.float32(255)
+    return smoothed(image, scale)
 
 
 def _ticks(low: float, high: float) -> list[float]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,6 +14,7 @@ from dfghdr_cli.core.encoding import mu_law
 from dfghdr_cli.core.metrics.fidelity import psnr, psnr_mu
 from dfghdr_cli.core.registration.aligned import align_bracket
 from dfghdr_cli.core.types import FloatImage
+from dfghdr_cli.io.charts import reduced
 from dfghdr_cli.io.display import write_display
 from dfghdr_cli.io.scenes import find_scenes, read_scene
 from dfghdr_cli.merging.hypotheses import HypothesisStack
@@ -146,7 +146,4 @@ def _write_picture(path: Path, rows: Sequence[Sequence[Tensor]]) -> None:
 
 
 def _panel(image: Tensor) -> FloatImage:
-    pixels = image.clamp(0.0, 1.0).permute(1, 2, 0).cpu().numpy()
-    factor = min(1.0, PANEL / max(pixels.shape[:2]))
-    size = tuple(max(1, round(side * factor)) for side in pixels.shape[1::-1])
-    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.float32)
+    return reduced(image.clamp(0.0, 1.0).permute(1, 2, 0).cpu().numpy(), PANEL)

@@ -19,14 +19,14 @@ import cv2
 import numpy as np
 
 from dfghdr_cli.atomic import atomic_write_all, ensure_writable
-from dfghdr_cli.core.encoding import mu_law
 from dfghdr_cli.core.metrics.fidelity import TILE, psnr_mu
 from dfghdr_cli.core.types import FloatImage
 from dfghdr_cli.errors import ModelError, OutputError
-from dfghdr_cli.io.charts import BACKGROUND, Cell, table
+from dfghdr_cli.io.charts import BACKGROUND, Cell, reduced, table
 from dfghdr_cli.io.display import encode_display
 from dfghdr_cli.io.plots import INKS, encode_pdf
 from dfghdr_cli.pipeline.evaluate.paper_table import Table, make_table
+from dfghdr_cli.pipeline.evaluate.report import toned
 from dfghdr_cli.pipeline.evaluate.results import Evaluation, Outcome
 from dfghdr_cli.pipeline.explore.explorer import load_explorer
 from dfghdr_cli.pipeline.explore.figures import grid_figure
@@ -285,7 +285,7 @@ def _photographs(outcome: Outcome) -> list[Photograph]:
     frames = outcome.scene.bracket.frames
     middle = frames[outcome.scene.bracket.reference].exposure.stops
     return [
-        Photograph(frame.name, _small(frame.encoded(), GRID), frame.exposure.stops - middle)
+        Photograph(frame.name, reduced(frame.encoded(), GRID), frame.exposure.stops - middle)
         for frame in frames
     ]
 
@@ -311,7 +311,7 @@ def _scene_figure(outcome: Outcome, regions: Sequence[CropChoice]) -> FloatImage
         Cell(_framed(frame.encoded(), regions), (f"{outcome.facts.name}, {ev_text(stop)}",))
         for frame, stop in zip(bracket.frames, bracket.stops, strict=True)
     ]
-    whole.append(Cell(_framed(_toned(truth), regions), ("truth, after the mu-law",)))
+    whole.append(Cell(_framed(toned(truth), regions), ("truth, after the mu-law",)))
     reference = bracket.frames[bracket.reference].encoded()
     rows = []
     for number, region in enumerate(regions):
@@ -320,9 +320,9 @@ def _scene_figure(outcome: Outcome, regions: Sequence[CropChoice]) -> FloatImage
         for name, picture in outcome.pictures.items():
             decibels = psnr_mu(picture[cut], truth[cut])
             cells.append(
-                Cell(_enlarged(_toned(picture[cut]), number), (name, f"{decibels:.2f} dB here"))
+                Cell(_enlarged(toned(picture[cut]), number), (name, f"{decibels:.2f} dB here"))
             )
-        cells.append(Cell(_enlarged(_toned(truth[cut]), number), ("truth",)))
+        cells.append(Cell(_enlarged(toned(truth[cut]), number), ("truth",)))
         rows.append(cells)
     return _stacked([table([whole]), table(rows)])
 
@@ -339,25 +339,13 @@ def _stacked(pictures: Sequence[FloatImage]) -> FloatImage:
     return np.concatenate(padded)
 
 
-def _toned(picture: FloatImage) -> FloatImage:
-    return np.asarray(mu_law(np.clip(picture, 0.0, 1.0)), np.float32)
-
-
-def _small(picture: FloatImage, longest: int) -> FloatImage:
-    factor = longest / max(picture.shape[:2])
-    if factor >= 1:
-        return picture
-    size = tuple(max(1, round(side * factor)) for side in picture.shape[1::-1])
-    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.float32)
-
-
 def _ink(number: int) -> FloatImage:
     return np.asarray(INKS[1:][number % (len(INKS) - 1)], np.float32) / np.float32(255)
 
 
 def _framed(picture: FloatImage, regions: Sequence[CropChoice]) -> FloatImage:
     """A whole picture, reduced, with a rectangle around each part."""
-    small = _small(picture, SHEET).copy()
+    small = reduced(picture, SHEET).copy()
     factor = small.shape[1] / picture.shape[1]
     for number, region in enumerate(regions):
         ends = (region.x + region.width, region.y + region.height)

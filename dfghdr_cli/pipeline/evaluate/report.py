@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from html import escape
 
-import cv2
 import numpy as np
 
 from dfghdr_cli import __version__
 from dfghdr_cli.core.encoding import mu_law
 from dfghdr_cli.core.metrics.fidelity import TILE, Measured, psnr_mu
 from dfghdr_cli.core.types import FloatImage, Frame
-from dfghdr_cli.io.charts import colours
+from dfghdr_cli.io.charts import colours, reduced
 from dfghdr_cli.pipeline.evaluate.results import ALL_METRICS, Evaluation, Outcome
 from dfghdr_cli.pipeline.page import image, page
 
@@ -96,12 +95,12 @@ def _scene(outcome: Outcome) -> Iterator[str]:
     yield from _table(rows)
     yield from _row(
         [
-            (_small(frame.encoded()), f"frame {number}, {stop:+g} EV")
+            (reduced(frame.encoded(), SHEET), f"frame {number}, {stop:+g} EV")
             for number, (frame, stop) in enumerate(_frames(outcome), start=1)
         ]
     )
     pictures = [("truth", truth), *outcome.pictures.items()]
-    yield from _row([(_small(_toned(picture)), name) for name, picture in pictures])
+    yield from _row([(reduced(toned(picture), SHEET), name) for name, picture in pictures])
     for place, names in _regions(outcome):
         yield from _region(outcome, place, names)
 
@@ -144,27 +143,20 @@ def _region(outcome: Outcome, place: Place, names: Sequence[str]) -> Iterator[st
         (frame.encoded()[cut], f"frame {number}, {stop:+g} EV")
         for number, (frame, stop) in enumerate(_frames(outcome), start=1)
     ]
-    yield from _row([*frames, (_toned(truth[cut]), "truth")])
+    yield from _row([*frames, (toned(truth[cut]), "truth")])
     pairs: list[tuple[FloatImage, str]] = []
     for name, picture in outcome.pictures.items():
         value = psnr_mu(picture[cut], truth[cut])
-        error = np.abs(_toned(picture[cut]) - _toned(truth[cut])).max(axis=2)
-        pairs.append((_toned(picture[cut]), f"{name}: PSNR-μ {value:.2f} dB here"))
+        error = np.abs(toned(picture[cut]) - toned(truth[cut])).max(axis=2)
+        pairs.append((toned(picture[cut]), f"{name}: PSNR-μ {value:.2f} dB here"))
         caption = f"its error, 0 to {FULL_ERROR:g} after the μ-law"
         pairs.append((colours(error, 0.0, FULL_ERROR), caption))
     yield from _row(pairs)
 
 
-def _toned(picture: FloatImage) -> FloatImage:
-    return mu_law(np.clip(picture, 0.0, 1.0))
-
-
-def _small(picture: FloatImage) -> FloatImage:
-    factor = SHEET / max(picture.shape[:2])
-    if factor >= 1:
-        return picture
-    size = tuple(max(1, round(side * factor)) for side in picture.shape[1::-1])
-    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.float32)
+def toned(picture: FloatImage) -> FloatImage:
+    """Linear light (H, W, 3) after the mu-law, as pictures are compared."""
+    return np.asarray(mu_law(np.clip(picture, 0.0, 1.0)), np.float32)
 
 
 def _row(pictures: Sequence[tuple[FloatImage, str]]) -> Iterator[str]:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import logging
 
-import cv2
 import numpy as np
 
 from dfghdr_cli.core.types import FloatImage
-from dfghdr_cli.io.charts import Cell, bars, heat_map, scatter, table
+from dfghdr_cli.io.charts import Cell, bars, heat_map, reduced, scatter, table
 from dfghdr_cli.pipeline.explore.attention import Attention
 from dfghdr_cli.pipeline.explore.grid import Grid, Photograph, Walk, ev_text
 from dfghdr_cli.pipeline.explore.metrics import Metrics
@@ -72,21 +71,13 @@ def walk_frames(walk: Walk) -> list[FloatImage]:
     return [*walk.pictures, *walk.pictures[-2:0:-1]]
 
 
-def _shown(picture: FloatImage, longer_side: int) -> FloatImage:
-    factor = longer_side / max(picture.shape[:2])
-    if factor >= 1.0:
-        return picture
-    size = tuple(max(1, round(side * factor)) for side in picture.shape[1::-1])
-    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.float32)
-
-
 def attention_rows(attention: Attention, longer_side: int = 384) -> list[list[Cell]]:
     """The fields of the figure of attention: a row for each candidate, and one of bars.
 
     Colours reach, in each column, from the least to the greatest value of all candidates.
     """
     rows = []
-    pictures = [_shown(picture, longer_side) for picture in attention.pictures]
+    pictures = [reduced(picture, longer_side) for picture in attention.pictures]
     names = zip(attention.labels, attention.names, strict=True)
     for index, (picture, (label, name)) in enumerate(zip(pictures, names, strict=True)):
         cells = [Cell(picture, (label, name.partition(",")[0]))]

@@ -15,6 +15,7 @@ from torch import Tensor
 from dfghdr_cli.core.encoding import decode, encode
 from dfghdr_cli.core.types import Exposure, FloatImage, Frame, OnProgress
 from dfghdr_cli.errors import InputError
+from dfghdr_cli.io.charts import reduced
 from dfghdr_cli.io.exif import read_exposure
 from dfghdr_cli.io.ldr import read_frame
 from dfghdr_cli.pipeline.explore.explorer import Explorer
@@ -82,11 +83,7 @@ def read_photographs(
 
 def _code(frame: Frame, longer_side: int) -> FloatImage:
     """A frame, reduced, as gamma codes in Rec. 709: as encoded, unless its file is unlike that."""
-    pixels = frame.encoded()
-    factor = longer_side / max(pixels.shape[:2])
-    if factor < 1.0:
-        size = tuple(max(1, round(side * factor)) for side in pixels.shape[1::-1])
-        pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.float32)
+    pixels = reduced(frame.encoded(), longer_side)
     if not frame.linear and frame.to_rec709 is None:
         return pixels
     linear = pixels if frame.linear else decode(pixels)
