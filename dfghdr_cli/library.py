@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -148,7 +148,7 @@ class Merger:
         Raises:
             DfghdrError: the photographs cannot be used, in one sentence that says why.
         """
-        named = response in ("auto", "srgb", "gamma", "linear")
+        named = response in get_args(Kind)
         request = MergeRequest(
             (),
             (),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -18,8 +18,7 @@ from dfghdr_cli.errors import OutputError
 if TYPE_CHECKING:
     from rich.console import Console
 
-OnProgress = Callable[[int, int, str], None]
-"""on_progress(done, total, what): steps done, steps in all (0: unknown), what is being done."""
+    from dfghdr_cli.core.types import OnProgress
 
 PACKAGE = "dfghdr_cli"
 """The logger above all of ours."""

@@ -20,7 +20,7 @@ from dfghdr_cli.core.colour import REC709, Chromaticities
 FloatImage = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 OnProgress = Callable[[int, int, str], None]
-"""Called with (done, total, what)."""
+"""on_progress(done, total, what): steps done, steps in all (0: unknown), what is being done."""
 
 SAME_EXPOSURE = 0.05
 """Frames that differ by no more than this [stops] are exposed alike."""

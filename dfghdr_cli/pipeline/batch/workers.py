@@ -74,7 +74,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a worker is with a task; see `dfghdr_cli.cli.console.OnProgress`."""
+    """How far a worker is with a task; see `dfghdr_cli.core.types.OnProgress`."""
 
     key: int
     done: int
