@@ -32,8 +32,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from dfghdr_cli.choices import ResponseKind
 from dfghdr_cli.core.calibration.exposure import choose_reference, usable_share
-from dfghdr_cli.core.calibration.response import Kind, Response
+from dfghdr_cli.core.calibration.response import Response
 from dfghdr_cli.core.types import Bracket, FloatImage, Frame
 from dfghdr_cli.io.bracket import read_bracket
 from dfghdr_cli.io.response import read_response
@@ -98,7 +99,7 @@ def reduced(frame: Frame, size: int) -> Frame:
 
 
 def merge(
-    frames: list[Frame], indices: tuple[int, ...], method: str, response: Kind | Response
+    frames: list[Frame], indices: tuple[int, ...], method: str, response: ResponseKind | Response
 ) -> Merge:
     """Merge some of the frames as `dfghdr merge` would."""
     chosen = [frames[index] for index in indices]

@@ -30,7 +30,7 @@ import tifffile
 from alignment import Image, Matrix, Texture
 from numpy.typing import NDArray
 
-from dfghdr_cli.core.metrics.fidelity import measure
+from dfghdr_cli.core.metrics.fidelity import measure_fidelity
 from dfghdr_cli.core.types import RadianceImage
 from dfghdr_cli.io.radiance import read_radiance, write_radiance
 
@@ -155,12 +155,12 @@ def score(output: Path, folder: Path) -> dict[str, float | None]:
     truth = read_radiance(folder / "truth.exr")[0]
     motion = cv2.imread(str(folder / "motion.png"), cv2.IMREAD_GRAYSCALE)
     assert motion is not None
-    values = measure(result, truth, motion > 0, scaled=True).values
+    values = measure_fidelity(result, truth, motion > 0, scaled=True).values
     return {key: values[key] for key in ("psnr_mu", "psnr_mu_moving", "psnr_mu_still", "psnr_l")}
 
 
 def main() -> None:
-    """Make, merge, measure."""
+    """Make, merge, measure_fidelity."""
     arguments = sys.argv[1:]
     extra: list[str] = []
     if "--" in arguments:

@@ -96,7 +96,7 @@ def making(samples: Samples, batch: int, device: torch.device) -> tuple[float, f
     return scene, sum(rounds) / len(rounds) / count
 
 
-def measure(
+def step_times(
     samples: Samples, name: str, stage: Stage, device: torch.device, options: argparse.Namespace
 ) -> tuple[float, float, float]:
     """Mean seconds a step of waiting, making samples, and the network."""
@@ -169,7 +169,7 @@ def main() -> None:
             made = min(max(options.workers, 1) * synth.variants / scene, 1 / sample)
             for name in options.network or NETWORKS:
                 for stage in options.stage or ("disentangle", "merge"):
-                    times = measure(samples, name, stage, device, options)
+                    times = step_times(samples, name, stage, device, options)
                     total, work = sum(times), sum(times[1:])
                     needed = math.ceil(options.batch / synth.variants * scene / work)
                     waiting, making_, network = (f"{part / total:.0%}" for part in times)

@@ -31,7 +31,7 @@ try:
 except ImportError:  # Windows: nothing is known to be left behind, so nothing is taken away
     fcntl = None
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 PREFIX = ".dfghdr-"
 """What the names of all hidden files and folders begin with."""
@@ -375,7 +375,7 @@ def _finish_files(journal: Path, content: dict[str, Any]) -> None:
         (journal.parent / entry["folder"] / entry["part"]).unlink(missing_ok=True)
     if left:
         names = ", ".join(str(path) for _, path in left)
-        logger.warning("%s: put there now, as an earlier run was stopped before it could.", names)
+        log.warning("%s: put there now, as an earlier run was stopped before it could.", names)
 
 
 def _sweep(path: Path) -> None:

@@ -19,11 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfghdr_cli.atomic import atomic_write, ensure_writable
+from dfghdr_cli.choices import Align, MethodName, RadianceSpace, Resolution, ResponseKind, Way
 from dfghdr_cli.core.calibration.exposure import choose_reference, usable_share
-from dfghdr_cli.core.calibration.response import Kind
-from dfghdr_cli.core.colour import RadianceSpace
 from dfghdr_cli.core.metrics.hdrvdp2 import hdrvdp2
-from dfghdr_cli.core.registration.align import Method as Align
 from dfghdr_cli.core.tonemapping.operators import DEFAULT_OPERATOR, ToneSettings
 from dfghdr_cli.core.tonemapping.operators import tone_map as tone_mapped
 from dfghdr_cli.core.types import Bracket, Exposure, FloatImage, Frame, Mask, OnProgress
@@ -33,11 +31,11 @@ from dfghdr_cli.io.metadata import read_metadata
 from dfghdr_cli.merging.config import MergeConfig
 from dfghdr_cli.modelstore import DEFAULT_MODEL, Model
 from dfghdr_cli.modelstore import load_model as load_named
-from dfghdr_cli.pipeline.evaluate.methods import MethodName, build_methods
+from dfghdr_cli.pipeline.evaluate.methods import build_methods
 from dfghdr_cli.pipeline.evaluate.results import Evaluation
 from dfghdr_cli.pipeline.evaluate.run import evaluate as evaluate_methods
 from dfghdr_cli.pipeline.merge.outputs import Done, Results
-from dfghdr_cli.pipeline.merge.request import MergeRequest, Way, load_merger
+from dfghdr_cli.pipeline.merge.request import MergeRequest, load_merger
 from dfghdr_cli.pipeline.merge.run import merge_photographs
 from dfghdr_cli.pipeline.results import check_name
 from dfghdr_cli.resources import Trace
@@ -124,9 +122,9 @@ class Merger:
         stops: Sequence[float] | None = None,
         times: Sequence[float] | None = None,
         reference: int | Literal["auto"] = "auto",
-        response: Kind | str | PathLike[str] = "auto",
+        response: ResponseKind | str | PathLike[str] = "auto",
         align: Align = "auto",
-        resolution: Literal["auto", "full"] = "auto",
+        resolution: Resolution = "auto",
         output_space: RadianceSpace = "rec709",
         weights: bool = False,
         on_progress: OnProgress | None = None,
@@ -148,7 +146,7 @@ class Merger:
         Raises:
             DfghdrError: the photographs cannot be used, in one sentence that says why.
         """
-        named = response in get_args(Kind)
+        named = response in get_args(ResponseKind)
         request = MergeRequest(
             (),
             (),

@@ -23,6 +23,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from dfghdr_cli.atomic import atomic_write_all, hidden_folder, recover
+from dfghdr_cli.choices import Inputs
 from dfghdr_cli.errors import (
     ModelError,
     OutputError,
@@ -30,7 +31,7 @@ from dfghdr_cli.errors import (
     refuse_if_out_of_memory,
 )
 from dfghdr_cli.nets.golden import golden_case, golden_error
-from dfghdr_cli.nets.network import Inputs, Network
+from dfghdr_cli.nets.network import Network
 from dfghdr_cli.nets.registry import build, describe
 
 log = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ class ModelInfo:
         hyper_parameters: of the architecture.
         decoder: whether the weights include the decoder that explore-disentangle needs.
         gamma: exponent of eq. (7) the model was trained with.
-        inputs: how it was shown frames, see `dfghdr_cli.nets.network.Inputs`. Models older than
+        inputs: how it was shown frames, see `dfghdr_cli.choices.Inputs`. Models older than
             this key were all trained on what flow moved, but for imported ones.
         training: how it was trained, free form.
     """

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
+from dfghdr_cli import choices
 from dfghdr_cli.cli import console, options
 
 if TYPE_CHECKING:
@@ -19,13 +20,8 @@ if TYPE_CHECKING:
     from dfghdr_cli.pipeline.evaluate.results import Evaluation, Outcome
 
 
-class Method(StrEnum):
-    """What --method takes; Typer repeats enumerations only."""
-
-    CLASSIC = "classic"
-    OPENCV_DEBEVEC = "opencv-debevec"
-    OPENCV_ROBERTSON = "opencv-robertson"
-    REFERENCE = "reference"
+Method = StrEnum("Method", [(name, name) for name in get_args(choices.MethodName)])
+"""What --method takes; Typer repeats enumerations only."""
 
 
 def evaluate(
@@ -48,7 +44,7 @@ def evaluate(
         ),
     ] = None,
     method: Annotated[
-        list[Method] | None,
+        list[Method] | None,  # pyright: ignore[reportInvalidTypeForm]
         typer.Option(
             "--method",
             help="A method without a model to score; may be repeated.",
@@ -196,7 +192,7 @@ def evaluate(
     if paper_report is not None:
         outputs += check_folder(paper_report, overwrite)
     if not (model or method or predictions or external):
-        model, method = [DEFAULT_MODEL], [Method.CLASSIC, Method.REFERENCE]
+        model, method = [DEFAULT_MODEL], ["classic", "reference"]
     check_outputs(outputs, scenes, model or (), predictions or (), overwrite)
     ensure_no_input(outputs, [each.path for each in externals])
     names = [each.value for each in method or ()]

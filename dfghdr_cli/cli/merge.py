@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from math import inf
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from dfghdr_cli import choices
 from dfghdr_cli.cli import console, options
 from dfghdr_cli.cli.batch import BatchOptions, merge_batch, refuse_several_brackets, watch_batch
 from dfghdr_cli.cli.help import BATCHES, EXPOSURES, LIMITS, MERGE, RESULTS
-from dfghdr_cli.cli.tonemap import OperatorName
 from dfghdr_cli.pipeline.batch.settings import MergeSettings
 
 EXAMPLES = """\
@@ -80,7 +80,7 @@ def merge(
         ),
     ] = None,
     exposures_from: Annotated[
-        Literal["auto", "files", "pixels"],
+        choices.ExposuresFrom,
         typer.Option(
             "--exposures-from",
             rich_help_panel=EXPOSURES,
@@ -98,7 +98,7 @@ def merge(
         ),
     ] = "auto",
     method: Annotated[
-        Literal["dfgnet", "classic"],
+        choices.Way,
         typer.Option(
             "--method", rich_help_panel=MERGE, help="Merge with a network or with classic weights."
         ),
@@ -124,7 +124,7 @@ def merge(
         ),
     ] = None,
     align: Annotated[
-        Literal["auto", "none", "shift", "affine", "homography", "flow"],
+        choices.Align,
         typer.Option(
             "--align",
             rich_help_panel=MERGE,
@@ -142,13 +142,13 @@ def merge(
     ] = None,
     resolution: options.Resolution = "auto",
     output_space: Annotated[
-        Literal["rec709", "rec2020", "acescg"],
+        choices.RadianceSpace,
         typer.Option(
             "--output-space", rich_help_panel=RESULTS, help="The primaries of the result."
         ),
     ] = "rec709",
     exr_type: Annotated[
-        Literal["half", "float"],
+        choices.ExrType,
         typer.Option(
             "--exr-type", rich_help_panel=RESULTS, help="Bits of an .exr: half is 16, float is 32."
         ),
@@ -171,7 +171,7 @@ def merge(
         ),
     ] = True,
     preview_operator: Annotated[
-        OperatorName,
+        choices.OperatorName,
         typer.Option(
             "--preview-operator",
             rich_help_panel=RESULTS,
@@ -180,7 +180,7 @@ def merge(
         ),
     ] = "mu-law",
     format: Annotated[
-        Literal["jpg", "ultrahdr", "avif", "jxl", "tiff", "png"] | None,
+        choices.DisplayFormat | None,
         typer.Option(
             "--format",
             rich_help_panel=RESULTS,

@@ -6,10 +6,11 @@ import sys
 from collections.abc import Sequence
 from json import dumps
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from dfghdr_cli import choices
 from dfghdr_cli.cli import console, options
 
 app = typer.Typer(
@@ -169,7 +170,7 @@ def export(
         typer.Option("--output", "-o", metavar="FILE", help="The .onnx file.", show_default=False),
     ],
     part: Annotated[
-        Literal["merge", "disentangle"],
+        choices.Part,
         typer.Option("--part", help="The network that merges, or encoders with their decoder."),
     ] = "merge",
     frames: Annotated[

@@ -6,10 +6,11 @@ Used as annotations: `def merge(..., overwrite: options.Overwrite = False) -> No
 from __future__ import annotations
 
 import os
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from dfghdr_cli import choices
 from dfghdr_cli.cli.help import EXPOSURES, LIMITS, MERGE, RESULTS
 
 Overwrite = Annotated[
@@ -44,7 +45,7 @@ Device = Annotated[
     ),
 ]
 Resolution = Annotated[
-    Literal["auto", "full"],
+    choices.Resolution,
     typer.Option(
         "--resolution",
         rich_help_panel=MERGE,

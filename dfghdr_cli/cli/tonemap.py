@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from dfghdr_cli import choices
 from dfghdr_cli.cli import console, options
-
-OperatorName = Literal[
-    "fusion",
-    "mu-law",
-    "gamma",
-    "reinhard",
-    "reinhard-local",
-    "drago",
-    "mantiuk",
-    "durand",
-    "hable",
-    "aces",
-    "agx",
-    "khronos-neutral",
-]
 
 
 def _exposure(text: str) -> float | None:
@@ -69,7 +55,7 @@ def tonemap(
         ),
     ] = None,
     operator: Annotated[
-        OperatorName,
+        choices.OperatorName,
         typer.Option(
             "--operator",
             metavar="OPERATOR",
@@ -100,11 +86,11 @@ def tonemap(
         ),
     ] = None,
     format: Annotated[
-        Literal["jpg", "ultrahdr", "avif", "jxl", "png", "tiff"] | None,
+        choices.DisplayFormat | None,
         typer.Option("--format", help="Of the result, where its name does not say so."),
     ] = None,
     space: Annotated[
-        Literal["srgb", "p3"],
+        choices.DisplaySpace,
         typer.Option("--space", help="The colours of the result: sRGB or Display P3."),
     ] = "srgb",
     sheet: Annotated[

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from dfghdr_cli import choices
 from dfghdr_cli.cli import console, options
 
 if TYPE_CHECKING:
@@ -48,13 +49,13 @@ def train(
         ),
     ] = None,
     stage: Annotated[
-        Literal["all", "disentangle", "merge"],
+        choices.Stages,
         typer.Option(
             "--stage", help="Train the encoders (eq. 1 to 6), the merge (eq. 10, 11), or both."
         ),
     ] = "all",
     architecture: Annotated[
-        Literal["dfgmerge", "dfgnet"] | None,
+        choices.Architecture | None,
         typer.Option(
             "--architecture",
             help="dfgmerge merges real frames (default); dfgnet paints (with --preset paper).",
@@ -86,7 +87,7 @@ def train(
         bool, typer.Option("--sau/--no-sau", help="With spatial attention units (eq. 8).")
     ] = True,
     upsampling: Annotated[
-        Literal["transposed", "bilinear"] | None,
+        choices.Upsampling | None,
         typer.Option(
             "--upsampling",
             help="Of the decoder: as the published code (default), or as section 2.1 says.",
@@ -94,14 +95,14 @@ def train(
         ),
     ] = None,
     permute_channels: Annotated[
-        Literal["all", "merge", "none"],
+        choices.PermutedStages,
         typer.Option(
             "--permute-channels",
             help="Stages in whose samples red, green and blue may change places.",
         ),
     ] = "merge",
     inputs: Annotated[
-        Literal["aligned", "flow"] | None,
+        choices.Inputs | None,
         typer.Option(
             "--inputs",
             help="Frames that a dfgnet sees: as aligned, or as flow moves them (default).",
@@ -140,7 +141,7 @@ def train(
         typer.Option("--perceptual/--no-perceptual", help="With perceptual terms (eq. 2, 5)."),
     ] = True,
     encoders: Annotated[
-        Literal["auto", "frozen", "trained"] | None,
+        choices.Encoders | None,
         typer.Option(
             "--encoders",
             help="In stage merge; auto freezes those that stage disentangle trained.",
@@ -209,7 +210,7 @@ def train(
         ),
     ] = None,
     precision: Annotated[
-        Literal["auto", "float32", "bf16"],
+        choices.Precision,
         typer.Option("--precision", help="Of the convolutions; auto: bf16 on CUDA devices."),
     ] = "auto",
     compile_: Annotated[
@@ -217,7 +218,7 @@ def train(
         typer.Option("--compile/--no-compile", help="Compile the networks, for long GPU runs."),
     ] = False,
     checkpoints: Annotated[
-        Literal["exact", "small"],
+        choices.Checkpoints,
         typer.Option("--checkpoints", help="small: half the size, resumed not bit by bit."),
     ] = "exact",
     workers: Annotated[

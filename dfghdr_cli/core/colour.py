@@ -5,16 +5,13 @@ Arrays are numpy, (..., 3) RGB, linear unless said otherwise; light is relative.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 from numpy.typing import NDArray
 
+from dfghdr_cli.choices import DisplaySpace, RadianceSpace
+
 Chromaticities = tuple[float, float, float, float, float, float, float, float]
 """x and y of red, green, blue and white (CIE 1931)."""
-
-Space = Literal["srgb", "p3"]
-"""What a display shows: the primaries of Rec. 709 or of P3, white D65, the sRGB curve in both."""
 
 # ITU-R BT.709-6, items 1.3 and 1.4; SMPTE EG 432-1 with white D65; ITU-R BT.2020-2, table 3.
 REC709: Chromaticities = (0.64, 0.33, 0.30, 0.60, 0.15, 0.06, 0.3127, 0.3290)
@@ -24,10 +21,7 @@ REC2020: Chromaticities = (0.708, 0.292, 0.170, 0.797, 0.131, 0.046, 0.3127, 0.3
 ADOBE_RGB: Chromaticities = (0.64, 0.33, 0.21, 0.71, 0.15, 0.06, 0.3127, 0.3290)
 ACESCG: Chromaticities = (0.713, 0.293, 0.165, 0.830, 0.128, 0.044, 0.32168, 0.33767)
 
-PRIMARIES: dict[Space, Chromaticities] = {"srgb": REC709, "p3": P3}
-
-RadianceSpace = Literal["rec709", "rec2020", "acescg"]
-"""The primaries that a linear result may have."""
+PRIMARIES: dict[DisplaySpace, Chromaticities] = {"srgb": REC709, "p3": P3}
 
 RADIANCE_SPACES: dict[RadianceSpace, Chromaticities] = {
     "rec709": REC709,
@@ -210,7 +204,7 @@ def transform(pixels: NDArray[np.floating], matrix: NDArray[np.floating]) -> NDA
     return np.asarray(cv2.transform(pixels, np.asarray(matrix, np.float32)), np.float32)
 
 
-def oklab(linear: NDArray[np.floating], space: Space = "srgb") -> NDArray[np.float32]:
+def oklab(linear: NDArray[np.floating], space: DisplaySpace = "srgb") -> NDArray[np.float32]:
     """Linear RGB to Oklab. Its hue does not change when light is only scaled.
 
     Source: B. Ottosson, "A perceptual color space for image processing", 2020.
@@ -226,7 +220,7 @@ def oklab(linear: NDArray[np.floating], space: Space = "srgb") -> NDArray[np.flo
     return transform(np.cbrt(lms), _ROOTS_TO_LAB)
 
 
-def from_oklab(lab: NDArray[np.floating], space: Space = "srgb") -> NDArray[np.float32]:
+def from_oklab(lab: NDArray[np.floating], space: DisplaySpace = "srgb") -> NDArray[np.float32]:
     """The inverse of `oklab`.
 
     Args:
@@ -242,7 +236,7 @@ def from_oklab(lab: NDArray[np.floating], space: Space = "srgb") -> NDArray[np.f
 
 
 def keep_hue(
-    toned: NDArray[np.float32], original: NDArray[np.float32], space: Space = "srgb"
+    toned: NDArray[np.float32], original: NDArray[np.float32], space: DisplaySpace = "srgb"
 ) -> NDArray[np.float32]:
     """Give a picture the hues of another one; its lightness and chroma stay.
 
@@ -267,7 +261,7 @@ def keep_hue(
     return from_oklab(lab, space)
 
 
-def fit_gamut(linear: NDArray[np.float32], space: Space = "srgb") -> NDArray[np.float32]:
+def fit_gamut(linear: NDArray[np.float32], space: DisplaySpace = "srgb") -> NDArray[np.float32]:
     """Bring colours that a display cannot show into its range, each at its own hue.
 
     In Oklab such a colour moves on a straight line towards a grey until it can be shown: bright

@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 
+from dfghdr_cli.choices import ExposuresFrom
 from dfghdr_cli.core.calibration.exposure import choose_reference, usable_share
 from dfghdr_cli.core.types import Bracket, Exposure, FloatImage, Frame, LeftOut
 from dfghdr_cli.errors import InputError
@@ -34,10 +35,9 @@ from dfghdr_cli.io.ldr import balance_of, read_frame
 from dfghdr_cli.io.raw import WhiteBalance
 from dfghdr_cli.io.selection import of_one_scene, turned_alike, without_own_results
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 Reference = int | Path | Literal["auto"]
-ExposuresFrom = Literal["auto", "files", "pixels"]
 
 _MOST_FRAMES = 9
 _MOST_FILES = 32
@@ -117,13 +117,13 @@ def read_bracket(
     if asked is not None:
         check_brightness(frames, samples)
     if max(map(usable_share, samples)) < _NEXT_TO_NOTHING:
-        logger.warning(
+        log.warning(
             "%s show next to nothing between black and white; "
             "the result is of little use, and shorter or longer exposures would help.",
             names_of(frames),
         )
     if frames[-1].exposure.stops - frames[0].exposure.stops < SAME_EXPOSURE:
-        logger.warning(
+        log.warning(
             "%s are exposed alike: their mean has less noise, but no more range than each.",
             names_of(frames),
         )
@@ -157,7 +157,7 @@ def _best_frames(
         kept.append(int(min(free, key=lambda index: abs(stops[index] - stop))))
     kept.sort()
     spare = [LeftOut(p, "nine others do") for k, p in enumerate(paths) if k not in kept]
-    logger.warning(
+    log.warning(
         "Of %d frames the %d that cover their range evenly are merged; %s are left out.",
         len(paths),
         _MOST_FRAMES,
@@ -281,7 +281,7 @@ def _chosen(
     for path in photographs:
         first = best.setdefault(path.stem, path)
         if first != path and log_left_out:
-            logger.info("%s is left out, since %s shows the same.", path, first.name)
+            log.info("%s is left out, since %s shows the same.", path, first.name)
     if not 2 <= len(best) <= _MOST_FILES:
         raise InputError(
             f"{folder} holds {len(best)} photographs, and a bracket has 2 to {_MOST_FRAMES}; "

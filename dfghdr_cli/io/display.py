@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from dfghdr_cli import __version__
 from dfghdr_cli.atomic import atomic_write
+from dfghdr_cli.choices import DisplayFormat, DisplaySpace
 from dfghdr_cli.core.colour import (
     P3,
     PRIMARIES,
     REC709,
     REC2020,
     Chromaticities,
-    Space,
     conversion,
     srgb_decode,
 )
@@ -40,9 +40,8 @@ from dfghdr_cli.io.ultrahdr import join
 # Display light of the 8-bit codes of sRGB and Display P3.
 _DECODED = srgb_decode(np.arange(256, dtype=np.float32) / 255)
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
-DisplayFormat = Literal["jpg", "ultrahdr", "avif", "jxl", "tiff", "png"]
 HDR_FORMATS: frozenset[DisplayFormat] = frozenset({"ultrahdr", "avif", "jxl"})
 """Those that show more than SDR white on a screen that can, and so need the radiance."""
 RADIANCE_ALONE: frozenset[DisplayFormat] = frozenset({"avif", "jxl"})
@@ -110,7 +109,7 @@ def write_display(
     *,
     radiance: FloatImage | None = None,
     format: DisplayFormat | None = None,
-    space: Space = "srgb",
+    space: DisplaySpace = "srgb",
     quality: int = QUALITY,
     bits: Literal[8, 16] | None = None,
     metadata: Metadata | None = None,
@@ -155,7 +154,7 @@ def encode_display(
     *,
     radiance: FloatImage | None = None,
     format: DisplayFormat | None = None,
-    space: Space = "srgb",
+    space: DisplaySpace = "srgb",
     quality: int = QUALITY,
     bits: Literal[8, 16] | None = None,
     metadata: Metadata | None = None,
@@ -231,7 +230,7 @@ def _check(pixels: FloatImage, shape: tuple[int, ...]) -> None:
 def _warn_of_brighter(radiance: FloatImage, path: Path) -> None:
     brighter = int(np.count_nonzero((radiance > HIGHEST).any(axis=2)))
     if brighter:
-        logger.warning(
+        log.warning(
             "%s: %d pixels are brighter than %g cd/m2 and were set to that; "
             "a lower exposure keeps them.",
             path,
@@ -271,7 +270,7 @@ def _encode_jpeg(
         )
     extra = {"icc_profile": profile} if profile else {}
     if len(exif) > _SEGMENT_LIMIT:
-        logger.warning("%s: the EXIF data of the photograph is too long for a JPEG.", path)
+        log.warning("%s: the EXIF data of the photograph is too long for a JPEG.", path)
         exif = exif_bytes(Metadata(), is_srgb=False)
     if exif:
         extra["exif"] = b"Exif\0\0" + exif
@@ -323,7 +322,7 @@ def _encode_ultrahdr(
     base: bytes,
     codes: NDArray[np.unsignedinteger],
     radiance: FloatImage,
-    space: Space,
+    space: DisplaySpace,
     path: Path,
     quality: int,
 ) -> bytes:
@@ -381,7 +380,7 @@ def _pq_codes(radiance: FloatImage, bits: int) -> NDArray[np.uint16]:
 
 
 @cache
-def icc_profile(space: Space) -> bytes:
+def icc_profile(space: DisplaySpace) -> bytes:
     """The ICC profile of sRGB, by LittleCMS, or of Display P3, which is that with other primaries.
 
     The bytes depend on `space` alone, so that the same picture gives the same file.

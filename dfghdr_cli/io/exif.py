@@ -22,7 +22,7 @@ from dfghdr_cli.io.raw import read_raw_settings
 from dfghdr_cli.io.source import first_line
 from dfghdr_cli.io.xmp import xmp_beside, xmp_inside, xmp_number
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _SENSITIVITIES = (
     *("RecommendedExposureIndex", "StandardOutputSensitivity", "ISOSpeed"),
@@ -204,7 +204,7 @@ def exif_tags(path: Path, actual: str, *, maker_notes: bool = False) -> Mapping[
         raise
     except Exception as error:  # damaged EXIF is no reason to refuse a good picture
         refuse_if_out_of_memory(error, path)
-        logger.warning("%s: its EXIF data is damaged (%s).", path, first_line(error))
+        log.warning("%s: its EXIF data is damaged (%s).", path, first_line(error))
         return {}
 
 

@@ -23,7 +23,7 @@ from dfghdr_cli.core.types import Exposure, FloatImage, Frame
 from dfghdr_cli.errors import InputError
 from dfghdr_cli.io.exif import read_bias, read_exposure
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 SAME_EXPOSURE = 0.01  # [stops]
 _MOST_STOPS = 24.0
@@ -125,7 +125,7 @@ def recorded_exposures(paths: Sequence[Path]) -> Exposures:
             if getattr(exposure, field) is None
         ]
         if 0 < len(absent) < len(paths):
-            logger.warning(
+            log.warning(
                 "%s: no %s in the EXIF data, so it is ignored in all frames; %s if it varied.",
                 ", ".join(absent),
                 label,
@@ -177,7 +177,7 @@ def settled(frames: list[Frame], recorded: Exposures) -> tuple[list[Frame], str]
         if equal and max(map(abs, looks)) > _PLAINLY_DIFFERENT:
             raise InputError(f"{reason}, and {error}") from error
         if not equal:
-            logger.warning("%s, and %s", reason, error)
+            log.warning("%s, and %s", reason, error)
         return frames, recorded.source
     if equal:
         contradicted = max(shown) - min(shown) > _PLAINLY_DIFFERENT / 2
@@ -221,7 +221,7 @@ def _estimated(frames: Sequence[Frame], reason: str) -> tuple[list[Frame], str]:
         basis = "with the size of the steps from the exposure bias, which agrees with them"
     if any(stops):
         shown = sorted(zip(stops, frames, strict=True), key=lambda pair: pair[0])
-        logger.warning(
+        log.warning(
             "%s; estimated from the pixels, %s: %s stops; %s to correct this.",
             reason,
             basis,
@@ -229,7 +229,7 @@ def _estimated(frames: Sequence[Frame], reason: str) -> tuple[list[Frame], str]:
             _REMEDY,
         )
     else:
-        logger.warning("%s; the pixels show equal exposures; %s to correct this.", reason, _REMEDY)
+        log.warning("%s; the pixels show equal exposures; %s to correct this.", reason, _REMEDY)
     settled = [
         replace(frame, exposure=Exposure(value)) for value, frame in zip(stops, frames, strict=True)
     ]
@@ -274,7 +274,7 @@ def check_brightness(frames: Sequence[Frame], samples: Sequence[FloatImage]) -> 
         recorded = levels[i + 1] - levels[i]
         seen = looks_brighter_by(samples[i], samples[i + 1])
         if seen < -_PLAINLY_DIFFERENT or (recorded < SAME_EXPOSURE and seen > _PLAINLY_DIFFERENT):
-            logger.warning(
+            log.warning(
                 "%s should be %.1f stops brighter than %s but looks %.1f stops %s; "
                 "check the exposures and their order.",
                 frames[i + 1].name,

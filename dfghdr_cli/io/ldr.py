@@ -34,7 +34,7 @@ from dfghdr_cli.io.raw import WhiteBalance, develop, read_white_balance
 from dfghdr_cli.io.source import first_line
 from dfghdr_cli.limits import ensure_pixels
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 # Floating-point rounding of an exporter; anything further outside [0, 1] is another scale.
 _FLOAT_TOLERANCE = 1e-4
@@ -230,7 +230,7 @@ def _decode_jxl(path: Path) -> _Decoded:
     except ValueError as error:
         doubt = first_line(error)
     if doubt:
-        logger.warning("%s: its colours cannot be read (%s); taken for sRGB.", path, doubt)
+        log.warning("%s: its colours cannot be read (%s); taken for sRGB.", path, doubt)
     # The decoder turns the picture as the file says.
     return _Decoded(imagecodecs.jpegxl_decode(data, index=0), 1, None, space, linear)
 
@@ -259,7 +259,7 @@ def _stated_space(primaries: Chromaticities, path: Path) -> _Space | None:
     try:
         return "its own primaries", primaries_to_rec709(primaries)
     except ValueError:
-        logger.warning("%s: the primaries that it names are no colours; taken for sRGB.", path)
+        log.warning("%s: the primaries that it names are no colours; taken for sRGB.", path)
         return None
 
 
@@ -278,7 +278,7 @@ def _decode_tiff(path: Path) -> _Decoded:
         page = next((page for page in pages if not page.is_reduced), pages[0])
         if len(pages) > 1:
             number = pages.index(page) + 1
-            logger.warning("%s holds %d pages; page %d is used.", path, len(pages), number)
+            log.warning("%s holds %d pages; page %d is used.", path, len(pages), number)
         grey = (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE)
         if page.photometric not in (*grey, PHOTOMETRIC.RGB):
             kind = getattr(page.photometric, "name", page.photometric)
@@ -346,7 +346,7 @@ def _colors(
         try:
             profile = read_profile(decoded.icc_profile)
         except InputError as error:
-            logger.warning("%s: %s; taken for sRGB.", path, error)
+            log.warning("%s: %s; taken for sRGB.", path, error)
     if profile is None:
         space = decoded.space
         if space is None and _is_adobe_rgb(tags):
@@ -354,7 +354,7 @@ def _colors(
         name, matrix = space or ("sRGB", None)
         return pixels, "sRGB" if matrix is None else name, matrix, decoded.linear
     if not profile.fits and decoded.icc_profile:
-        logger.warning(
+        log.warning(
             "%s: its profile %s is no matrix and curve; its colours were converted by Little CMS.",
             path,
             profile.name,
@@ -399,7 +399,7 @@ def _three_channels(samples: NDArray[Any], path: Path) -> NDArray[Any]:
     for extra in range(colors, count):
         white = 1 if samples.dtype.kind == "f" else np.iinfo(samples.dtype).max
         if (samples[..., extra] != white).any():
-            logger.warning("%s: its alpha channel is not opaque and was left out.", path)
+            log.warning("%s: its alpha channel is not opaque and was left out.", path)
     pixels = samples[..., :colors]
     if pixels.dtype == np.float32:
         pixels = _unit_range(pixels, path)

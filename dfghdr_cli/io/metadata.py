@@ -17,7 +17,7 @@ from dfghdr_cli.io.exif import exif_block
 from dfghdr_cli.io.formats import image_format
 from dfghdr_cli.io.rawexif import raw_exif
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 EXIF_IFD, GPS_IFD = 0x8769, 0x8825
 """Tags of the first folder that lead to the other two."""
@@ -123,7 +123,7 @@ def read_metadata(path: Path | None) -> Metadata:
             return _of_folders(path, exif, exif.get_ifd(EXIF_IFD), exif.get_ifd(GPS_IFD))
     except Exception as error:  # Pillow raises many types, and a picture needs no EXIF data
         refuse_if_out_of_memory(error, path)
-        logger.warning("%s: its EXIF data is damaged and was not carried over (%s).", path, error)
+        log.warning("%s: its EXIF data is damaged and was not carried over (%s).", path, error)
         return Metadata()
 
 
@@ -165,7 +165,7 @@ def _without_odd(path: Path, *folders: Mapping[int, Any]) -> Metadata:
             else:
                 kept[-1][tag] = value
     if odd:
-        logger.warning(
+        log.warning(
             "%s: %s in its EXIF data cannot be understood and were left out.", path, ", ".join(odd)
         )
     return Metadata(*kept)

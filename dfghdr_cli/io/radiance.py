@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfghdr_cli.atomic import atomic_write
+from dfghdr_cli.choices import ExrType
 from dfghdr_cli.core.colour import REC709, Chromaticities, conversion, transform
 from dfghdr_cli.core.types import Exposure, FloatImage, Mask, RadianceImage
 from dfghdr_cli.errors import InputError, OutputError, OutputNameError
@@ -25,9 +26,8 @@ from dfghdr_cli.io.metadata import Metadata
 from dfghdr_cli.io.rgbe import decode_hdr
 from dfghdr_cli.io.source import read_head
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
-ExrType = Literal["half", "float"]
 
 HALF_MAX = 65504.0
 
@@ -228,12 +228,12 @@ def read_radiance(
     """
     pixels, header, notes = _decode(path)
     for note in notes:
-        logger.warning("%s: %s.", path, note)
+        log.warning("%s: %s.", path, note)
     primaries = _primaries(header)
     if primaries is not None and not np.allclose(primaries, REC709, atol=2e-3):
-        logger.warning("%s: its primaries are not those of Rec. 709; read as they are.", path)
+        log.warning("%s: its primaries are not those of Rec. 709; read as they are.", path)
     if _aspect(header) != 1.0:
-        logger.warning("%s: its pixels are not square; read as they are.", path)
+        log.warning("%s: its pixels are not square; read as they are.", path)
     if not allow_nonfinite and not np.isfinite(pixels).all():
         raise InputError(
             f"{path} holds NaN or infinite values; write it again without them "
@@ -419,7 +419,7 @@ def _encode_exr(
     if exr_type == "half":
         if pixels.max() > HALF_MAX:
             beyond = int(np.count_nonzero((pixels > HALF_MAX).any(axis=2)))
-            logger.warning(
+            log.warning(
                 "%s: %d pixels are brighter than half floats reach and were set to %g; "
                 "ask for float to keep them.",
                 path,
@@ -432,7 +432,7 @@ def _encode_exr(
         samples = np.asarray(halves, np.float16)
     data = _exr_bytes(samples, compression, attributes, primaries)
     if compression.kind == "dwaa" and samples.max() > _DWAA_SURE and not _is_finite_exr(data):
-        logger.warning(
+        log.warning(
             "%s: DWAA would make its brightest pixels infinite; compressed by PIZ instead.", path
         )
         data = _exr_bytes(samples, ExrCompression(), attributes, primaries)
@@ -484,7 +484,7 @@ def _encode_hdr(
         text = " ".join(value.split()) if isinstance(value, str) else f"{value:.9g}"
         line = f"{name}={text}"
         if len(line.encode()) > _HDR_LINE_LIMIT:
-            logger.info("%s is too long for a Radiance header and was left out.", name)
+            log.info("%s is too long for a Radiance header and was left out.", name)
         else:
             lines.append(line)
     magic, rest = encoded.tobytes().split(b"\n", 1)

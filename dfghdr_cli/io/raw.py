@@ -16,7 +16,7 @@ from dfghdr_cli.core.colour import REC709, to_xyz
 from dfghdr_cli.errors import InputError, refuse_if_out_of_memory
 from dfghdr_cli.limits import ensure_pixels
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 RAW_SUFFIXES = (
     *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos"),
@@ -125,7 +125,7 @@ def develop(path: Path, balance: WhiteBalance | None = None) -> Developed:
     if pixels.shape[2] != 3:
         raise InputError(f"{path} has {pixels.shape[2]} colours; develop it to a 16-bit TIFF.")
     if matrix is None:
-        logger.warning("%s: its camera's colours are unknown; taken for those of sRGB.", path)
+        log.warning("%s: its camera's colours are unknown; taken for those of sRGB.", path)
     return Developed(np.ascontiguousarray(pixels, np.uint16), matrix)
 
 

@@ -19,7 +19,7 @@ from dfghdr_cli.io.formats import image_format
 from dfghdr_cli.io.ldr import upright
 from dfghdr_cli.io.metadata import OWN_SOFTWARE
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _TURNED_BACK = {6: 8, 8: 6}
 """The orientations (TIFF tag 274) that undo one another; the others undo themselves."""
@@ -56,7 +56,7 @@ def without_own_results(
             continue
         left_out.append(LeftOut(path, "a result of dfghdr"))
         if log_left_out:
-            logger.warning("%s is a result of dfghdr and was left out of the bracket.", path)
+            log.warning("%s is a result of dfghdr and was left out of the bracket.", path)
     return kept, left_out
 
 
@@ -86,7 +86,7 @@ def _turned_if_better(frame: Frame, tag: int, usual: int, steady: Sequence[Thumb
     now, then = (_in_common(Thumbnail(picture), steady) for picture in (frame, turned))
     if then.verdict != "same" or then.agreeing <= now.agreeing:
         return frame
-    logger.warning(
+    log.warning(
         "%s lies otherwise than its orientation tag says: it shows the same as %s when it is "
         "turned as they are, and so it was.",
         frame.name,
@@ -141,7 +141,7 @@ def of_one_scene(frames: Sequence[Frame]) -> tuple[list[Frame], list[LeftOut]]:
         )
     others = [frame for group in strange for frame in group]
     for frame in others:
-        logger.warning(
+        log.warning(
             "%s shows another scene than %s, or is turned, and was left out of the bracket.",
             frame.name,
             _names(main),

@@ -24,7 +24,7 @@ from dfghdr_cli.io.formats import SUFFIXES, image_format
 from dfghdr_cli.io.metadata import OWN_SOFTWARE
 from dfghdr_cli.io.xmp import xmp_beside, xmp_inside, xmp_number
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _TIME = re.compile(r"(\d{4})[:-](\d\d)[:-](\d\d)[ T](\d\d):(\d\d):(\d\d)(\.\d+)?")
 _ZONE = re.compile(r"([+-])(\d\d):?(\d\d)")

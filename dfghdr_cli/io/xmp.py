@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 from dfghdr_cli.io.source import first_line
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
 _EXIF_SPACES = ("{http://ns.adobe.com/exif/1.0/}", "{http://cipa.jp/exif/1.0/}")
@@ -43,7 +43,7 @@ def xmp_beside(path: Path) -> Mapping[str, str]:
                 raise ValueError("it is too large")
             return _properties(data)
         except (OSError, ValueError) as error:
-            logger.warning("%s: its XMP data cannot be used (%s).", sidecar, first_line(error))
+            log.warning("%s: its XMP data cannot be used (%s).", sidecar, first_line(error))
     return {}
 
 
@@ -69,7 +69,7 @@ def xmp_inside(path: Path) -> Mapping[str, str]:
             try:
                 return _properties(found[0])
             except ValueError as error:
-                logger.warning("%s: its XMP data cannot be used (%s).", path, first_line(error))
+                log.warning("%s: its XMP data cannot be used (%s).", path, first_line(error))
     return {}
 
 

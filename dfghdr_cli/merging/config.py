@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-from dfghdr_cli.core.registration.align import Method
+from dfghdr_cli.choices import Align, Resolution
 from dfghdr_cli.nets.network import Network
 
 NETWORK_TILE = 1024
@@ -20,15 +19,15 @@ class MergeConfig:
     """How to merge.
 
     Attributes:
-        align: how to align the frames, see `core.registration.align.Method`.
+        align: how to align the frames, see `choices.Align`.
         resolution: "full" runs the network on every pixel, and takes DFGNet's picture as it is;
             "auto" lets a proxy of at most `proxy_pixels` decide, and DFGNet's picture guide.
         proxy_pixels: largest picture the network sees under "auto" [pixels].
         tile: side of the network's tiles [pixels].
     """
 
-    align: Method = "auto"
-    resolution: Literal["auto", "full"] = "auto"
+    align: Align = "auto"
+    resolution: Resolution = "auto"
     proxy_pixels: int = 2_500_000
     tile: int = NETWORK_TILE
 

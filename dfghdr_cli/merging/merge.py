@@ -147,7 +147,7 @@ def _painted(
         proxy = aligned.reduced(config.proxy_reduction(aligned.size))
         shown = replace(HypothesisStack.measured(proxy, seen), aligned=aligned)
     with trace.stage("network"):
-        candidates = network.looks_at(shown.all_candidates(network.size_multiple))
+        candidates = network.select(shown.all_candidates(network.size_multiple))
         trace.give_back()
         run = run_in_memory(network, candidates, config.tile, trace.step)
     height, width = aligned.size

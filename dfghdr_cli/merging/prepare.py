@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dfghdr_cli.choices import ResponseKind
 from dfghdr_cli.core.calibration.response import (
     Belief,
-    Kind,
     Response,
     ResponseReport,
     choose_response,
@@ -46,7 +46,7 @@ class Prepared:
 
 
 def prepare(
-    bracket: Bracket, response: Kind | Response = "auto", believe: Belief = "both"
+    bracket: Bracket, response: ResponseKind | Response = "auto", believe: Belief = "both"
 ) -> Prepared:
     """Make a bracket of photographs ready to merge.
 

@@ -124,7 +124,7 @@ def run_tiled(
     """
     device = _device_of(network)
     height, width = candidates.code.shape[-2:]
-    padded = network.looks_at(candidates).pad(network.size_multiple)
+    padded = network.select(candidates).pad(network.size_multiple)
     rows, columns = padded.code.shape[-2:]
     statistics = _frame_statistics(network, padded, tile)
     parts = list(tiles(rows, columns, tile, network.halo, network.stride))

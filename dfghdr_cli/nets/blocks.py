@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from dfghdr_cli.choices import Upsampling
 
 Moments = tuple[Tensor, Tensor]
 """Mean and standard deviation of whole feature maps, each of shape (B,)."""
@@ -77,11 +77,6 @@ class ResidualBlock(nn.Module):
         """(B, C, H, W) to the same shape."""
         y = self.conv1(F.relu(self.norm1(x)))
         return x + self.conv2(F.relu(self.norm2(y)))
-
-
-Upsampling = Literal["transposed", "bilinear"]
-"""How a decoder doubles the size: by transposed convolutions of stride 2, as the published code,
-which leave a grid; or by bilinear interpolation before a convolution, as section 2.1 says."""
 
 
 class BilinearConv(nn.Conv2d):

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dfghdr_cli.nets.blocks import Upsampling
+from dfghdr_cli.choices import Upsampling
 from dfghdr_cli.nets.candidates import Candidates, Hypothesis
 from dfghdr_cli.nets.compose import Decision, Merge, compose
 from dfghdr_cli.nets.dfg import conv_of_both
@@ -40,7 +40,7 @@ class DFGMergeConfig:
         eau: whether the exposure attention units are there.
         sau: whether the spatial attention units are there.
         correction: largest correction where no frame is usable, in the mu-law domain.
-        upsampling: of the decoder, see `dfghdr_cli.nets.blocks.Upsampling`.
+        upsampling: of the decoder, see `dfghdr_cli.choices.Upsampling`.
     """
 
     width: tuple[int, int, int] = (24, 40, 64)
@@ -69,8 +69,7 @@ class DFGMerge(Network):
     """An output pixel looks 55 to each side."""
 
     def __init__(self, config: DFGMergeConfig, *, decoder: bool = False) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config, decoder=decoder)
         fine, middle, coarse = config.width
         taps = config.disentangle_width
         self.disentangle = DisentangleNetwork(
@@ -100,7 +99,7 @@ class DFGMerge(Network):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)  # pyright: ignore
 
-    def looks_at(self, candidates: Candidates) -> Candidates:
+    def select(self, candidates: Candidates) -> Candidates:
         """What of a bracket it needs: all of it."""
         return candidates
 

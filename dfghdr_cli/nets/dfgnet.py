@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dfghdr_cli.nets.blocks import Upsampling
+from dfghdr_cli.choices import Upsampling
 from dfghdr_cli.nets.candidates import Candidates
 from dfghdr_cli.nets.compose import Decision
 from dfghdr_cli.nets.dfg import DFGModule, Role, role_modules
@@ -38,7 +38,7 @@ class DFGNetConfig:
         code_length: length L of the exposure code; 1024 in the published code.
         eau: whether the exposure attention units are there (False: Model 1 of Table 1).
         sau: whether the spatial attention units are there (False: Model 2 of Table 1).
-        upsampling: of the decoder, see `dfghdr_cli.nets.blocks.Upsampling`.
+        upsampling: of the decoder, see `dfghdr_cli.choices.Upsampling`.
     """
 
     width: int = 64
@@ -167,8 +167,7 @@ class DFGNet(Network):
     """An output pixel looks 21 to each side."""
 
     def __init__(self, config: DFGNetConfig, *, decoder: bool = False) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config, decoder=decoder)
         width, taps = config.width, config.disentangle_width
         self.disentangle = DisentangleNetwork(
             taps, config.code_length, decoder=decoder, upsampling=config.upsampling
@@ -188,22 +187,22 @@ class DFGNet(Network):
         self.tail_act = nn.PReLU(width)
         self.tail2 = nn.Conv2d(width, 3, 3, padding=1)
 
-    def looks_at(self, candidates: Candidates) -> Candidates:
+    def select(self, candidates: Candidates) -> Candidates:
         """What of a bracket it needs: one candidate a frame, as `inputs` says."""
         return frames_seen(candidates, self.inputs)
 
     def images(self, candidates: Candidates) -> Tensor:
         """What the encoders look at: (B, K, 3, H, W) gamma codes."""
-        return self.looks_at(candidates).code
+        return self.select(candidates).code
 
     def forward(self, candidates: Candidates, statistics: ImageStatistics | None = None) -> Tensor:
         """The HDR image (B, 3, H, W) in network space [0, 1]; H and W multiples of 4.
 
         Args:
-            candidates: the brackets, see `looks_at`.
+            candidates: the brackets, see `select`.
             statistics: of `images` of the whole picture when the candidates are only a tile of it.
         """
-        stack = self.looks_at(candidates)
+        stack = self.select(candidates)
         codes, taps = encode(self.disentangle, stack.code, statistics)
         # L_i = [X_i, X~_i] after eq. (7), both mapped to [-1, 1].
         x = to_signed(torch.cat([stack.code, stack.radiance()], 2)).unbind(1)

@@ -19,12 +19,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dfghdr_cli.choices import Upsampling
 from dfghdr_cli.nets.blocks import (
     Moments,
     ReflectConv,
     ResidualBlock,
     SampleNorm,
-    Upsampling,
     UpsamplingBlock,
 )
 

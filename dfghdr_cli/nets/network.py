@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from dfghdr_cli.choices import Inputs
 from dfghdr_cli.nets.candidates import Candidates, Hypothesis
 from dfghdr_cli.nets.compose import Decision
 from dfghdr_cli.nets.dfg import DFGModule
 from dfghdr_cli.nets.disentangle import DisentangleNetwork, ImageStatistics
-
-Inputs = Literal["aligned", "flow"]
-"""How a network that sees each frame once is shown the frames besides the reference: "aligned", as
-the camera's motion alone explains them, as in the paper; or "flow", as dense flow moves them."""
 
 
 def frames_seen(candidates: Candidates, inputs: Inputs) -> Candidates:
@@ -53,13 +50,18 @@ class Network(nn.Module, ABC):
     config: Any
     disentangle: DisentangleNetwork
 
+    def __init__(self, config: Any, *, decoder: bool = False) -> None:
+        """Random weights; `decoder` includes that of the disentangle network."""
+        super().__init__()
+        self.config = config
+
     @property
     def dfg_modules(self) -> list[DFGModule]:
         """Its DFG modules, from the full size down."""
         return [module for module in self.modules() if isinstance(module, DFGModule)]
 
     @abstractmethod
-    def looks_at(self, candidates: Candidates) -> Candidates:
+    def select(self, candidates: Candidates) -> Candidates:
         """What of a bracket it needs."""
 
     @abstractmethod
@@ -73,7 +75,7 @@ class Network(nn.Module, ABC):
         """What it makes of candidates, each (..., H, W), of which tiles can be cut.
 
         Args:
-            candidates: the brackets, see `looks_at`.
+            candidates: the brackets, see `select`.
             statistics: of `images` of the whole picture when the candidates are only a tile of it.
         """
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields
+from typing import Any
 
+from dfghdr_cli.choices import Inputs
 from dfghdr_cli.errors import ModelError, refuse_if_out_of_memory
 from dfghdr_cli.nets.dfgmerge import DFGMerge, DFGMergeConfig
 from dfghdr_cli.nets.dfgnet import DFGNet, DFGNetConfig
-from dfghdr_cli.nets.network import Inputs, Network
+from dfghdr_cli.nets.network import Network
 
-ARCHITECTURES: dict[str, tuple[type[DFGNet | DFGMerge], type[DFGNetConfig | DFGMergeConfig]]] = {
+ARCHITECTURES: dict[str, tuple[type[Network], type[Any]]] = {
     DFGNet.architecture: (DFGNet, DFGNetConfig),
     DFGMerge.architecture: (DFGMerge, DFGMergeConfig),
 }
@@ -49,7 +51,7 @@ def build(
         )
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in hyper_parameters.items()}
     try:
-        network = kind(config(**values), decoder=decoder)  # pyright: ignore
+        network = kind(config(**values), decoder=decoder)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         refuse_if_out_of_memory(error, f"a {architecture} of this size")
         raise ModelError(f"impossible hyper-parameters of {architecture}: {error}") from error

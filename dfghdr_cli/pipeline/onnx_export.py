@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from dfghdr_cli import __version__
 from dfghdr_cli.atomic import atomic_write, ensure_no_input, ensure_writable
+from dfghdr_cli.choices import Part
 from dfghdr_cli.errors import InputError, MissingPackageError, ModelError, refuse_if_out_of_memory
 from dfghdr_cli.modelstore import Model, load_model, model_files
 from dfghdr_cli.nets.candidates import Candidates, Hypothesis, candidate_layout
@@ -33,7 +34,6 @@ from dfghdr_cli.nets.dfgnet import DFGNet, encode
 from dfghdr_cli.nets.disentangle import DisentangleNetwork, from_signed, to_signed
 from dfghdr_cli.nets.golden import DECODED_SHARE, TOLERANCE
 
-Part = Literal["merge", "disentangle"]
 EXAMPLE = (64, 96)
 """(height, width) of the pictures that a file of any size is made with [pixels]."""
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from dfghdr_cli.choices import Inputs
 from dfghdr_cli.errors import InputError, ModelError
 from dfghdr_cli.io.source import read_text
-from dfghdr_cli.nets.network import Inputs
 from dfghdr_cli.nets.registry import ARCHITECTURES
 from dfghdr_cli.pipeline.training_data import CropConfig
 from dfghdr_cli.training.config import DEFAULT, PAPER, TrainConfig

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from dfghdr_cli.atomic import ensure_different, ensure_no_input, ensure_writable
+from dfghdr_cli.choices import DisplayFormat
 from dfghdr_cli.errors import OutputNameError
 from dfghdr_cli.io.display import (
     DISPLAY_SUFFIXES,
-    DisplayFormat,
     display_format,
     is_display_name,
 )

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfghdr_cli.atomic import atomic_write_all, ensure_no_input, ensure_writable
-from dfghdr_cli.core.colour import Space
+from dfghdr_cli.choices import DisplayFormat, DisplaySpace
 from dfghdr_cli.core.luminance import choose_exposure, luminance_of
 from dfghdr_cli.core.tonemapping.operators import (
     OPERATORS,
@@ -27,7 +27,6 @@ from dfghdr_cli.errors import DeviceError, DfghdrError, InputError, OutputError,
 from dfghdr_cli.io.display import (
     HDR_FORMATS,
     RADIANCE_ALONE,
-    DisplayFormat,
     display_format,
     encode_display,
 )
@@ -64,7 +63,7 @@ class TonemapRequest:
     output: Path | None
     settings: ToneSettings = field(default_factory=ToneSettings)
     format: DisplayFormat | None = None
-    space: Space = "srgb"
+    space: DisplaySpace = "srgb"
     sheet: Path | None = None
     keep_place: bool = True
     keep_identity: bool = True

@@ -20,6 +20,7 @@ from torch.utils.data import Dataset
 
 from dfghdr_cli import __version__
 from dfghdr_cli.atomic import atomic_write
+from dfghdr_cli.choices import Inputs
 from dfghdr_cli.devices import choose_device
 from dfghdr_cli.errors import (
     DeviceError,
@@ -31,7 +32,7 @@ from dfghdr_cli.errors import (
 from dfghdr_cli.modelstore import load_model, save_model
 from dfghdr_cli.nets.dfgmerge import DFGMerge, DFGMergeConfig
 from dfghdr_cli.nets.golden import golden_case
-from dfghdr_cli.nets.network import Inputs, Network
+from dfghdr_cli.nets.network import Network
 from dfghdr_cli.nets.registry import build, describe
 from dfghdr_cli.pipeline.learning_curves import write_curves
 from dfghdr_cli.pipeline.training_data import CropConfig, TrainingData, load_training_data

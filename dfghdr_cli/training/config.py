@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from dfghdr_cli.choices import Checkpoints, Encoders, PermutedStages, Precision, Stages
 from dfghdr_cli.training.losses import PAPER_MERGE_LOSS, MergeLossConfig
 
 Stage = Literal["disentangle", "merge"]
@@ -58,12 +59,12 @@ class TrainConfig:
         loss: the terms of stage merge's loss.
     """
 
-    stage: Literal["all", "disentangle", "merge"] = "all"
+    stage: Stages = "all"
     disentangle_steps: int = 5_000
     disentangle_minutes: float | None = None
     steps: int = 20_000
     minutes: float | None = None
-    encoders: Literal["auto", "frozen", "trained"] = "auto"
+    encoders: Encoders = "auto"
     batch: int = 4
     learning_rate: float = 5e-4
     schedule: Literal["cosine", "drop"] = "cosine"
@@ -76,10 +77,10 @@ class TrainConfig:
     edges: float = 1.0
     erase_after: float = 2 / 3
     imitation: float = 0.02
-    permute_channels: Literal["all", "merge", "none"] = "merge"
-    precision: Literal["auto", "float32", "bf16"] = "auto"
+    permute_channels: PermutedStages = "merge"
+    precision: Precision = "auto"
     compile: bool = False
-    checkpoints: Literal["exact", "small"] = "exact"
+    checkpoints: Checkpoints = "exact"
     seed: int = 0
     workers: int = 1
     checkpoint_every: int = 100

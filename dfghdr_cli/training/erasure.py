@@ -11,12 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset, default_collate
 
+from dfghdr_cli.choices import Inputs
 from dfghdr_cli.core.encoding import re_expose
 from dfghdr_cli.core.luminance import MIDDLE_GREY, log_average, luminance_of
 from dfghdr_cli.core.probe import fit_eraser
 from dfghdr_cli.nets.candidates import Candidates
 from dfghdr_cli.nets.disentangle import to_signed
-from dfghdr_cli.nets.network import Inputs, Network, frames_seen
+from dfghdr_cli.nets.network import Network, frames_seen
 from dfghdr_cli.training.samples import Sample, as_samples
 from dfghdr_cli.training.synth import to_candidates
 

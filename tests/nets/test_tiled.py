@@ -18,7 +18,7 @@ def run_whole(network, candidates):
     """Padded as `run_tiled` pads, with one set of statistics a frame, but in one piece."""
     height, width = candidates.code.shape[-2:]
     padded = candidates.pad(network.size_multiple)
-    frames = network.looks_at(padded).frames
+    frames = network.select(padded).frames
     statistics = network.disentangle.statistics(to_signed(network.images(padded)[0]))
     statistics = statistics.of([frames.index(frame) for frame in frames])
     return [x[..., :height, :width] for x in network.infer(padded, statistics)]

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dfghdr_cli.choices import ResponseKind
 from dfghdr_cli.core.calibration.curve_fit import NAMED_ODDS, CurveFit, Explanation, weighted_median
 from dfghdr_cli.core.calibration.matches import Matches, match
 from dfghdr_cli.core.calibration.white import find_white
@@ -25,7 +26,6 @@ from dfghdr_cli.core.types import FloatImage, Frame
 from dfghdr_cli.errors import InputError
 
 Floats = NDArray[np.float64]
-Kind: TypeAlias = Literal["auto", "srgb", "gamma", "linear"]
 Belief: TypeAlias = Literal["both", "files", "pixels"]
 Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16] | FloatImage
 
@@ -332,7 +332,7 @@ def estimate_response(
 
 
 def choose_response(
-    kind: Kind | Response,
+    kind: ResponseKind | Response,
     frames: Sequence[Frame],
     stops: Sequence[float],
     believe: Belief = "both",

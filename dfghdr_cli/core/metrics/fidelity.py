@@ -88,7 +88,7 @@ class Measured:
     scale: float
 
 
-def measure(
+def measure_fidelity(
     result: FloatImage, truth: FloatImage, moving: Mask | None = None, *, scaled: bool = False
 ) -> Measured:
     """Compare a picture with the truth.

@@ -28,7 +28,6 @@ from dfghdr_cli.core.registration.warp import Matrix, Vector, project
 from dfghdr_cli.core.types import FloatImage, Mask
 
 Model = Literal["none", "shift", "euclidean", "affine", "homography"]
-Method = Literal["auto", "none", "shift", "affine", "homography", "flow"]
 """How to align a bracket: "auto" takes the smallest model that explains the frames, "none" takes
 them as they are, and "flow" is "homography" and, beyond it, dense flow for the classic merge."""
 Grey = NDArray[np.uint8]

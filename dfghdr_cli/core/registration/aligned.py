@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dfghdr_cli.choices import Align
 from dfghdr_cli.core.encoding import decode
 from dfghdr_cli.core.frames import EVERYTHING, CodedBracket
-from dfghdr_cli.core.registration.align import Alignment, Method, align_greys, equal_greys
+from dfghdr_cli.core.registration.align import Alignment, align_greys, equal_greys
 from dfghdr_cli.core.registration.flow import dense_flow
 from dfghdr_cli.core.registration.neighbours import align_by_neighbour
 from dfghdr_cli.core.registration.warp import covered, resample, source_map
@@ -223,7 +224,7 @@ class AlignedBracket:
 
 
 def align_bracket(
-    coded: CodedBracket, *, align: Method = "auto", on_progress: OnProgress | None = None
+    coded: CodedBracket, *, align: Align = "auto", on_progress: OnProgress | None = None
 ) -> AlignedBracket:
     """Align every frame to the reference, on reduced pictures where they are very large.
 

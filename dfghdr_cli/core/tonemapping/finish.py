@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dfghdr_cli.choices import DisplaySpace
 from dfghdr_cli.core.clipping import largest_channel
-from dfghdr_cli.core.colour import Space, from_oklab, oklab, srgb_decode, srgb_encode
+from dfghdr_cli.core.colour import from_oklab, oklab, srgb_decode, srgb_encode
 from dfghdr_cli.core.types import FloatImage
 
 BLACK = 0.18
@@ -149,7 +150,7 @@ def within_gamut(saturation: FloatImage, rgb: FloatImage, luminance: FloatImage)
     return np.minimum(saturation, most)
 
 
-def fade_to_white(light: FloatImage, space: Space = "srgb") -> FloatImage:
+def fade_to_white(light: FloatImage, space: DisplaySpace = "srgb") -> FloatImage:
     """Compress each channel near the display's white, and let hues turn half as far as that does.
 
     x goes to s + (1 - s) (1 - exp(-(x - s) / (1 - s))) above s = 0.7, which is smooth at s and

@@ -25,11 +25,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from dfghdr_cli.choices import DisplaySpace
 from dfghdr_cli.core.clipping import largest_channel
 from dfghdr_cli.core.colour import (
     PRIMARIES,
     REC709,
-    Space,
     conversion,
     fit_gamut,
     keep_hue,
@@ -94,7 +94,7 @@ class ToneMapped:
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class SceneLight:
     """What an operator sees of the whole picture, after exposure.
 
     Attributes:
@@ -107,7 +107,7 @@ class Scene:
     luminance: FloatImage
     white: float | None
     parameters: Mapping[str, float]
-    space: Space
+    space: DisplaySpace
 
     def white_or_brightest(self, percentile: float = 99.95) -> float:
         """`white`, else the luminance of nearly the brightest pixels, but at least 1."""
@@ -157,7 +157,7 @@ class Operator:
 def tone_map(
     radiance: FloatImage,
     settings: ToneSettings,
-    space: Space = "srgb",
+    space: DisplaySpace = "srgb",
     brightest_white: float | None = None,
 ) -> ToneMapped:
     """Make a picture for a display of a linear one.
@@ -196,7 +196,7 @@ def tone_map(
     brightest = np.float32(min(most, float(np.finfo(np.float32).max)))
     luminance = np.minimum(luminance, brightest, out=luminance)
     luminance *= gain
-    scene = Scene(luminance, settings.white, parameters, space)
+    scene = SceneLight(luminance, settings.white, parameters, space)
     show = _shown(operator, scene, settings.saturation)
     to_space = None if space == "srgb" else conversion(REC709, PRIMARIES[space])
     out = np.empty_like(radiance)
@@ -212,7 +212,7 @@ def tone_map(
 
 
 def _shown(
-    operator: Operator, scene: Scene, saturation: float
+    operator: Operator, scene: SceneLight, saturation: float
 ) -> Callable[[FloatImage, slice], FloatImage]:
     """A function that makes codes (h, W, 3) of exposed light (h, W, 3) and of where its rows are.
 
@@ -301,7 +301,7 @@ _FARTHEST_LIFT = 2.0
 """Likewise, its shadows."""
 
 
-def _saturated(light: NDArray[np.floating], saturation: float, space: Space) -> FloatImage:
+def _saturated(light: NDArray[np.floating], saturation: float, space: DisplaySpace) -> FloatImage:
     if saturation != 1:
         weights = to_xyz(PRIMARIES[space])[1].astype(np.float32)
         grey = (light @ weights)[..., None]
@@ -320,19 +320,19 @@ def _by_rows(height: int, function: Callable[[slice], None], rows: int = 64) -> 
 _TINY = np.float32(1e-30)
 
 
-def _mu_law(rgb: FloatImage, scene: Scene) -> NDArray[np.floating]:
+def _mu_law(rgb: FloatImage, scene: SceneLight) -> NDArray[np.floating]:
     """Eq. (10) on each channel, x = value / white."""
     white = scene.white_or_brightest()
     return mu_law(np.maximum(rgb, 0) / np.float32(white), scene.parameters["mu"])
 
 
-def _gamma(rgb: FloatImage, scene: Scene) -> NDArray[np.floating]:
+def _gamma(rgb: FloatImage, scene: SceneLight) -> NDArray[np.floating]:
     """Codes (x / white) ** (1 / gamma), cut at white (1.0 by default): no compression at all."""
     x = np.clip(rgb / np.float32(1.0 if scene.white is None else scene.white), 0, 1)
     return srgb_decode(x ** np.float32(1 / scene.parameters["gamma"]))
 
 
-def _reinhard(luminance: FloatImage, scene: Scene) -> NDArray[np.floating]:
+def _reinhard(luminance: FloatImage, scene: SceneLight) -> NDArray[np.floating]:
     """L (1 + L / white^2) / (1 + L).
 
     Source: Reinhard, Stark, Shirley, Ferwerda, "Photographic Tone Reproduction for Digital
@@ -342,7 +342,7 @@ def _reinhard(luminance: FloatImage, scene: Scene) -> NDArray[np.floating]:
     return luminance * (1 + luminance / white**2) / (1 + luminance)
 
 
-def _drago(luminance: FloatImage, scene: Scene) -> NDArray[np.floating]:
+def _drago(luminance: FloatImage, scene: SceneLight) -> NDArray[np.floating]:
     """A logarithm whose base goes from 2 in the dark to 10 at white; `bias` says how soon.
 
     Source: Drago, Myszkowski, Annen, Chiba, "Adaptive Logarithmic Mapping For Displaying High
@@ -356,7 +356,7 @@ def _drago(luminance: FloatImage, scene: Scene) -> NDArray[np.floating]:
     return np.log1p(x) / (base * np.float32(math.log10(white + 1)))
 
 
-def _hable(rgb: FloatImage, scene: Scene) -> NDArray[np.floating]:
+def _hable(rgb: FloatImage, scene: SceneLight) -> NDArray[np.floating]:
     """The curve of a film, u(2 x) / u(white), on each channel.
 
     Source: J. Hable, "Uncharted 2: HDR Lighting", GDC 2010, with his constants and exposure bias.
@@ -380,7 +380,7 @@ _ACES_OUT = np.array(
 )
 
 
-def _aces(rgb: FloatImage, scene: Scene) -> NDArray[np.floating]:
+def _aces(rgb: FloatImage, scene: SceneLight) -> NDArray[np.floating]:
     """The look of the ACES 1.0 reference rendering, fitted by a ratio of polynomials.
 
     Source: S. Hill's fit of RRT and ODT (2016), as published in M. Pettineo's BakingLab, with the
@@ -407,7 +407,7 @@ _AGX_RANGE = (math.log2(MIDDLE_GREY) - 10.0, math.log2(MIDDLE_GREY) + 6.5)
 _AGX_TOE, _AGX_SHOULDER = 3.0, 3.25
 
 
-def _agx(rgb: FloatImage, scene: Scene) -> NDArray[np.floating]:
+def _agx(rgb: FloatImage, scene: SceneLight) -> NDArray[np.floating]:
     """A sigmoid on log2 of the channels, whose primaries are pulled inwards before and out after.
 
     Source: T. Sobotka, AgX (2022), the base look: 10 stops below and 6.5 above middle grey, slope
@@ -439,7 +439,7 @@ def _agx_curve(x: NDArray[np.floating]) -> NDArray[np.floating]:
     return np.float32(0.5) + np.where(d < 0, toe, shoulder)
 
 
-def _khronos_neutral(rgb: FloatImage, scene: Scene) -> NDArray[np.floating]:
+def _khronos_neutral(rgb: FloatImage, scene: SceneLight) -> NDArray[np.floating]:
     """Colours as they are up to 0.76; above that the peak is compressed and fades to white.
 
     Source: Khronos PBR Neutral Tone Mapper, 2024.
@@ -461,16 +461,16 @@ def _khronos_neutral(rgb: FloatImage, scene: Scene) -> NDArray[np.floating]:
 
 def _local(
     function: Callable[..., NDArray[np.floating]],
-) -> Callable[[Scene], NDArray[np.floating]]:
+) -> Callable[[SceneLight], NDArray[np.floating]]:
     @wraps(function)
-    def run(scene: Scene) -> NDArray[np.floating]:
+    def run(scene: SceneLight) -> NDArray[np.floating]:
         return function(scene.luminance, scene.white_or_brightest(), **scene.parameters)
 
     return run
 
 
 @wraps(fusion)
-def _fusion(scene: Scene) -> NDArray[np.floating]:
+def _fusion(scene: SceneLight) -> NDArray[np.floating]:
     # Lamps that are brighter still may burn out: to show all of them would darken what is bright.
     white = scene.white_or_brightest(99.8)
     parameters = scene.parameters

@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
+
+from dfghdr_cli.choices import (
+    Align,
+    DisplayFormat,
+    ExposuresFrom,
+    ExrType,
+    OperatorName,
+    RadianceSpace,
+    Resolution,
+    ResponseKind,
+    Way,
+)
 
 if TYPE_CHECKING:  # which take PyTorch with them
     from dfghdr_cli.pipeline.merge.request import Merger, MergeRequest
@@ -36,22 +48,22 @@ class MergeSettings:
         keep_identity: whether they say whose.
     """
 
-    method: str = "dfgnet"
+    method: Way = "dfgnet"
     model: str | None = None
     device: str = "auto"
-    exposures_from: str = "auto"
+    exposures_from: ExposuresFrom = "auto"
     reference: int | str = "auto"
     response: str = "auto"
-    align: str = "auto"
-    resolution: str = "auto"
+    align: Align = "auto"
+    resolution: Resolution = "auto"
     max_memory: int | None = None
     anchor_ev: float | None = None
-    output_space: str = "rec709"
-    exr_type: str = "half"
+    output_space: RadianceSpace = "rec709"
+    exr_type: ExrType = "half"
     exr_compression: str = "piz"
     preview: bool = True
-    preview_operator: str = "mu-law"
-    format: str | None = None
+    preview_operator: OperatorName = "mu-law"
+    format: DisplayFormat | None = None
     keep_place: bool = True
     keep_identity: bool = True
 
@@ -66,7 +78,7 @@ class MergeSettings:
         """What merges; see `load_merger`."""
         from dfghdr_cli.pipeline.merge.request import load_merger
 
-        return load_merger(self.method, self.model, self.device)  # pyright: ignore[reportArgumentType]
+        return load_merger(self.method, self.model, self.device)
 
     def request(
         self, paths: Sequence[Path], outputs: Sequence[Path], **options: Any
@@ -78,19 +90,16 @@ class MergeSettings:
             outputs: the results.
             options: what else a `MergeRequest` takes.
         """
-        from typing import get_args
-
-        from dfghdr_cli.core.calibration.response import Kind
         from dfghdr_cli.io.radiance import ExrCompression
         from dfghdr_cli.merging.config import MergeConfig
         from dfghdr_cli.pipeline.merge.request import MergeRequest
 
-        named = self.response in get_args(Kind)
+        named = self.response in get_args(ResponseKind)
         values: dict[str, Any] = {
             "exposures_from": self.exposures_from,
             "reference": self.reference,
             "response": self.response if named else Path(self.response),
-            "config": MergeConfig(align=self.align, resolution=self.resolution),  # pyright: ignore[reportArgumentType]
+            "config": MergeConfig(align=self.align, resolution=self.resolution),
             "max_memory": self.max_memory,
             "anchor_ev": self.anchor_ev,
             "output_space": self.output_space,

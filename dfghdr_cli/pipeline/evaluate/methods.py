@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import cv2
 import numpy as np
 
+from dfghdr_cli.choices import MethodName
 from dfghdr_cli.core.encoding import decode
 from dfghdr_cli.core.metrics.opencv_baselines import OpencvMerge, opencv_merge
 from dfghdr_cli.core.types import Bracket, FloatImage, Frame
@@ -25,7 +25,6 @@ from dfghdr_cli.pipeline.merge.request import Merger, load_merger
 
 log = logging.getLogger(__name__)
 
-MethodName = Literal["classic", "opencv-debevec", "opencv-robertson", "reference"]
 PREDICTION_SUFFIXES = (".exr", ".hdr")
 
 

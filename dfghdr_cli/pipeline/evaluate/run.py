@@ -18,7 +18,7 @@ from dfghdr_cli.atomic import (
     ensure_writable,
 )
 from dfghdr_cli.core.encoding import decode
-from dfghdr_cli.core.metrics.fidelity import measure
+from dfghdr_cli.core.metrics.fidelity import measure_fidelity
 from dfghdr_cli.core.metrics.moving import moving_pixels
 from dfghdr_cli.core.metrics.perceptual import PERCEPTUAL_METRICS, Perceptual
 from dfghdr_cli.core.registration.aligned import align_bracket
@@ -222,7 +222,7 @@ def _score(
         wrong,
     )
     measured = {
-        name: measure(picture, truth, moving, scaled=fit_scale)
+        name: measure_fidelity(picture, truth, moving, scaled=fit_scale)
         for name, picture in pictures.items()
     }
     scaled = {name: pictures[name] * np.float32(m.scale) for name, m in measured.items()}

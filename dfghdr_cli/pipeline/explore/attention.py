@@ -82,7 +82,7 @@ def explore_attention(
     network = explorer.model.network
     with torch.inference_mode():
         stack = HypothesisStack.measured(reduced)
-        candidates = network.looks_at(stack.candidates()).to(explorer.device)
+        candidates = network.select(stack.candidates()).to(explorer.device)
         gates, exposure, weights = _attention(network, candidates)
     supposed = [_SUPPOSED[hypothesis] for hypothesis in candidates.hypotheses]
     exposures = [ev_text(aligned.coded.stops[frame]) for frame in candidates.frames]

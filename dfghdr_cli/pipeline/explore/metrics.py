@@ -430,7 +430,7 @@ class _Collected:
         }
 
 
-def measure(
+def measure_disentanglement(
     explorer: Explorer,
     folder: Path,
     *,

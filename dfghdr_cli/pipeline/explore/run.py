@@ -13,10 +13,11 @@ from dfghdr_cli.atomic import (
     ensure_no_input,
     ensure_writable,
 )
+from dfghdr_cli.choices import DisplayFormat
 from dfghdr_cli.core.types import FloatImage, OnProgress
 from dfghdr_cli.errors import InputError, OutputNameError
 from dfghdr_cli.io.animation import encode_animation, is_animation
-from dfghdr_cli.io.display import HDR_FORMATS, DisplayFormat, display_format, encode_display
+from dfghdr_cli.io.display import HDR_FORMATS, display_format, encode_display
 from dfghdr_cli.modelstore import model_files
 from dfghdr_cli.pipeline.explore.attention import Attention, explore_attention
 from dfghdr_cli.pipeline.explore.explorer import Explorer
@@ -34,7 +35,12 @@ from dfghdr_cli.pipeline.explore.grid import (
     explore_walk,
     read_photographs,
 )
-from dfghdr_cli.pipeline.explore.metrics import Metrics, encode_metrics, measure, picture_files
+from dfghdr_cli.pipeline.explore.metrics import (
+    Metrics,
+    encode_metrics,
+    measure_disentanglement,
+    picture_files,
+)
 from dfghdr_cli.pipeline.explore.report import encode_report
 
 log = logging.getLogger(__name__)
@@ -58,8 +64,8 @@ class ExploreRequest:
         extrapolate: whether the walk goes beyond both.
         attention: whether to show the attention of the bracket `paths`; None is yes on a page if
             they are one, else no.
-        metrics: folder to measure on, or None.
-        probe_folder: see `dfghdr_cli.pipeline.explore.metrics.measure`.
+        metrics: folder to measure_disentanglement on, or None.
+        probe_folder: see `dfghdr_cli.pipeline.explore.metrics.measure_disentanglement`.
         json: where the figures go, or None.
         html: where the page goes, or None. It holds everything: the grid, a walk, the attention
             where `paths` are a bracket, and the figures if `metrics` is given.
@@ -133,7 +139,7 @@ def explore(
             steps = request.interpolate or _STEPS
             walk = explore_walk(explorer, photographs, steps, extrapolate=request.extrapolate)
     if request.metrics is not None:
-        metrics = measure(
+        metrics = measure_disentanglement(
             explorer, request.metrics, fit=request.probe_folder, on_progress=on_progress
         )
     outputs: dict[Path, bytes] = {}

@@ -7,17 +7,22 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import torch
 
-from dfghdr_cli.core.calibration.response import Kind as ResponseKind
-from dfghdr_cli.core.colour import RadianceSpace
+from dfghdr_cli.choices import (
+    DisplayFormat,
+    ExposuresFrom,
+    ExrType,
+    OperatorName,
+    RadianceSpace,
+    ResponseKind,
+    Way,
+)
 from dfghdr_cli.devices import choose_device, is_gpu_out_of_memory
 from dfghdr_cli.errors import OutputNameError
-from dfghdr_cli.io.bracket import ExposuresFrom, Reference, is_photograph_name
-from dfghdr_cli.io.display import DisplayFormat
-from dfghdr_cli.io.radiance import ExrCompression, ExrType
+from dfghdr_cli.io.bracket import Reference, is_photograph_name
+from dfghdr_cli.io.radiance import ExrCompression
 from dfghdr_cli.io.selection import without_own_results
 from dfghdr_cli.merging.config import MergeConfig
 from dfghdr_cli.modelstore import DEFAULT_MODEL, Model, load_model
@@ -26,8 +31,6 @@ from dfghdr_cli.pipeline.results import check_name, missing_of, preview_of, resu
 
 log = logging.getLogger(__name__)
 
-Way = Literal["dfgnet", "classic"]
-"""With a network, or without one."""
 CPU = torch.device("cpu")
 
 
@@ -108,7 +111,7 @@ class MergeRequest:
         exr_compression: of an .exr.
         format: of the pictures for screens; None goes by their names.
         preview: whether to write a preview beside the first .exr, .hdr or .dng.
-        preview_operator: what tone-maps the preview, a key of `tonemapping.operators.OPERATORS`.
+        preview_operator: what tone-maps the preview, an operator of `dfghdr tonemap`.
         ghost_map: where to show which frame was used where (.png), or None.
         keep_place: whether the results say where the photograph was taken.
         keep_identity: whether they hold serial numbers, and whose it is.
@@ -133,7 +136,7 @@ class MergeRequest:
     exr_compression: ExrCompression = field(default_factory=ExrCompression)
     format: DisplayFormat | None = None
     preview: bool = True
-    preview_operator: str = "mu-law"
+    preview_operator: OperatorName = "mu-law"
     ghost_map: Path | None = None
     keep_place: bool = True
     keep_identity: bool = True

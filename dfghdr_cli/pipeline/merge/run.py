@@ -12,12 +12,13 @@ from typing import Protocol
 import numpy as np
 
 from dfghdr_cli.atomic import atomic_write_all, ensure_no_input
+from dfghdr_cli.choices import ExposuresFrom, RadianceSpace
 from dfghdr_cli.core.calibration.response import Belief
-from dfghdr_cli.core.colour import RADIANCE_SPACES, RadianceSpace, convert_radiance
+from dfghdr_cli.core.colour import RADIANCE_SPACES, convert_radiance
 from dfghdr_cli.core.types import Bracket, Frame, OnProgress, RadianceImage
 from dfghdr_cli.devices import bound_gpu
 from dfghdr_cli.errors import DeviceError, InputError, ModelError, is_out_of_memory
-from dfghdr_cli.io.bracket import ExposuresFrom, FramesAhead, read_bracket
+from dfghdr_cli.io.bracket import FramesAhead, read_bracket
 from dfghdr_cli.io.metadata import read_metadata
 from dfghdr_cli.io.radiance import is_radiance_name
 from dfghdr_cli.io.response import read_response

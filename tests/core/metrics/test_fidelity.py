@@ -12,7 +12,7 @@ from dfghdr_cli.core.metrics.fidelity import (
     METRICS,
     bootstrap_interval,
     fitted_scale,
-    measure,
+    measure_fidelity,
     psnr,
     psnr_l,
     psnr_mu,
@@ -49,7 +49,7 @@ def test_what_no_bracket_can_record_does_not_count():
     assert psnr_l(np.array([[1.0, 0.0, 0.25]]), np.array([[7.0, 0.0, 0.25]])) == 120
 
 
-@pytest.mark.parametrize("metric", [psnr, psnr_mu, psnr_l, ssim, measure])
+@pytest.mark.parametrize("metric", [psnr, psnr_mu, psnr_l, ssim, measure_fidelity])
 def test_shapes_must_agree(metric):
     with pytest.raises(ValueError, match="cannot be compared"):
         metric(np.zeros((16, 20, 3)), np.zeros((20, 16, 3)))
@@ -89,7 +89,7 @@ def test_measure(signal):
     moving[:50] = True
     result[:50] = signal[:50] * np.float32(0.9)
     result[70:134, 128:192] *= np.float32(0.5)
-    measured = measure(result, signal, moving)
+    measured = measure_fidelity(result, signal, moving)
     assert list(measured.values) == [metric.key for metric in METRICS]
     assert measured.values["psnr_mu"] == pytest.approx(psnr_mu(result, signal))
     assert measured.values["psnr_l"] == pytest.approx(psnr_l(result, signal))
@@ -101,8 +101,8 @@ def test_measure(signal):
     assert measured.scale == 1
     moving[:] = False
     moving[0, :100] = True
-    assert measure(result, signal, moving).values["psnr_mu_moving"] is None
-    assert measure(result, signal).values["psnr_mu_still"] is None
+    assert measure_fidelity(result, signal, moving).values["psnr_mu_moving"] is None
+    assert measure_fidelity(result, signal).values["psnr_mu_still"] is None
 
 
 @pytest.mark.parametrize("at", [(0, 0), (64, 64), (130, 100), (20, 30)])
@@ -122,10 +122,10 @@ def test_one_scale_is_fitted_and_nothing_else(signal):
     other = signal * 0.5
     other[:100] = 0  # a method's failures do not decide
     assert fitted_scale(other, signal) == pytest.approx(2)
-    measured = measure(signal * np.float32(5), signal, scaled=True)
+    measured = measure_fidelity(signal * np.float32(5), signal, scaled=True)
     assert measured.scale == pytest.approx(0.2)
     assert measured.values["psnr_mu"] > 110
-    assert measure(signal * np.float32(5), signal).values["psnr_mu"] < 20
+    assert measure_fidelity(signal * np.float32(5), signal).values["psnr_mu"] < 20
     assert fitted_scale(np.zeros((4, 4, 3)), np.full((4, 4, 3), 0.5)) == 1
 
 
@@ -180,7 +180,9 @@ def test_a_ghost_hides_in_the_mean_and_shows_in_the_worst_tile(signal):
     ghost[64:128, 64:128] *= np.float32(0.9)
     moving = np.zeros(signal.shape[:2], bool)
     moving[64:128, 64:128] = True
-    ghost, noisy = (measure(x.astype(np.float32), signal, moving).values for x in (ghost, noisy))
+    ghost, noisy = (
+        measure_fidelity(x.astype(np.float32), signal, moving).values for x in (ghost, noisy)
+    )
     assert ghost["psnr_mu"] > noisy["psnr_mu"]
     assert ghost["psnr_l"] > noisy["psnr_l"]
     assert ghost["psnr_mu_tile"] < noisy["psnr_mu_tile"] - 5

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dfghdr_cli.core.metrics import perceptual
-from dfghdr_cli.core.metrics.fidelity import measure
+from dfghdr_cli.core.metrics.fidelity import measure_fidelity
 from dfghdr_cli.core.metrics.flip import hdr_flip
 from dfghdr_cli.core.metrics.hdrvdp2 import hdrvdp2
 from dfghdr_cli.core.metrics.perceptual import PERCEPTUAL_METRICS, Perceptual
@@ -43,7 +43,7 @@ def test_what_vdp_sees_moves_its_number_and_is_told():
 def test_pu21_is_of_the_linear_picture_and_not_of_8_bits():
     """Two pictures that one 8-bit preview could stand for differ all the same."""
     other = TRUTH * np.float32(1.0005)
-    value = measure(other, TRUTH).values["pu21_psnr"]
+    value = measure_fidelity(other, TRUTH).values["pu21_psnr"]
     assert value == pytest.approx(pu21_psnr(np.clip(other, 0, 1), TRUTH), abs=0.01)
     assert 60 < value < 110
 

@@ -17,7 +17,7 @@ from dfghdr_cli.pipeline.explore.metrics import (
     MetricsConfig,
     encode_metrics,
     find_pictures,
-    measure,
+    measure_disentanglement,
     read_series,
 )
 
@@ -25,7 +25,7 @@ SMALL = MetricsConfig(side=64, views=2, stops=(-1.0, 0.0, 1.0))
 
 
 def test_perfect_codes_get_perfect_marks(oracle, hdr):
-    found = measure(oracle(), hdr, config=SMALL)
+    found = measure_disentanglement(oracle(), hdr, config=SMALL)
     assert (found.pictures, found.views, found.images) == (4, 8, 24)
     assert found.codes["exposure"].r2 > 0.999
     assert found.codes["exposure"].rmse < 0.02
@@ -38,7 +38,7 @@ def test_perfect_codes_get_perfect_marks(oracle, hdr):
 
 
 def test_a_leak_is_found(oracle, hdr):
-    found = measure(oracle(leak=True), hdr, config=SMALL)
+    found = measure_disentanglement(oracle(leak=True), hdr, config=SMALL)
     assert found.codes["spatial"].r2 > 0.9
     assert found.codes["spatial"].invariance < 0.5
     assert found.codes["spatial_normalised"].r2 < found.codes["spatial"].r2
@@ -98,7 +98,7 @@ def test_a_bracket_without_exposures_is_refused(tmp_path, make_scene):
 def test_every_architecture_is_measured(hdr, install, tmp_path):
     for kind in ("dfgnet", "dfgmerge"):
         install(kind)
-        found = measure(load_explorer(kind, "cpu"), hdr, config=SMALL)
+        found = measure_disentanglement(load_explorer(kind, "cpu"), hdr, config=SMALL)
         assert set(found.codes) == set(CODES)
         assert set(found.psnr) == set(PSNRS)
         assert found.points.shape == (24, 2)
@@ -114,7 +114,7 @@ def test_probes_can_be_fitted_to_other_pictures(oracle, hdr, tmp_path):
     for number in range(3):
         shutil.copyfile(hdr / f"{number}.exr", others / f"{number}.exr")
     (hdr / "0.exr").unlink()
-    found = measure(oracle(), hdr, fit=others, config=SMALL)
+    found = measure_disentanglement(oracle(), hdr, fit=others, config=SMALL)
     assert found.pictures == 3
     assert found.codes["exposure"].r2 > 0.99
     assert "18 images of 3 other pictures" in found.fitted_on
@@ -123,25 +123,25 @@ def test_probes_can_be_fitted_to_other_pictures(oracle, hdr, tmp_path):
 def test_a_model_without_a_decoder_says_so(hdr, install):
     install(name="plain", decoder=False)
     with pytest.raises(ModelError, match=r"plain has no decoder.*--attention"):
-        measure(load_explorer("plain", "cpu"), hdr, config=SMALL)
+        measure_disentanglement(load_explorer("plain", "cpu"), hdr, config=SMALL)
 
 
 def test_what_cannot_be_measured_is_refused(oracle, hdr, tmp_path):
     with pytest.raises(InputError, match="not a folder"):
-        measure(oracle(), tmp_path / "none")
+        measure_disentanglement(oracle(), tmp_path / "none")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="holds no bracket"):
         find_pictures(tmp_path / "empty")
     with pytest.raises(InputError, match="less than a view of 256"):
-        measure(oracle(), hdr)
+        measure_disentanglement(oracle(), hdr)
     for number in range(2):
         (hdr / f"{number}.exr").unlink()
     with pytest.raises(InputError, match="at least three"):
-        measure(oracle(), hdr, config=SMALL)
+        measure_disentanglement(oracle(), hdr, config=SMALL)
 
 
 def test_a_damaged_picture_is_skipped_and_counted(oracle, hdr, caplog):
     (hdr / "1.exr").write_bytes((hdr / "1.exr").read_bytes()[:2000])
-    found = measure(oracle(), hdr, config=SMALL)
+    found = measure_disentanglement(oracle(), hdr, config=SMALL)
     assert (found.pictures, found.skipped) == (3, 1)
     assert "1.exr" in caplog.text

@@ -9,7 +9,7 @@ import pytest
 
 from dfghdr_cli.pipeline.explore.explorer import load_explorer
 from dfghdr_cli.pipeline.explore.grid import Photograph, explore_grid, explore_walk
-from dfghdr_cli.pipeline.explore.metrics import MetricsConfig, measure
+from dfghdr_cli.pipeline.explore.metrics import MetricsConfig, measure_disentanglement
 from dfghdr_cli.pipeline.explore.report import encode_report
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
@@ -31,7 +31,7 @@ def page(install, hdr, tmp_path):
         explorer,
         grid=explore_grid(explorer, inputs),
         walk=explore_walk(explorer, inputs, 3),
-        metrics=measure(explorer, hdr, config=small),
+        metrics=measure_disentanglement(explorer, hdr, config=small),
     )
     path.write_bytes(content)
     return path

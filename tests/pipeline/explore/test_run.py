@@ -20,8 +20,12 @@ STOPS = (-2.0, 0.0, 2.0)
 @pytest.fixture(autouse=True)
 def small_views(monkeypatch):
     small = MetricsConfig(side=64, views=1, stops=(-1.0, 0.0, 1.0))
-    measure = run.measure
-    monkeypatch.setattr(run, "measure", lambda *args, **more: measure(*args, config=small, **more))
+    measure_disentanglement = run.measure_disentanglement
+    monkeypatch.setattr(
+        run,
+        "measure_disentanglement",
+        lambda *args, **more: measure_disentanglement(*args, config=small, **more),
+    )
 
 
 @pytest.fixture
