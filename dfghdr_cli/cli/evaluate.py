@@ -195,7 +195,7 @@ def evaluate(
         model, method = [DEFAULT_MODEL], ["classic", "reference"]
     check_outputs(outputs, scenes, model or (), predictions or (), overwrite)
     ensure_no_input(outputs, [each.path for each in externals])
-    names = [each.value for each in method or ()]
+    names = [str(each) for each in method or ()]
     methods = build_methods(
         model or (),
         names,  # pyright: ignore[reportArgumentType]
