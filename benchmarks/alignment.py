@@ -4,8 +4,8 @@ usage: python benchmarks/alignment.py [SCENES_DIR]
 
 Without a folder: brackets synthesised from band-limited noise, shaken by random homographies, with
 exposure steps, sensor noise and patches that move; prints the error of `align_frame` in pixels and
-its seconds, by size. With a folder of scenes in the layout of Kalantari's data set (*.tif encoded
-with gamma 2.2, exposure.txt in stops, HDRImg.exr, motion.png): the classic merge of every scene.
+its seconds, by size. With a folder of scenes in the layout of Kalantari's data set (see
+docs/datasets.md): the classic merge of every scene.
 """
 
 # ruff: noqa: T201
@@ -17,8 +17,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import OpenEXR
-import tifffile
 from numpy.typing import NDArray
 
 from dfghdr_cli.core.classic import classic_merge
@@ -26,6 +24,7 @@ from dfghdr_cli.core.encoding import GAMMA, encode
 from dfghdr_cli.core.registration.align import align_frame
 from dfghdr_cli.core.registration.flow import dense_flow
 from dfghdr_cli.core.registration.warp import warp, warp_with_trust
+from dfghdr_cli.io.scenes import find_scenes, read_scene
 
 Matrix = NDArray[np.float64]
 Image = NDArray[np.float32]
@@ -136,18 +135,12 @@ def _scores(result: Image, truth: Image, moving: NDArray[np.bool_]) -> tuple[flo
 
 def merge_scene(folder: Path, flow: bool) -> tuple[float, float, float]:
     """Align and merge one scene classically, print and return its scores."""
-    codes = [
-        tifffile.imread(path).astype(np.float32) / np.float32(65535)
-        for path in sorted(folder.glob("*.tif"))
-    ]
-    stops = [float(line) for line in (folder / "exposure.txt").read_text().split()]
-    middle = len(codes) // 2
-    relative = [stop - stops[middle] for stop in stops]
-    channels = OpenEXR.File(str(folder / "HDRImg.exr")).channels()
-    truth = channels["RGB" if "RGB" in channels else "RGBA"].pixels[..., :3].astype(np.float32)
-    mask = cv2.imread(str(folder / "motion.png"), cv2.IMREAD_GRAYSCALE)
+    scene = read_scene(folder)
+    codes = [frame.encoded() for frame in scene.bracket.frames]
+    middle, relative = scene.bracket.reference, scene.bracket.stops
+    truth = scene.truth
     size = (truth.shape[0], truth.shape[1])
-    moving = np.zeros(size, np.bool_) if mask is None else mask > 0
+    moving = np.zeros(size, np.bool_) if scene.motion is None else scene.motion
     linear = [code ** np.float32(GAMMA) for code in codes]
     frames, trusts, models, seconds, flowing = [], [], [], 0.0, 0.0
     for k, code in enumerate(codes):
@@ -194,7 +187,7 @@ def main() -> None:
             synthetic((4000, 6000), -3.0, 7, 0.25)
             synthetic((4000, 6000), 2.0, 8, 0.25)
         return
-    folders = sorted(path.parent for path in arguments.scenes.rglob("exposure.txt"))
+    folders = find_scenes(arguments.scenes)
     for flow in (False, True):
         print("PSNR-mu, moving part, still part:", "with dense flow" if flow else "global only")
         rows = [merge_scene(folder, flow) for folder in folders]

@@ -2,9 +2,10 @@
 
     python benchmarks/camera_jpegs.py SCENES FOLDER [OPTIONS OF dfghdr merge]
 
-SCENES are what make_camera_brackets.py wrote. FOLDER gets every merge twice, `auto/SCENE.exr` with
-`--response auto` and `true/SCENE.exr` with the curve the scene was made with, which is written
-beside them as a table. `dfghdr eval --predictions` then compares both, a scale fitted per picture.
+SCENES are what scripts/make_camera_brackets.py wrote. FOLDER gets every merge twice:
+`auto/SCENE.exr` with `--response auto`, and `true/SCENE.exr` with the curve the scene was made
+with, which is written beside them as a table. `dfghdr eval --predictions` then compares both, a
+scale fitted per picture.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from response import CURVES, Curve
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.support.curves import CURVES, Curve
 
 PROGRAM = [sys.executable, "-m", "dfghdr_cli"]
 

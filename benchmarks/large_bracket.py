@@ -160,7 +160,7 @@ def score(output: Path, folder: Path) -> dict[str, float | None]:
 
 
 def main() -> None:
-    """Make, merge, measure_fidelity."""
+    """Make, merge, measure."""
     arguments = sys.argv[1:]
     extra: list[str] = []
     if "--" in arguments:

@@ -1,27 +1,19 @@
 """The benchmark of real brackets, on a bracket of which the truth is known."""
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "real_brackets.py"
+from tests.support.scripts import ROOT, load_script
+
 STOPS = (-3.0, 0.0, 3.0)
 
 
 @pytest.fixture(scope="module")
 def benchmark():
-    spec = importlib.util.spec_from_file_location("real_brackets", BENCHMARK)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["real_brackets"] = module  # dataclasses ask for it
-    spec.loader.exec_module(module)
-    return module
+    return load_script(ROOT / "benchmarks" / "real_brackets.py")
 
 
 @pytest.fixture(scope="module")

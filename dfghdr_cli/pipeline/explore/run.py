@@ -64,7 +64,7 @@ class ExploreRequest:
         extrapolate: whether the walk goes beyond both.
         attention: whether to show the attention of the bracket `paths`; None is yes on a page if
             they are one, else no.
-        metrics: folder to measure_disentanglement on, or None.
+        metrics: folder to measure on, or None.
         probe_folder: see `dfghdr_cli.pipeline.explore.metrics.measure_disentanglement`.
         json: where the figures go, or None.
         html: where the page goes, or None. It holds everything: the grid, a walk, the attention

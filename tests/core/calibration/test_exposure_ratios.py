@@ -7,6 +7,7 @@ import pytest
 from dfghdr_cli.core.calibration.exposure_ratios import estimate_exposures
 from dfghdr_cli.core.types import Exposure, Frame
 from dfghdr_cli.errors import InputError
+from tests.support.curves import gamma, srgb, srgb_contrast
 
 RNG = np.random.default_rng(8)
 COARSE = RNG.uniform(0, 1, (12, 16, 3)).astype(np.float32)
@@ -16,20 +17,6 @@ RADIANCE = 0.002 * 2000 ** cv2.resize(COARSE, (320, 240), interpolation=cv2.INTE
 
 def linear(light):
     return light
-
-
-def gamma(light):
-    return light ** (1 / 2.2)
-
-
-def srgb(light):
-    low = light <= 0.0031308
-    return np.where(low, 12.92 * light, 1.055 * np.maximum(light, 1e-9) ** (1 / 2.4) - 0.055)
-
-
-def style(light):
-    """A camera's contrast: sRGB and an S-curve."""
-    return 0.4 * srgb(light) + 0.6 * srgb(light) ** 2 * (3 - 2 * srgb(light))
 
 
 def frames(stops, curve, moved=False, is_linear=False):
@@ -60,7 +47,7 @@ def test_known_curves_give_the_exposures(stops, moved, curve):
 
 @pytest.mark.parametrize("moved", [False, True])
 def test_a_camera_style_gives_the_ratios_of_the_steps(moved):
-    estimate = estimate_exposures(frames((-3, -2, 0, 1), style, moved))
+    estimate = estimate_exposures(frames((-3, -2, 0, 1), srgb_contrast, moved))
     if not moved:  # motion hides the difference from sRGB
         assert estimate.assumption == "a camera's usual contrast"
     steps = np.diff(estimate.stops)

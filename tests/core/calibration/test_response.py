@@ -1,6 +1,5 @@
 """Responses: closed forms, tables, and curves recovered from synthetic hand-held brackets."""
 
-from collections.abc import Callable
 from typing import Any, cast
 
 import cv2
@@ -16,40 +15,10 @@ from dfghdr_cli.core.calibration.response import (
 )
 from dfghdr_cli.core.types import Exposure, Frame
 from dfghdr_cli.errors import InputError
+from tests.support.curves import CURVES, Curve, filmic, gamma, log_contrast, srgb, srgb_contrast
 
-Curve = Callable[[np.ndarray], np.ndarray]
 STOPS = (-2.0, 0.0, 2.0)
-
-
-def srgb(linear: np.ndarray) -> np.ndarray:
-    curve = 1.055 * np.maximum(linear, 1e-9) ** (1 / 2.4) - 0.055
-    return np.where(linear <= 0.0031308, 12.92 * linear, curve)
-
-
-def contrast(codes: np.ndarray, amount: float) -> np.ndarray:
-    return (1 - amount) * codes + amount * codes**2 * (3 - 2 * codes)
-
-
-def log_camera(linear: np.ndarray) -> np.ndarray:
-    return contrast(np.log1p(60 * linear) / np.log1p(60), 0.6)
-
-
-def srgb_camera(linear: np.ndarray) -> np.ndarray:
-    return contrast(srgb(linear), 0.6)
-
-
-def filmic_camera(linear: np.ndarray) -> np.ndarray:
-    def shoulder(x: np.ndarray | float) -> np.ndarray | float:
-        return (x * (0.22 * x + 0.03) + 0.002) / (x * (0.22 * x + 0.3) + 0.06) - 0.01 / 0.3
-
-    return np.clip(shoulder(4 * linear) / shoulder(4.0), 0, 1) ** (1 / 2.2)
-
-
-def gamma(linear: np.ndarray) -> np.ndarray:
-    return linear ** (1 / 2.2)
-
-
-CAMERAS = {"srgb-s": srgb_camera, "log-s": log_camera, "filmic": filmic_camera}
+CAMERAS = {name: CURVES[name] for name in ("srgb-s", "log-s", "filmic")}
 
 
 def scene(seed: int, size: tuple[int, int] = (420, 560)) -> np.ndarray:
@@ -202,7 +171,7 @@ def test_a_linear_file_is_recognised():
 
 
 def test_what_was_asked_for_is_kept_but_warned_about():
-    response, report = chosen("gamma", shoot(scene(5), log_camera), STOPS)
+    response, report = chosen("gamma", shoot(scene(5), log_contrast), STOPS)
     assert response.name == "gamma"
     assert report.warning is not None
     assert "contradict" in report.warning
@@ -251,7 +220,7 @@ def test_an_exposure_that_is_stops_off_is_left_to_the_user():
 
 
 def test_a_fitted_curve_is_near_those_of_cameras_where_the_frames_say_little():
-    frames = shoot(scene(14), log_camera, stops=(0.0, 0.5))
+    frames = shoot(scene(14), log_contrast, stops=(0.0, 0.5))
     found = choose_response("auto", frames, [0.0, 0.5])
     middle, shoulder = np.log2(found.responses[0].evaluate(np.array([0.5, 0.9])))
     assert -4.0 < middle < -2.0
@@ -260,7 +229,7 @@ def test_a_fitted_curve_is_near_those_of_cameras_where_the_frames_say_little():
 
 
 def test_exposures_half_as_far_apart_as_in_truth_are_noticed():
-    response, report = chosen("auto", shoot(scene(9), srgb_camera), [-1.0, 0.0, 1.0])
+    response, report = chosen("auto", shoot(scene(9), srgb_contrast), [-1.0, 0.0, 1.0])
     assert response.name == "fitted"
     assert report.warning is not None
     assert "frame 1" in report.warning
@@ -268,17 +237,17 @@ def test_exposures_half_as_far_apart_as_in_truth_are_noticed():
 
 def test_exposures_in_the_wrong_order_are_left_to_the_user():
     with pytest.raises(InputError, match="--exposures-from"):
-        choose_response("auto", shoot(scene(9), srgb_camera), STOPS[::-1])
+        choose_response("auto", shoot(scene(9), srgb_contrast), STOPS[::-1])
 
 
 def test_a_shake_of_a_tenth_of_the_picture_does_not_matter():
-    frames = shoot(scene(10), filmic_camera, shake=28)
-    error = ratio_error(estimate_response(frames, STOPS)[0], filmic_camera)
+    frames = shoot(scene(10), filmic, shake=28)
+    error = ratio_error(estimate_response(frames, STOPS)[0], filmic)
     assert error.mean() < 0.03
 
 
 def test_the_order_of_the_frames_and_the_zero_of_the_stops_do_not_matter():
-    frames = shoot(scene(6), srgb_camera)
+    frames = shoot(scene(6), srgb_contrast)
     first, _ = estimate_response(frames, STOPS)
     second, _ = estimate_response(frames[::-1], [s + 7 for s in STOPS[::-1]])
     np.testing.assert_allclose(first.linear, second.linear, rtol=1e-6, atol=1e-9)
@@ -295,7 +264,7 @@ def test_frames_that_share_nothing_leave_the_response_open(kind):
 
 
 def test_equal_exposures_say_nothing():
-    frames = shoot(scene(7), log_camera, stops=(0.0, 0.0))
+    frames = shoot(scene(7), log_contrast, stops=(0.0, 0.0))
     response, report = chosen("auto", frames, [0, 0])
     assert response.name == "srgb"
     assert report.warning is not None

@@ -1,6 +1,6 @@
 """Render the demo bracket: people walk through a hall while a hand-held camera shoots three frames.
 
-    python benchmarks/make_demo.py PANORAMA OUT_DIR [--truth TRUTH.exr] [--strip STRIP.jpg]
+    python scripts/make_demo.py PANORAMA OUT_DIR [--truth TRUTH.exr] [--strip STRIP.jpg]
 
 PANORAMA is the equirectangular linear EXR "Old Hall" of Poly Haven (CC0 1.0), 1024x512. The view
 has the Panini projection of a wide lens. demo_people.py models the people; demo_render.py lights

@@ -1,6 +1,6 @@
 """Rewrite scenes with truth as a camera would have developed them: a tone curve and 8-bit JPEG.
 
-    python benchmarks/make_camera_brackets.py SCENES OUT [--curve srgb-s|log-s|filmic|each]
+    python scripts/make_camera_brackets.py SCENES OUT [--curve srgb-s|log-s|filmic|each]
 
 SCENES holds scenes in the layout of Kalantari's data set, their frames encoded with gamma 2.2. OUT
 gets scenes of the same layout, to measure what `merge --response auto` makes of an unknown curve.
@@ -15,15 +15,18 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import tifffile
-from response import CURVES, Curve, jpeg
 
 from dfghdr_cli.core.calibration.response import GAMMA
 from dfghdr_cli.errors import DfghdrError, OutputExistsError
 from dfghdr_cli.io.scenes import find_scenes, read_scene
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.support.curves import CURVES, Curve, jpeg
 
 CAMERAS = ("srgb-s", "log-s", "filmic")
 COPIED = ("exposure.txt", "HDRImg.hdr", "HDRImg.exr", "motion.png")

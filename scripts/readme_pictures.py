@@ -1,6 +1,6 @@
 """Render the README's comparison of two merges: the one side by side with the other.
 
-    python benchmarks/readme_pictures.py LEFT.exr RIGHT.exr OUT.jpg [--exposure STOPS]
+    python scripts/readme_pictures.py LEFT.exr RIGHT.exr OUT.jpg [--exposure STOPS]
                                          [--crop X,Y,WIDTH,HEIGHT]
 
 Both go through the same curve with the same numbers, so that they differ only where the merges do.

@@ -1,6 +1,6 @@
 """Render the README's sheet of all tone mapping operators.
 
-    python benchmarks/readme_operators.py MERGED.exr OUT.jpg [--width PIXELS] [--quality N]
+    python scripts/readme_operators.py MERGED.exr OUT.jpg [--width PIXELS] [--quality N]
 
 It is what `dfghdr tonemap MERGED.exr --sheet` writes, made small.
 """
