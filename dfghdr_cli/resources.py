@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -114,3 +115,19 @@ def _status(entry: str) -> float | None:
         return None
     line = next((line for line in status.splitlines() if line.startswith(entry)), None)
     return None if line is None else round(int(line.split()[1]) / 1024, 1)
+
+
+def use_threads(count: int) -> None:
+    """Let PyTorch and OpenCV use so many threads each; loads both."""
+    import cv2
+    import torch
+
+    torch.set_num_threads(count)
+    cv2.setNumThreads(count)
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1

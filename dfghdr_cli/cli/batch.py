@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dfghdr_cli.pipeline.batch.plan import Job
     from dfghdr_cli.pipeline.batch.run import Finished, Listener, Todo
     from dfghdr_cli.pipeline.batch.settings import MergeSettings
-    from dfghdr_cli.pipeline.batch.workers import Progress, Ready, Workers
+    from dfghdr_cli.pipeline.workers.tasks import Progress, Ready, Workers
 
 _NAME, _NAME_IN_FOLDERS, _NAME_OF_FOLDER = "{first}-{last}", "{folder}-{first}-{last}", "{folder}"
 """Of results, if nothing is said: of brackets in one folder, in several, and one a folder."""
@@ -45,6 +45,7 @@ class BatchOptions:
         retry_failed: also what failed.
         overwrite: merge all anew.
         jobs: how many at a time, or None.
+        dask: the cluster to merge on, or None.
         json: print JSON.
         watch: wait for more.
         settle: seconds for which nothing may have changed.
@@ -61,6 +62,7 @@ class BatchOptions:
     retry_failed: bool = False
     overwrite: bool = False
     jobs: int | None = None
+    dask: str | None = None
     json: bool = False
     watch: bool = False
     settle: float = 10.0
@@ -91,6 +93,7 @@ class BatchOptions:
             "--resume": self.resume and not skip_existing,
             "--retry-failed": self.retry_failed,
             "--jobs": self.jobs,
+            "--dask": self.dask,
             "--watch": self.watch,
         }
         return next((option for option, value in given.items() if value), None)
@@ -108,6 +111,8 @@ class BatchOptions:
 
         if self.watch and (self.dry_run or self.overwrite):
             raise typer.BadParameter("--watch goes with neither --dry-run nor --overwrite.")
+        if self.dask is not None and self.jobs is not None:
+            raise typer.BadParameter("--jobs is of this computer: --dask goes by its workers.")
         if self.by_folder and self.count is not None:
             raise typer.BadParameter("give only one of --by-folder and --count.")
         try:
@@ -264,6 +269,7 @@ class _Batch:
                     self._folder,
                     self._settings,
                     at_a_time=options.jobs,
+                    dask=options.dask,
                     more=options.watch,
                     level=level,
                 )
@@ -393,7 +399,7 @@ def _sum_up(
     if options.json:
         values = {
             "outputs": [str(path) for one in merged for path in one.job.results],
-            "merged": [{"name": one.job.name, **(one.outcome.values or {})} for one in merged],
+            "merged": [{"name": one.job.name, **(one.outcome.result or {})} for one in merged],
             "failed": [
                 *({"name": one.job.name, "error": one.outcome.error} for one in failed),
                 *({"name": job.name, "error": error} for job, error in todo.failed_before),

@@ -158,6 +158,17 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    jobs: Annotated[
+        int,
+        typer.Option(
+            "--jobs",
+            metavar="N",
+            min=1,
+            max=64,
+            help="Scenes to score at the same time; the seconds of methods then count for less.",
+        ),
+    ] = 1,
+    dask: options.Dask = None,
     device: options.Device = "auto",
     max_pixels: options.MaxPixels = None,
     overwrite: options.Overwrite = False,
@@ -171,6 +182,8 @@ def evaluate(
     for name, value in (("--vdp-scale", vdp_scale), ("--vdp-ppd", vdp_ppd)):
         if value is not None and not 0 < value < float("inf"):
             raise typer.BadParameter(f"{name} takes a number above 0.")
+    if dask is not None and jobs > 1:
+        raise typer.BadParameter("--jobs is of this computer: --dask goes by its workers.")
     externals, crops = _externals(external or ()), _crops(crop or ())
     if crops and paper_report is None:
         raise typer.BadParameter("--crop belongs to --paper-report.")
@@ -181,12 +194,12 @@ def evaluate(
     from dfghdr_cli.errors import DfghdrError
     from dfghdr_cli.merging.config import MergeConfig
     from dfghdr_cli.modelstore import DEFAULT_MODEL
-    from dfghdr_cli.pipeline.evaluate.external import external_methods
-    from dfghdr_cli.pipeline.evaluate.methods import PROTOCOLS, build_methods
+    from dfghdr_cli.pipeline.evaluate.methods import PROTOCOLS
     from dfghdr_cli.pipeline.evaluate.paper_report import PaperReport, check_folder, write_report
     from dfghdr_cli.pipeline.evaluate.report import EvaluationReport
-    from dfghdr_cli.pipeline.evaluate.run import check_outputs, write_texts
+    from dfghdr_cli.pipeline.evaluate.run import check_outputs, scoring_workers, write_texts
     from dfghdr_cli.pipeline.evaluate.run import evaluate as run
+    from dfghdr_cli.pipeline.evaluate.scoring import Scoring, Wanted
 
     outputs = [path for path in (json, csv, report) if path is not None]
     if paper_report is not None:
@@ -195,15 +208,15 @@ def evaluate(
         model, method = [DEFAULT_MODEL], ["classic", "reference"]
     check_outputs(outputs, scenes, model or (), predictions or (), overwrite)
     ensure_no_input(outputs, [each.path for each in externals])
-    names = [str(each) for each in method or ()]
-    methods = build_methods(
-        model or (),
-        names,  # pyright: ignore[reportArgumentType]
-        predictions or (),
+    wanted = Wanted(
+        tuple(model or ()),
+        tuple(str(each) for each in method or ()),  # pyright: ignore[reportArgumentType]
+        tuple(predictions or ()),
+        tuple(externals),
         device,
         MergeConfig(resolution=resolution),
     )
-    methods += external_methods(externals, [each.name for each in methods], device)
+    methods = wanted.built()
     slow = metrics == "all"
     chosen = choose_device(device)
     perceptual = Perceptual(
@@ -222,15 +235,21 @@ def evaluate(
         for collect in collectors:
             collect(outcome)
 
-    with console.progress() as on_progress:
+    asked = perceptual if slow or cvvdp else None
+    scoring = Scoring(wanted, PROTOCOLS[protocol], fit_scale, asked, bool(collectors))
+    with (
+        scoring_workers(scoring, scenes, jobs=jobs, dask=dask) as workers,
+        console.progress() as on_progress,
+    ):
         evaluation = run(
             scenes,
             methods,
-            protocol=PROTOCOLS[protocol],
+            protocol=scoring.protocol,
             fit_scale=fit_scale,
-            perceptual=perceptual if slow or cvvdp else None,
+            perceptual=asked,
             on_progress=on_progress,
-            on_scene=on_scene,
+            on_scene=on_scene if collectors else None,
+            workers=workers,
         )
     makers = [(json, evaluation.to_json), (csv, evaluation.to_csv)]
     makers.append((report, lambda: page.html(evaluation)))

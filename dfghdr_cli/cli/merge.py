@@ -304,6 +304,7 @@ def merge(
             help="Brackets to merge at the same time.",
         ),
     ] = None,
+    dask: options.Dask = None,
     watch: Annotated[
         bool,
         typer.Option(
@@ -371,6 +372,7 @@ def merge(
         retry_failed=retry_failed,
         overwrite=overwrite,
         jobs=jobs,
+        dask=dask,
         json=json,
         watch=watch,
         settle=settle,

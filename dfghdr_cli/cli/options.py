@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from dfghdr_cli import choices
-from dfghdr_cli.cli.help import EXPOSURES, LIMITS, MERGE, RESULTS
+from dfghdr_cli.cli.help import BATCHES, EXPOSURES, LIMITS, MERGE, RESULTS
 
 Overwrite = Annotated[
     bool,
@@ -96,6 +96,16 @@ Strip = Annotated[
         "--strip",
         rich_help_panel=RESULTS,
         help="Leave out of the results where it was, serial numbers, and whose it is.",
+    ),
+]
+Dask = Annotated[
+    str | None,
+    typer.Option(
+        "--dask",
+        metavar="SCHEDULER|local:N",
+        rich_help_panel=BATCHES,
+        show_default=False,
+        help="Work on a Dask cluster: a scheduler's address or file, or N processes here.",
     ),
 ]
 Seed = Annotated[

@@ -19,9 +19,12 @@ from dfghdr_cli.pipeline.batch.manifest import (
     open_manifest,
     read_manifest,
 )
+from dfghdr_cli.pipeline.batch.merging import Bracket, Merging
 from dfghdr_cli.pipeline.batch.plan import Job, folders_of
 from dfghdr_cli.pipeline.batch.settings import MergeSettings
-from dfghdr_cli.pipeline.batch.workers import Outcome, Progress, Ready, Task, Workers
+from dfghdr_cli.pipeline.workers.processes import Processes
+from dfghdr_cli.pipeline.workers.tasks import Outcome, Progress, Ready, Task, Workers
+from dfghdr_cli.resources import cores
 
 Fate = Literal["merge", "there", "failed before"]
 
@@ -202,20 +205,21 @@ def run_batch(
     tell = listener or Listener()
     _make_folders(jobs, folder)
     _check_results(jobs, existing)
-    tasks = [
-        Task(
-            number,
+    brackets = [
+        Bracket(
             tuple(job.paths),
             job.outputs,
-            settings,
             overwrite=existing.overwrite,
             skip_existing=existing.keep and not existing.overwrite,
         )
-        for number, job in enumerate(jobs)
+        for job in jobs
     ]
+    if workers.elsewhere:
+        brackets = [bracket.absolute() for bracket in brackets]
+    tasks = [Task(number, bracket) for number, bracket in enumerate(brackets)]
     done: list[Finished] = []
     with open_manifest(folder) as manifest:
-        for event in workers.merge(tasks):
+        for event in workers.run(tasks):
             if isinstance(event, Ready):
                 tell.ready(event)
             elif isinstance(event, Progress):
@@ -235,23 +239,35 @@ def started_workers(
     settings: MergeSettings,
     *,
     at_a_time: int | None = None,
+    dask: str | None = None,
     more: bool = False,
     level: int = 30,
 ) -> Iterator[Workers]:
-    """Processes for a batch, which load their model at once and are gone at the end.
+    """Workers for a batch, which load their model at once; processes are gone at the end.
 
     Args:
         jobs: brackets like those to merge.
         folder: of the results; what processes that had to end left there is swept.
         settings: how to merge.
         at_a_time: how many to merge at the same time; None goes by the computer.
+        dask: a Dask cluster to merge on, see `Cluster`; None merges on this computer.
         more: whether others will follow.
         level: of the log that is worth keeping; see `logging`.
     """
-    count = at_a_time or workers_for(jobs, settings, more=more)
     try:
-        with Workers(count, settings, threads=max(1, cores() // count), level=level) as workers:
-            yield workers
+        if dask is not None:
+            from dfghdr_cli.pipeline.workers.cluster import Cluster
+
+            _make_folders(jobs, folder)
+            places = {folder, *(path.parent for job in jobs for path in job.paths)}
+            trade = Merging(settings.absolute())
+            with Cluster(dask, trade, level=level, places=sorted(places)) as cluster:
+                yield cluster
+            return
+        count = at_a_time or workers_for(jobs, settings, more=more)
+        threads = max(1, cores() // count)
+        with Processes(count, Merging(settings), threads=threads, level=level) as processes:
+            yield processes
     finally:
         for place in {folder, *folders_of(jobs)}:
             recover(place)
@@ -288,8 +304,8 @@ def _note(
         "doubts": list(job.bracket.doubts),
     }
     for key in _NOTED:
-        if outcome.values and key in outcome.values:
-            details[key] = outcome.values[key]
+        if outcome.result and key in outcome.result:
+            details[key] = outcome.result[key]
     results = job.results if outcome.error is None else ()
     manifest.append(
         Entry(
@@ -305,13 +321,6 @@ def _note(
             details,
         )
     )
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return os.cpu_count() or 1
 
 
 def workers_for(jobs: Sequence[Job], settings: MergeSettings, *, more: bool = False) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -73,6 +73,15 @@ class MergeSettings:
         for where in ("device", "max_memory"):
             del known[where]
         return known
+
+    def absolute(self) -> MergeSettings:
+        """The same for a process with another working folder."""
+        model, response = self.model, self.response
+        if model is not None and Path(model).is_dir():
+            model = str(Path(model).absolute())
+        if response not in get_args(ResponseKind):
+            response = str(Path(response).absolute())
+        return replace(self, model=model, response=response)
 
     def merger(self) -> Merger:
         """What merges; see `load_merger`."""

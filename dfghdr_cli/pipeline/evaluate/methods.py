@@ -88,11 +88,13 @@ class Method:
         kind: "model", "predictions" or the name of a method without a model.
         run: scene to (H, W, 3) linear, 1.0 = the white of the darkest frame; raises InputError
             where it has no picture for a scene.
+        digest: of a model's weights.
     """
 
     name: str
     kind: str
     run: Callable[[Scene], FloatImage]
+    digest: str | None = None
 
     @property
     def computes(self) -> bool:
@@ -128,7 +130,8 @@ def build_methods(
     found: list[tuple[str, Method]] = []
     for model in models:
         merger = load_merger("dfgnet", model, device)
-        found.append((model, Method(merger.name, "model", _merging(merger, config))))
+        digest = merger.model.digest if merger.model else None
+        found.append((model, Method(merger.name, "model", _merging(merger, config), digest)))
     for name in methods:
         found.append((name, Method(name, name, _without_model(name, device, config))))
     for folder in predictions:

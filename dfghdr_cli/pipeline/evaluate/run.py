@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
 
 from dfghdr_cli.atomic import (
     atomic_write_all,
@@ -17,32 +15,20 @@ from dfghdr_cli.atomic import (
     ensure_no_input,
     ensure_writable,
 )
-from dfghdr_cli.core.encoding import decode
-from dfghdr_cli.core.metrics.fidelity import measure_fidelity
-from dfghdr_cli.core.metrics.moving import moving_pixels
-from dfghdr_cli.core.metrics.perceptual import PERCEPTUAL_METRICS, Perceptual
-from dfghdr_cli.core.registration.aligned import align_bracket
-from dfghdr_cli.core.registration.warp import warp
-from dfghdr_cli.core.types import FloatImage, Mask, OnProgress
+from dfghdr_cli.core.metrics.perceptual import Perceptual
+from dfghdr_cli.core.types import OnProgress
 from dfghdr_cli.errors import InputError
-from dfghdr_cli.io.scenes import Scene, check_scene, find_scenes, read_scene, scene_files
-from dfghdr_cli.merging.prepare import gamma_coded
+from dfghdr_cli.io.scenes import find_scenes, scene_files
 from dfghdr_cli.modelstore import find_model, model_files
 from dfghdr_cli.pipeline.evaluate.methods import PREDICTION_SUFFIXES, PROTOCOLS, Method, Protocol
-from dfghdr_cli.pipeline.evaluate.results import (
-    COSTS,
-    Evaluation,
-    Excluded,
-    Outcome,
-    Row,
-    SceneFacts,
-)
-from dfghdr_cli.resources import peak_memory
+from dfghdr_cli.pipeline.evaluate.results import Evaluation, Excluded, Row, SceneFacts
+from dfghdr_cli.pipeline.evaluate.results import Outcome as SceneOutcome
+from dfghdr_cli.pipeline.evaluate.scoring import Case, Scored, Scoring, ScoringTool, Wanted
+from dfghdr_cli.pipeline.workers.processes import Processes
+from dfghdr_cli.pipeline.workers.tasks import Outcome, Ready, Task, Workers
+from dfghdr_cli.resources import cores
 
 log = logging.getLogger(__name__)
-
-BEYOND_WHITE = 1.01
-"""A truth that often reaches further has another scale than the darkest frame's white."""
 
 
 def check_outputs(
@@ -92,12 +78,6 @@ def write_texts(texts: Sequence[tuple[Path, str]], overwrite: bool = False) -> N
             file.write(text.encode(errors="backslashreplace"))
 
 
-@dataclass(frozen=True, slots=True)
-class _Case:
-    name: str
-    path: Path
-
-
 def evaluate(
     folders: Sequence[Path],
     methods: Sequence[Method],
@@ -106,7 +86,8 @@ def evaluate(
     fit_scale: bool = False,
     perceptual: Perceptual | None = None,
     on_progress: OnProgress | None = None,
-    on_scene: Callable[[Outcome], None] | None = None,
+    on_scene: Callable[[SceneOutcome], None] | None = None,
+    workers: Workers | None = None,
 ) -> Evaluation:
     """Score every method on every scene.
 
@@ -120,7 +101,9 @@ def evaluate(
             `dfghdr_cli.core.metrics.fidelity.fitted_scale`.
         perceptual: which of the slow figures to find, too.
         on_progress: called as (done, total, what).
-        on_scene: called with each scene once it is scored.
+        on_scene: called with each scene once it is scored, in their order.
+        workers: what scores the scenes, at the same time, of a `Scoring` like this; None scores
+            them here, one after the other.
 
     Returns:
         The figures, for at least one scene.
@@ -132,36 +115,24 @@ def evaluate(
     if perceptual is not None:
         perceptual.check()
     cases = _cases(folders)
+    scoring = Scoring(Wanted(), protocol, fit_scale, perceptual, on_scene is not None)
+    found = (
+        _scored_here(cases, ScoringTool(scoring, methods, "cpu"), on_progress)
+        if workers is None
+        else _scored_by(cases, workers, on_progress)
+    )
     rows: dict[str, list[Row]] = {method.name: [] for method in methods}
     scored: list[SceneFacts] = []
     excluded: list[Excluded] = []
-    # Predictions first: what they lack is known before anything is computed in vain.
-    order = sorted(methods, key=lambda method: method.computes)
-    steps = 0
-    for case in cases:
-        method: Method | None = None
-        try:
-            scene = protocol.applied(replace(read_scene(case.path), name=case.name))
-            pictures: dict[str, FloatImage] = {}
-            costs: dict[str, Row] = {}
-            for number, method in enumerate(order):
-                if on_progress:
-                    done = steps + number
-                    on_progress(done, len(cases) * len(methods), f"{case.name}: {method.name}")
-                pictures[method.name], costs[method.name] = _run(method, scene)
-        except InputError as error:
-            name = method.name if method else None
-            excluded.append(Excluded(case.name, name, str(error)))
-            log.warning("%s is left out: %s", case.name, error)
+    for one in found:
+        if isinstance(one, Excluded):
+            excluded.append(one)
             continue
-        finally:
-            steps += len(methods)
-        outcome = _score(case, scene, pictures, fit_scale, perceptual)
-        for name, measured in outcome.measured.items():
-            rows[name].append({**measured.values, "scale": measured.scale, **costs[name]})
-        scored.append(outcome.facts)
-        if on_scene:
-            on_scene(outcome)
+        for name, measured in one.measured.items():
+            rows[name].append({**measured.values, "scale": measured.scale, **one.costs[name]})
+        scored.append(one.facts)
+        if on_scene and one.outcome is not None:
+            on_scene(one.outcome)
     if not scored:
         first = excluded[0].reason
         raise InputError(f"none of {len(cases)} scenes could be scored; the first: {first}")
@@ -170,7 +141,49 @@ def evaluate(
     )
 
 
-def _cases(folders: Sequence[Path]) -> list[_Case]:
+def _scored_here(
+    cases: Sequence[Case], tool: ScoringTool, on_progress: OnProgress | None
+) -> Iterator[Scored | Excluded]:
+    """Scenes one after the other."""
+    for number, case in enumerate(cases):
+
+        def tell(done: int, total: int, what: str, number: int = number) -> None:
+            if on_progress:
+                on_progress(number * total + done, len(cases) * total, what)
+
+        found, warnings = tool.do(case, tell)
+        for warning in warnings:
+            log.warning("%s", warning)
+        yield found
+
+
+def _scored_by(
+    cases: Sequence[Case], workers: Workers, on_progress: OnProgress | None
+) -> Iterator[Scored | Excluded]:
+    """Scenes as workers score them, in their own order."""
+    done: dict[int, Scored | Excluded] = {}
+    count = following = 0
+    for event in workers.run([Task(number, case) for number, case in enumerate(cases)]):
+        if isinstance(event, Ready):
+            log.info("%s on %s", event.name, event.device)
+        if not isinstance(event, Outcome):
+            continue
+        count += 1
+        for warning in event.warnings:
+            log.warning("%s", warning)
+        result, name = event.result, cases[event.key].name
+        if event.error is not None:
+            log.warning("%s is left out: %s", name, event.error)
+            result = Excluded(name, None, event.error)
+        done[event.key] = result
+        if on_progress:
+            on_progress(count, len(cases), name)
+        while following in done:
+            yield done.pop(following)
+            following += 1
+
+
+def _cases(folders: Sequence[Path]) -> list[Case]:
     paths = list(dict.fromkeys(path.resolve() for root in folders for path in find_scenes(root)))
     names = Counter(path.name for path in paths)
     cases = []
@@ -179,67 +192,28 @@ def _cases(folders: Sequence[Path]) -> list[_Case]:
         if names[name] > 1:
             root = next(root for root in folders if path.is_relative_to(root.resolve()))
             name = path.relative_to(root.resolve()).as_posix()
-        cases.append(_Case(name, path))
+        cases.append(Case(name, path))
     return cases
 
 
-def _run(method: Method, scene: Scene) -> tuple[FloatImage, Row]:
-    if not method.computes:
-        return method.run(scene), dict.fromkeys(COSTS)
-    with peak_memory() as peak:
-        started = time.perf_counter()
-        picture = method.run(scene)
-        seconds = time.perf_counter() - started
-    return picture, {"seconds": round(seconds, 3), "peak_memory_mib": peak()}
+def scoring_workers(
+    scoring: Scoring, folders: Sequence[Path], *, jobs: int = 1, dask: str | None = None
+) -> AbstractContextManager[Workers | None]:
+    """What scores scenes at the same time.
 
+    Args:
+        scoring: how.
+        folders: of the scenes.
+        jobs: how many processes of this computer; one scores here, without a process of its own.
+        dask: a Dask cluster, see `Cluster`.
+    """
+    level = logging.getLogger("dfghdr_cli").getEffectiveLevel()
+    if dask is not None:
+        from dfghdr_cli.pipeline.workers.cluster import Cluster
 
-def _score(
-    case: _Case,
-    scene: Scene,
-    pictures: dict[str, FloatImage],
-    fit_scale: bool,
-    perceptual: Perceptual | None,
-) -> Outcome:
-    truth = scene.truth
-    if (wrong := check_scene(case.path, scene)) is not None:
-        log.warning("%s, since its figures compare unlike things.", wrong)
-    elif (truth > BEYOND_WHITE).mean() > 0.001:
-        log.warning(
-            "%s: its truth reaches %.3g; 1.0 should be the white of the darkest frame, and what "
-            "is brighter is clipped.",
-            case.name,
-            truth.max(),
-        )
-    moving = _moving(scene) if scene.motion is None else scene.motion
-    facts = SceneFacts(
-        case.name,
-        case.path,
-        (truth.shape[1], truth.shape[0]),
-        tuple(frame.exposure.stops for frame in scene.bracket.frames),
-        "estimated" if scene.motion is None else "motion.png",
-        float(moving.mean()),
-        float((truth >= 1.0).any(axis=2).mean()),
-        wrong,
-    )
-    measured = {
-        name: measure_fidelity(picture, truth, moving, scaled=fit_scale)
-        for name, picture in pictures.items()
-    }
-    scaled = {name: pictures[name] * np.float32(m.scale) for name, m in measured.items()}
-    slow: Row = {metric.key: None for metric in PERCEPTUAL_METRICS}
-    for name, found in measured.items():
-        found.values.update(perceptual.measure(scaled[name], truth) if perceptual else slow)
-    return Outcome(facts, scene, moving, scaled, measured)
-
-
-def _moving(scene: Scene) -> Mask:
-    bracket = scene.bracket
-    aligned = align_bracket(gamma_coded(bracket))
-    pairs = [
-        warp(frame.code(), alignment.transform, aligned.size)
-        for frame, alignment in zip(aligned.coded.frames, aligned.alignments, strict=True)
-    ]
-    stops = [frame.exposure.stops for frame in bracket.frames]
-    return moving_pixels(
-        [decode(code) for code, _ in pairs], [v for _, v in pairs], stops, scene.truth
-    )
+        places = [path for path in (*folders, *scoring.wanted.predictions) if path.is_dir()]
+        there = replace(scoring, wanted=scoring.wanted.absolute())
+        return Cluster(dask, there, level=level, places=places)
+    if jobs == 1:
+        return nullcontext()
+    return Processes(jobs, scoring, threads=max(1, cores() // jobs), level=level)
