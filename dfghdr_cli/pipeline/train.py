@@ -31,6 +31,7 @@ from dfghdr_cli.errors import (
 )
 from dfghdr_cli.modelstore import load_model, save_model
 from dfghdr_cli.nets.dfgmerge import DFGMerge, DFGMergeConfig
+from dfghdr_cli.nets.dfgnet import DFGNet, DFGNetConfig
 from dfghdr_cli.nets.golden import golden_case
 from dfghdr_cli.nets.network import Network
 from dfghdr_cli.nets.registry import build, describe
@@ -52,6 +53,7 @@ from dfghdr_cli.training.perceptual import PerceptualDistance, cached_vgg, read_
 from dfghdr_cli.training.processes import Processes, join_processes
 from dfghdr_cli.training.samples import Sample, batches_of
 from dfghdr_cli.training.synth import SynthConfig
+from dfghdr_cli.training.widen import times_wider, widened
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +96,8 @@ class TrainRequest:
         inputs: how a DFGNet is shown frames; None takes what the model to start from was shown, or
             "flow".
         start: name or folder of a model to start from, or None for random weights. If the model
-            is a wider DFGMerge than `hyper_parameters` say, it is made as narrow as they say.
+            is a wider DFGMerge than `hyper_parameters` say, it is made as narrow as they say; if
+            it is a narrower DFGNet, as wide.
         teacher: name or folder of a DFGMerge to learn from in stage merge, or None.
         vgg: weights of VGG-19 for the perceptual terms, or None for those in torch's cache.
         validation: folder of scenes with truth, or None to validate on samples like those
@@ -138,6 +141,11 @@ def _first_network(request: TrainRequest) -> tuple[Network, DFGMergeConfig | Non
         )
     sizes, inputs = model.info.hyper_parameters, request.inputs or model.info.inputs
     with_decoder = decoder or model.info.decoder
+    wide = _wider(request, model.network)
+    if wide is not None:
+        assert isinstance(model.network, DFGNet)
+        model.network.inputs = inputs
+        return widened(model.network, wide, decoder=with_decoder), None
     network = build(model.info.architecture, sizes, decoder=with_decoder, inputs=inputs)
     network.load_state_dict(model.network.state_dict(), strict=model.info.decoder == with_decoder)
     narrow = _narrower(request, network)
@@ -146,8 +154,8 @@ def _first_network(request: TrainRequest) -> tuple[Network, DFGMergeConfig | Non
     if not same and narrow is None:
         raise ModelError(
             f"{request.start} has a size of its own; start from it without --code-length, --no-eau "
-            "and --no-sau, and without --width or, with stage merge alone, with a --width that "
-            "makes a dfgmerge narrower"
+            "and --no-sau, and without --width or with one that makes a dfgnet a whole number of "
+            "times as wide or, in stage merge alone, a dfgmerge narrower"
         )
     return network, narrow
 
@@ -155,6 +163,17 @@ def _first_network(request: TrainRequest) -> tuple[Network, DFGMergeConfig | Non
 def _tuple(value: Any) -> Any:
     """A hyper-parameter as a network's configuration has it: files have lists for tuples."""
     return tuple(value) if isinstance(value, list) else value
+
+
+def _wider(request: TrainRequest, network: Network) -> DFGNetConfig | None:
+    """What the network to start from is to be widened to; None if it is not to be or cannot be."""
+    if not isinstance(network, DFGNet):
+        return None
+    names = {field.name for field in fields(DFGNetConfig)}
+    if not names.issuperset(request.hyper_parameters):
+        return None
+    config = replace(network.config, **request.hyper_parameters)
+    return config if times_wider(config, network.config) else None
 
 
 def _narrower(request: TrainRequest, network: Network) -> DFGMergeConfig | None:
