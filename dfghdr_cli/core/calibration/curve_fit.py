@@ -13,6 +13,7 @@ less far-fetched fits about as well. So a small error of an exposure does not be
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -227,6 +228,34 @@ class CurveFit:
                 self._unreliable = np.maximum(per_tile / self._tile_size, 1.0)[self._matches.tile]
         return np.asarray(values, np.float64), np.asarray(matrix, np.float64)
 
+    def reweighed(self, design: Floats, target: Floats, precision: Floats) -> CurveFit:
+        """The same, but that tiles are reliable which this linear model explains."""
+        other = copy(self)
+        other._unreliable = np.ones(len(target))
+        other._solved(design, target, precision, update=True)
+        return other
+
+    def explained(
+        self, design: Floats, target: Floats, precision: Floats, *, doubtful: bool = False
+    ) -> tuple[Floats, Floats, float]:
+        """The most probable values of what explains the matches by a linear model.
+
+        Args:
+            design: (K, n).
+            target: (K,) what design @ values should be [stops].
+            precision: (n, n) inverse covariance of the values before anything is seen.
+            doubtful: whether the last values are errors of the frames' exposures that may be wrong.
+
+        Returns:
+            The values (n,), their inverse covariance (n, n), and the log of the probability of the
+            matches, up to a constant.
+        """
+        values, matrix = self._solved(design, target, precision, doubtful=doubtful)
+        error2 = (design @ values - target) ** 2 / (self._noise2 * self._unreliable)
+        loss = (self._mass * error2 / (1.0 + error2 / 4.0)).sum() + values @ precision @ values
+        volume = np.linalg.slogdet(precision)[1] - np.linalg.slogdet(matrix)[1]
+        return values, matrix, float(-0.5 * loss + 0.5 * volume)
+
     def _explained(
         self, name: str, design: Floats, rise: Floats, precision: Floats, odds: float
     ) -> Explanation:
@@ -234,11 +263,8 @@ class CurveFit:
         doubtful = self._free or bool(
             (np.diag(precision)[-self._count :] < _WRONG**-2 * 1.01).any()
         )
-        values, matrix = self._solved(design, target, precision, doubtful=doubtful)
+        values, matrix, evidence = self.explained(design, target, precision, doubtful=doubtful)
         residual = design @ values - target
-        error2 = residual**2 / (self._noise2 * self._unreliable)
-        loss = (self._mass * error2 / (1.0 + error2 / 4.0)).sum() + values @ precision @ values
-        volume = np.linalg.slogdet(precision)[1] - np.linalg.slogdet(matrix)[1]
         spread = np.asarray(np.linalg.inv(matrix), np.float64)
         knots = len(values) - self._count
         errors = values[knots:]
@@ -250,7 +276,7 @@ class CurveFit:
             errors - errors.mean(),
             deviations,
             weighted_median(np.abs(residual), self.trust),
-            float(-0.5 * loss + 0.5 * volume + odds),
+            evidence + odds,
             rise if knots == 0 else rise + self._hats @ values[:knots],
             np.append(values[:knots], 0.0) if knots else None,
             spread[:knots, :knots] if knots else None,

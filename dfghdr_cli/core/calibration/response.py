@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfghdr_cli.choices import ResponseKind
+from dfghdr_cli.core.calibration.black import black_offsets, with_offsets
 from dfghdr_cli.core.calibration.curve_fit import NAMED_ODDS, CurveFit, Explanation, weighted_median
 from dfghdr_cli.core.calibration.matches import Matches, match
 from dfghdr_cli.core.calibration.white import find_white
@@ -270,6 +271,26 @@ def _tabulated(found: Explanation, white: Floats) -> Response:
     return Response("fitted", codes, linear / linear[-1], white)
 
 
+def _with_black_offsets(
+    response: Response, fit: CurveFit, matches: Matches
+) -> tuple[Response, Floats]:
+    """A fitted response with each channel's black, where they differ, and its rises (K,)."""
+    rise = _rise(response, matches)
+    step = 0.5 / _TABLE_SIZE
+
+    def slope(codes: Floats) -> Floats:
+        above = _log2_response(response, codes + step, matches.channel)
+        return (above - _log2_response(response, codes - step, matches.channel)) / (2 * step)
+
+    slopes = slope(matches.dark), slope(matches.bright)
+    offsets = black_offsets(fit, matches, rise, slopes)
+    if offsets is None:
+        return response, rise
+    own = np.interp(with_offsets(response.codes, offsets), response.codes, response.linear)
+    response = replace(response, linear=own)
+    return response, _rise(response, matches)
+
+
 def _title(frames: Sequence[Frame], index: int) -> str:
     """What a message calls a frame: its file's name, or its number from 1."""
     return frames[index].name if frames[index].path else f"frame {index + 1}"
@@ -423,8 +444,17 @@ def _explained(
     corrected = tuple(stop + error for stop, error in zip(stops, errors, strict=True))
     matches = matches.restated(corrected)
     if chosen.name == "fitted":  # errors that are not corrected are part of the curve
-        chosen = CurveFit(matches, len(frames), None).camera()
-    residual = chosen.rise - matches.stops
+        fit = CurveFit(matches, len(frames), None)
+        chosen = fit.camera()
+    response = (
+        _tabulated(chosen, white)
+        if chosen.name == "fitted"
+        else (asked or Response.named(chosen.name)).with_white(white)
+    )
+    rise = chosen.rise
+    if chosen.name == "fitted":
+        response, rise = _with_black_offsets(response, fit, matches)
+    residual = rise - matches.stops
     warning = _contradiction(chosen, np.abs(residual), matches, titles) if agrees else None
     name, text = chosen.name, _sentence(chosen.name, misfit)
     if asked is not None:
@@ -446,11 +476,6 @@ def _explained(
     if max(map(abs, corrections.values()), default=0.0) > _WORTH_SAYING and believe == "both":
         warning = about if warning is None else f"{about} {warning}"
     text = f"{text} {about}".rstrip()
-    response = (
-        _tabulated(chosen, white)
-        if name == "fitted"
-        else (asked or Response.named(name)).with_white(white)
-    )
     report = ResponseReport(name, misfit, text, warning, _uncertainty(chosen), corrections)
     return Calibration((response,) * len(frames), corrected, report)
 

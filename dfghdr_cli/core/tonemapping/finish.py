@@ -2,8 +2,9 @@
 
 Blending exposures brings every part of a picture near the middle of the range, which takes away
 black and flattens everything else. Printers and raw converters undo that at the end: they set the
-black point, lay a mild S over the tones, and colours follow the S. And film, like a camera's
-picture, lets the brightest light fade to white channel by channel, which turns orange to gold.
+black point, lay a mild S over the tones, and colours follow the S. And a camera's tone curve lies
+on each channel by itself, as film's does: it strengthens colours in the dark, lets the brightest
+light fade to white, and turns orange to gold.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from dfghdr_cli.choices import DisplaySpace
 from dfghdr_cli.core.clipping import largest_channel
 from dfghdr_cli.core.colour import from_oklab, oklab, srgb_decode, srgb_encode
+from dfghdr_cli.core.luminance import luminance_of
 from dfghdr_cli.core.types import FloatImage
 
 BLACK = 0.18
@@ -32,8 +34,6 @@ _SATURATION = (0.7, 1.25)
 _CAMERA = (1.45, 0.176)
 """n and s of the tone curve of a camera, ``y = (1 + s) x^n / (x^n + s)``: the medians of
 `core.calibration.camera_curves`."""
-_CAMERA_SATURATION = (0.85, 1.4)
-"""Bounds of what such a curve on channels does to colours; `fade_to_white` goes on from there."""
 _SHOULDER = 0.7
 """Light on the display from which on it is compressed."""
 _PER_CHANNEL = 0.5
@@ -67,7 +67,7 @@ class Finish:
         return self.light[index], self.saturation[index]
 
 
-def finish(code: NDArray[np.floating], veil: float, contrast: float, colour: float) -> Finish:
+def finish(code: NDArray[np.floating], veil: float, contrast: float) -> Finish:
     """Find the curves for a picture.
 
     Where the darkest fiftieth is lighter than `BLACK`, an even veil of light is taken away, at most
@@ -78,8 +78,6 @@ def finish(code: NDArray[np.floating], veil: float, contrast: float, colour: flo
         code: (H, W) float32 in [0, 1], sRGB codes of the luminance, or a sample of them.
         veil: the most that is taken away, of the display's white.
         contrast: the part of the smooth step, 0 to 1.
-        colour: how far colours are as saturated as in a camera's picture, 0 to 1; at 0 they are
-            those of the scene where the curves have slope 1.
     """
     every = np.linspace(0.0, 1.0, _SIZE)
     before = np.asarray(srgb_decode(every), np.float64)
@@ -92,19 +90,33 @@ def finish(code: NDArray[np.floating], veil: float, contrast: float, colour: flo
     slope = np.ones(_SIZE)
     slope[lit] = np.gradient(np.log(np.maximum(light[lit], 1e-12)), np.log(before[lit]))
     saturation = np.clip(1 + _FOLLOWS * (slope - 1), *_SATURATION)
-    saturation *= 1 + colour * (_camera_saturation(light) - 1)
     return Finish(light.astype(np.float32), saturation.astype(np.float32))
 
 
-def _camera_saturation(light: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Slope on a log scale of a camera's curve where it shows `light`: (N,) of (N,) in [0, 1].
+def camera_colours(rgb: FloatImage, luminance: FloatImage) -> FloatImage:
+    """Colours as a camera shows them, whose tone curve lies on each channel by itself.
 
-    A curve on channels takes ratios of channels to its slope as a power, and so, to first order,
-    multiplies chroma by it.
+    The scene's light that the camera's curve shows as `luminance` gets the colour of `rgb`, and the
+    curve is laid on its channels. In the dark that saturates, in the light it fades, and oranges
+    become golden as their red nears white. Where saturated colours become lighter by it than they
+    were asked to be they are brought back.
+
+    Args:
+        rgb: (H, W, 3) float32, linear, in the display's primaries.
+        luminance: (H, W) float32 of it, the display's light, from 0 to 1; it may go beyond.
+
+    Returns:
+        (H, W, 3) float32, linear, from 0 to 1 + s.
     """
     power, shoulder = _CAMERA
-    scene = shoulder * light / (1 + shoulder - light)  # x^n
-    return np.clip(power * shoulder / (scene + shoulder), *_CAMERA_SATURATION)
+    shown = np.clip(luminance, 1e-9, 1).astype(np.float32)
+    scene = np.power(shoulder * shown / (1 + shoulder - shown), np.float32(1 / power))  # its grey
+    light = np.maximum(rgb, 0) * (scene / np.maximum(luminance, np.float32(1e-9)))[..., None]
+    light = np.power(light, np.float32(power))
+    light = (1 + shoulder) * light / (light + np.float32(shoulder))
+    lighter = luminance_of(light)
+    light *= np.minimum(1, shown / np.maximum(lighter, np.float32(1e-9)))[..., None]
+    return light
 
 
 def _without_veil(light: NDArray[np.float64], veil: float) -> NDArray[np.float64]:

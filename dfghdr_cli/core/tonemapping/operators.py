@@ -45,7 +45,7 @@ from dfghdr_cli.core.luminance import (
     luminance_of,
     sample_of,
 )
-from dfghdr_cli.core.tonemapping.finish import fade_to_white, finish, within_gamut
+from dfghdr_cli.core.tonemapping.finish import camera_colours, fade_to_white, finish, within_gamut
 from dfghdr_cli.core.tonemapping.local import durand, fusion, mantiuk, reinhard_local
 from dfghdr_cli.core.types import FloatImage
 
@@ -247,11 +247,15 @@ def _shown(
         assert whole is not None
         y = scene.luminance[part]
         target, colours = curves(whole[part])
+        shown = target.copy()
         colours = within_gamut(colours, rgb, y)
         colours *= np.float32(saturation)
         rgb *= ratio(target * colours, y)
         target *= 1 - colours
         rgb += target[..., None]
+        as_camera = np.float32(scene.parameters["colour"])
+        if as_camera:
+            rgb += as_camera * (camera_colours(rgb, shown) - rgb)
         return encoded(fade_to_white(rgb, space), y)
 
     whole = operator.function(scene) if operator.kind in ("local", "fused") else None
@@ -259,7 +263,7 @@ def _shown(
         assert whole is not None
         curves = finish(
             sample_of(np.asarray(whole, np.float32)),
-            *(scene.parameters[name] for name in ("veil", "contrast", "colour")),
+            *(scene.parameters[name] for name in ("veil", "contrast")),
         )
         return fused
     return {"exact": exact, "colour": colour}.get(operator.kind, luminance)
@@ -486,7 +490,7 @@ OPERATORS: dict[str, Operator] = {
             "width": Parameter(0.2, 0.05, 1.0, "how choosy it is about well exposed parts"),
             "veil": Parameter(0.05, 0.0, 0.5, "the most grey that is taken off black, of white"),
             "contrast": Parameter(0.3, 0.0, 1.0, "of the S that is laid over the tones"),
-            "colour": Parameter(0.6, 0.0, 1.0, "saturation, from the scene's to a camera's"),
+            "colour": Parameter(0.8, 0.0, 1.0, "colours, from the scene's to a camera's"),
         },
     ),
     "mu-law": Operator(
