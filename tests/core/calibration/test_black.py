@@ -6,7 +6,8 @@ import pytest
 from dfghdr_cli.core.calibration import response as module
 from dfghdr_cli.core.calibration.black import with_offsets
 from dfghdr_cli.core.calibration.response import choose_response
-from tests.core.calibration.test_response import log_camera, scene, shoot
+from tests.core.calibration.test_response import scene, shoot
+from tests.support.curves import log_contrast
 
 STOPS = (-3.0, 0.0, 3.0)
 
@@ -14,7 +15,7 @@ STOPS = (-3.0, 0.0, 3.0)
 def off(offsets):
     """A camera that takes the wrong black off each channel, in 255ths of white."""
     black = np.array(offsets) / 255.0
-    return lambda light: np.clip((log_camera(light) - black) / (1.0 - black), 0.0, 1.0)
+    return lambda light: np.clip((log_contrast(light) - black) / (1.0 - black), 0.0, 1.0)
 
 
 def tint_of_greys(camera):
@@ -37,7 +38,7 @@ def test_shadows_lose_the_tint_of_a_wrong_black(offsets, monkeypatch):
     assert tint < 0.5 * before
 
 
-@pytest.mark.parametrize("camera", [log_camera, off((1.0, 1.0, 1.0))])
+@pytest.mark.parametrize("camera", [log_contrast, off((1.0, 1.0, 1.0))])
 def test_channels_with_one_black_keep_one_curve(camera):
     _, found = tint_of_greys(camera)
     linear = found.responses[0].linear
