@@ -113,6 +113,25 @@ def weighted_median(values: Floats, weight: Floats) -> float:
     return float(values[order][np.searchsorted(total, 0.5 * total[-1])])
 
 
+def _looks(matches: Matches, count: int, target: Floats) -> Floats:
+    """Errors of the exposures (N,) as the median matches of each pair of frames show them."""
+    pairs, index = np.unique(matches.pair, axis=0, return_inverse=True)
+    rows, shown = np.zeros((len(pairs), count)), np.zeros(len(pairs))
+    for number, (dark, bright) in enumerate(pairs):
+        here = index.ravel() == number
+        shown[number] = weighted_median(target[here], matches.weight[here])
+        rows[number, [dark, bright]] = 1.0, -1.0
+    return np.asarray(np.linalg.lstsq(rows, shown, rcond=None)[0], np.float64)
+
+
+def _noise(matches: Matches, slope2: Floats) -> Floats:
+    """Variance of each match [stops squared], from the curve's squared slopes at `_CODES`."""
+    code2 = _CODE_NOISE**2
+    bright = np.interp(matches.bright, _CODES, slope2) * (code2 + matches.bright_spread**2)
+    dark = np.interp(matches.dark, _CODES, slope2) * (code2 + matches.dark_spread**2)
+    return _BASE_NOISE**2 + bright + dark
+
+
 class CurveFit:
     """Explanations of the matches of one bracket."""
 
@@ -162,7 +181,7 @@ class CurveFit:
         knots = np.zeros(INTERVALS + 1)
         for _ in range(_REFERENCE_ROUNDS):
             slope = np.gradient(usual_curve(np.maximum(_CODES, 1e-3)) + hat(_CODES) @ knots, _CODES)
-            self._noise2 = self._noise(slope**2)
+            self._noise2 = _noise(self._matches, slope**2)
             values, _ = self._solved(design, target, precision, update=True, doubtful=self._free)
             knots = np.append(values[:INTERVALS], 0.0)
 
@@ -180,25 +199,6 @@ class CurveFit:
         result[INTERVALS:, INTERVALS:] = frames
         return result
 
-    def _noise(self, slope2: Floats) -> Floats:
-        """Variance of each match [stops squared], from the curve's squared slopes at `_CODES`."""
-        matches = self._matches
-        bright = np.interp(matches.bright, _CODES, slope2) * (
-            _CODE_NOISE**2 + matches.bright_spread**2
-        )
-        dark = np.interp(matches.dark, _CODES, slope2) * (_CODE_NOISE**2 + matches.dark_spread**2)
-        return _BASE_NOISE**2 + bright + dark
-
-    def _looks(self, target: Floats) -> Floats:
-        """Errors of the exposures (N,) as the median matches of each pair of frames show them."""
-        pairs, index = np.unique(self._matches.pair, axis=0, return_inverse=True)
-        rows, shown = np.zeros((len(pairs), self._count)), np.zeros(len(pairs))
-        for number, (dark, bright) in enumerate(pairs):
-            here = index.ravel() == number
-            shown[number] = weighted_median(target[here], self._matches.weight[here])
-            rows[number, [dark, bright]] = 1.0, -1.0
-        return np.asarray(np.linalg.lstsq(rows, shown, rcond=None)[0], np.float64)
-
     def _solved(
         self,
         design: Floats,
@@ -214,7 +214,7 @@ class CurveFit:
         """
         values = np.zeros(design.shape[1])
         if doubtful:
-            values[len(values) - self._count :] = self._looks(target)
+            values[len(values) - self._count :] = _looks(self._matches, self._count, target)
         matrix = precision
         error2 = (design @ values - target) ** 2 / self._noise2
         for _ in range(_ROUNDS):
