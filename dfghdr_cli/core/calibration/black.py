@@ -22,7 +22,9 @@ Floats = NDArray[np.float64]
 _REACH = 0.1
 """Codes over which an offset falls to 1 / e."""
 _ONSET = 0.03
-"""Code up to which it grows from nothing: black stays black, whatever stands for it."""
+"""Code up to which a black that is too dark grows from nothing: code 0 stays black."""
+_REMAINS = 0.05
+"""Share that remains of a code below a black that is too bright: curves rise."""
 _SIZES = (1 / 255, 2 / 255, 4 / 255)
 """Standard deviations of the offsets that are tried, as shares of white."""
 _MOST = 6 / 255
@@ -46,7 +48,7 @@ def black_offsets(
         (3,) as shares of white, for `with_offsets`; None where none are more probable.
     """
     target = matches.stops - rise
-    shift = slopes[1] * _shape(matches.bright) - slopes[0] * _shape(matches.dark)
+    shift = slopes[1] * _fading(matches.bright) - slopes[0] * _fading(matches.dark)
     design = np.eye(3)[matches.channel] * shift[:, None]
     fit = fit.reweighed(design, target, np.eye(3) / _SIZES[-1] ** 2)
     best = None
@@ -60,9 +62,12 @@ def black_offsets(
 
 def with_offsets(codes: Floats, offsets: Floats) -> Floats:
     """Codes (M,) before the common curve is taken, of each channel: (M, 3) in [0, 1], rising."""
-    return np.clip(codes[:, None] + _shape(codes)[:, None] * offsets, 0.0, 1.0)
+    codes = codes[:, None]
+    grown = np.where(offsets > 0, np.minimum(codes / _ONSET, 1.0), 1.0)
+    moved = codes + offsets * grown * _fading(codes)
+    return np.clip(np.maximum(moved, _REMAINS * codes), 0.0, 1.0)
 
 
-def _shape(codes: Floats) -> Floats:
-    """Share of an offset that is there at codes (K,); none at black and hardly any at white."""
-    return np.minimum(codes / _ONSET, 1.0) * np.exp(-codes / _REACH)
+def _fading(codes: Floats) -> Floats:
+    """Share of an offset that is there at codes."""
+    return np.exp(-codes / _REACH)
