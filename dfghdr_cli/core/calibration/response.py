@@ -214,6 +214,9 @@ _LEAST_CORRECTION = 0.03
 """... stops, 2 %: less is not seen."""
 _WORTH_SAYING = 0.2
 """Correction [stops] from which on it is a warning."""
+_PLAINLY_APART, _ALIKE = 0.5, 1.04
+"""Stated stops from which on frames cannot look alike, and ratio of their codes up to which they
+do: half a stop makes a ratio of 1.12 and more, whatever the curve."""
 _INEXPLICABLE = 1.0
 """Correction [stops] beyond which the user decides what to believe."""
 _NEVER = -1e6
@@ -418,8 +421,10 @@ def _explained(
     believe: Belief,
 ) -> Calibration:
     integers = frames[0].bit_depth != 32
-    explanations = _explanations(asked, matches, len(frames), believe, integers)
     titles = [_title(frames, index) for index in range(len(frames))]
+    if believe == "both":
+        _check_not_alike(matches, titles)
+    explanations = _explanations(asked, matches, len(frames), believe, integers)
     best = _best(explanations)
     if best.misfit > _HOPELESS and believe == "both":
         otherwise = _best(_explanations(asked, matches, len(frames), "pixels", integers))
@@ -519,6 +524,23 @@ def _corrections(found: Explanation, believe: Belief) -> dict[int, float]:
         for index, error in enumerate(errors)
         if abs(error) > max(least, _SIGNIFICANT * found.deviations[index])
     }
+
+
+def _check_not_alike(matches: Matches, titles: Sequence[str]) -> None:
+    """Refuse frames that look alike although they are said to be exposed differently."""
+    for dark, bright in np.unique(matches.pair, axis=0):
+        here = (matches.pair == (dark, bright)).all(axis=1)
+        step = float(matches.stops[here][0])
+        if step < _PLAINLY_APART or here.sum() < _LEAST_IN_PAIR:
+            continue
+        ratio = matches.bright[here] / matches.dark[here]
+        if weighted_median(ratio, matches.weight[here]) < _ALIKE:
+            raise InputError(
+                f"{titles[dark]} and {titles[bright]} are equally bright although their exposures "
+                f"are {step:.1f} stops apart, as where the camera chooses the ISO; give the right "
+                "exposures with --ev or --times, or say with --exposures-from files or pixels "
+                "which to believe."
+            )
 
 
 def _check_credible(corrections: dict[int, float], titles: Sequence[str]) -> None:

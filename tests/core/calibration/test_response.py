@@ -282,3 +282,23 @@ def test_missing_exposures_are_refused(count, stops):
 def test_an_unknown_kind_is_refused():
     with pytest.raises(InputError, match="choose auto"):
         choose_response(cast("Any", "filmic"), shoot(scene(8), gamma), STOPS)
+
+
+@pytest.mark.parametrize("kind", ["auto", "srgb"])
+@pytest.mark.parametrize("stated", [(-1.0, 0.0, 1.0), (-0.6, 0.0, 0.7), (0.0, 1.0, 4.0)])
+def test_frames_that_look_alike_were_not_exposed_differently(kind, stated):
+    """The camera chose the ISO; nothing but the shutter was told."""
+    taken = (0.0, 0.0, 3.0) if stated[2] == 4.0 else (0.0, 0.0, 0.0)
+    frames = shoot(scene(8), srgb_contrast, taken, noise=0.01)
+    with pytest.raises(InputError, match=r"equally bright .* --exposures-from"):
+        choose_response(kind, frames, stated)
+    choose_response(kind, frames, stated, "files")
+    found = choose_response(kind, frames, stated, "pixels")
+    assert found.stops[1] - found.stops[0] == pytest.approx(0.0, abs=0.2)
+
+
+def test_frames_a_third_of_a_stop_apart_do_not_look_alike():
+    frames = shoot(scene(8), srgb_contrast, (-0.33, 0.0, 0.33), noise=0.01)
+    choose_response("auto", frames, (-0.33, 0.0, 0.33))
+    frames = shoot(scene(8), srgb_contrast, (-0.5, 0.0, 0.5), noise=0.01)
+    choose_response("auto", frames, (-0.5, 0.0, 0.5))
