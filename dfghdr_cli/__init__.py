@@ -1,7 +1,7 @@
 """dfghdr: merge a hand-held exposure bracket into one clean, linear HDR image.
 
 As a library it offers the names in `__all__`, see `dfghdr_cli.library`. Importing this package
-loads neither torch nor OpenCV; what is used of it does, on demand.
+loads neither torch nor OpenCV; the first use of a name does.
 """
 
 # pyright: reportUnsupportedDunderAll=false

@@ -2,10 +2,9 @@
 
 A result is written to a hidden file, `.dfghdr-TOKEN-N.part`, in the folder of its place, and one
 rename puts it there. Where there are several, a journal, `.dfghdr-TOKEN.journal`, names them as
-soon as all are complete and on disk. A run that is killed before that has changed nothing; what one
-that is killed later did not put in its place, the next one does that looks into the folder, see
-`recover`. A process keeps a lock on its hidden files, which tells them from those that a killed one
-left behind.
+soon as all are complete and on disk. A run that is killed before that has changed nothing; if it is
+killed later, the next run that looks into the folder puts the rest in place, see `recover`. A
+process keeps a lock on its hidden files, which tells them from those that a killed one left behind.
 """
 
 from __future__ import annotations
@@ -391,6 +390,20 @@ def _sweep(path: Path) -> None:
             path.unlink(missing_ok=True)
     finally:
         os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, unless it is there.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{folder} cannot be made a folder ({error.strerror}); choose another place."
+        ) from error
 
 
 @contextmanager

@@ -1,7 +1,7 @@
-"""What options may be, each list once: for the command line, which loads nothing heavy, and below.
+"""The values of options, each list once, for the command line and everything below it.
 
-Every name is a `typing.Literal`; `typing.get_args` gives its values, the order of which is that of
-the help.
+The command line loads nothing heavy, so that it cannot take them from where they are used. Every
+name is a `typing.Literal`; `typing.get_args` gives its values, in the order of the help.
 """
 
 from __future__ import annotations

@@ -153,8 +153,7 @@ class Merger:
             response=response if named else Path(response),  # pyright: ignore[reportArgumentType]
             config=MergeConfig(align=align, resolution=resolution),
             output_space=output_space,
-            # Its place is no matter here; that one is wanted makes weights.
-            ghost_map=Path("ghosts.png") if weights else None,
+            weights=weights,
         )
         bracket = _bracket(photographs, stops, times, reference)
         trace = Trace(on_progress)
@@ -164,7 +163,7 @@ class Merger:
             result.radiance.pixels,
             result.radiance.peak,
             result.clipped,
-            result.weights if weights else None,
+            result.weights,
             {**done.facts.values(), "seconds": dict(trace.seconds)},
             done.warnings,
             done,

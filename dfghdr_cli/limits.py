@@ -124,7 +124,7 @@ def ensure_unpacked_size(path: Path) -> None:
 
 
 def available_memory() -> int | None:
-    """Memory that this process may still take [bytes]; None where nobody tells.
+    """Memory that this process may still take [bytes]; None where the system does not say.
 
     The least of what Linux has left, what a container may use, and a limit of the process's own.
     """

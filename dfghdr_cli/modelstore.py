@@ -22,8 +22,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from dfghdr_cli.atomic import atomic_write_all, hidden_folder, recover
+from dfghdr_cli.atomic import atomic_write_all, hidden_folder, make_folder, recover
 from dfghdr_cli.choices import Inputs
+from dfghdr_cli.core.encoding import GAMMA
 from dfghdr_cli.errors import (
     ModelError,
     OutputError,
@@ -59,7 +60,6 @@ class ModelInfo:
         architecture: "dfgnet" or "dfgmerge".
         hyper_parameters: of the architecture.
         decoder: whether the weights include the decoder that explore-disentangle needs.
-        gamma: exponent of eq. (7) the model was trained with.
         inputs: how it was shown frames, see `dfghdr_cli.choices.Inputs`. Models older than
             this key were all trained on what flow moved, but for imported ones.
         training: how it was trained, free form.
@@ -69,7 +69,6 @@ class ModelInfo:
     architecture: str
     hyper_parameters: dict[str, Any]
     decoder: bool = False
-    gamma: float = 2.2
     inputs: Inputs = "flow"
     training: dict[str, Any] = field(default_factory=dict)
 
@@ -234,12 +233,13 @@ def read_info(folder: Path) -> ModelInfo:
             raise ModelError(f"{path} has a format this version cannot read; update dfghdr")
         if "imported_from" in values.get("training", ()):
             values.setdefault("inputs", "aligned")
+        if (gamma := values.pop("gamma", GAMMA)) != GAMMA:
+            raise ValueError(f"gamma is {gamma!r}, but eq. (7) has {GAMMA}")
         info = ModelInfo(name=folder.name, **values)
         for value, kind in (
             (info.architecture, str),
             (info.hyper_parameters, dict),
             (info.decoder, bool),
-            (info.gamma, int | float),
             (info.inputs, str),
             (info.training, dict),
         ):
@@ -335,7 +335,7 @@ def save_model(
         "architecture": architecture,
         "hyper_parameters": hyper_parameters,
         "decoder": network.disentangle.decoder is not None,
-        "gamma": 2.2,
+        "gamma": GAMMA,
         "inputs": network.inputs,
         "training": training or {},
     }
@@ -343,12 +343,7 @@ def save_model(
     files = {WEIGHTS: save(tensors), CONFIG: (json.dumps(config, indent=2) + "\n").encode()}
     if golden is not None:
         files[GOLDEN] = save({k: v.contiguous() for k, v in golden.items()})
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"the model folder {folder} cannot be made ({error.strerror}); choose another place"
-        ) from error
+    make_folder(folder)
     with atomic_write_all([folder / name for name in files], overwrite=True) as opened:
         for file, data in zip(opened, files.values(), strict=True):
             file.write(data)

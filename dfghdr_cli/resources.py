@@ -87,7 +87,7 @@ def _c_function(name: str) -> Callable[..., int] | None:
 
 @contextmanager
 def peak_memory() -> Iterator[Callable[[], float | None]]:
-    """The process's largest resident memory within the block [MiB]; None where nobody tells.
+    """The process's largest resident memory within the block [MiB]; None where it is not known.
 
     Linux keeps a high-water mark that can be reset (proc(5), clear_refs and VmHWM). What was
     there before the block, such as models, is in it; memory of a GPU is not.
@@ -103,7 +103,7 @@ def peak_memory() -> Iterator[Callable[[], float | None]]:
 
 
 def resident_memory() -> float | None:
-    """The process's resident memory now [MiB]; None where nobody tells, that is, but on Linux."""
+    """The process's resident memory now [MiB]; None anywhere but on Linux."""
     return _status("VmRSS")
 
 

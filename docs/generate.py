@@ -12,6 +12,7 @@ import typer
 from typer.main import get_command
 
 from dfghdr_cli.cli.app import app
+from dfghdr_cli.cli.help import PLAIN
 
 TABLE = re.compile(
     r"(<!-- options of (dfghdr[\w -]*) -->\n).*?(<!-- end of options -->)", re.DOTALL
@@ -68,17 +69,6 @@ def spelled(parameter: typer.core.TyperOption, context: typer.Context) -> str:
         return names
     kind = metavar.split()[0].lower()
     return f"{names} {PLAIN.get(kind, metavar)}"
-
-
-PLAIN = {
-    "list[path]": "FILE",
-    "path": "FILE",
-    "text": "TEXT",
-    "str": "TEXT",
-    "int": "N",
-    "float": "X",
-}
-"""What a type that Typer names by itself is called here."""
 
 
 def default(parameter: typer.core.TyperOption) -> str:

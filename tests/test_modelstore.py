@@ -152,6 +152,7 @@ DAMAGES = {
     "another width": lambda folder: edit(folder, hyper_parameters={"width": 8}),
     "decoder is promised": lambda folder: edit(folder, decoder=True),
     "decoder is a word": lambda folder: edit(folder, decoder="no"),
+    "gamma is another": lambda folder: edit(folder, gamma=1.8),
     "weights are missing": lambda folder: (folder / WEIGHTS).unlink(),
     "weights are cut": lambda folder: cut(folder / WEIGHTS),
     "weights are empty": lambda folder: (folder / WEIGHTS).write_bytes(b""),

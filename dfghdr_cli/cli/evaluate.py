@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from dfghdr_cli.pipeline.evaluate.external import External
     from dfghdr_cli.pipeline.evaluate.paper_report import CropChoice
     from dfghdr_cli.pipeline.evaluate.results import Evaluation, Outcome
+    from dfghdr_cli.pipeline.evaluate.scoring import Wanted
 
 
 Method = StrEnum("Method", [(name, name) for name in get_args(choices.MethodName)])
@@ -188,26 +190,18 @@ def evaluate(
     if crops and paper_report is None:
         raise typer.BadParameter("--crop belongs to --paper-report.")
 
-    from dfghdr_cli.atomic import ensure_no_input
     from dfghdr_cli.core.metrics.perceptual import Perceptual
     from dfghdr_cli.devices import choose_device
-    from dfghdr_cli.errors import DfghdrError
     from dfghdr_cli.merging.config import MergeConfig
     from dfghdr_cli.modelstore import DEFAULT_MODEL
     from dfghdr_cli.pipeline.evaluate.methods import PROTOCOLS
-    from dfghdr_cli.pipeline.evaluate.paper_report import PaperReport, check_folder, write_report
-    from dfghdr_cli.pipeline.evaluate.report import EvaluationReport
-    from dfghdr_cli.pipeline.evaluate.run import check_outputs, scoring_workers, write_texts
     from dfghdr_cli.pipeline.evaluate.run import evaluate as run
+    from dfghdr_cli.pipeline.evaluate.run import scoring_workers
     from dfghdr_cli.pipeline.evaluate.scoring import Scoring, Wanted
 
-    outputs = [path for path in (json, csv, report) if path is not None]
-    if paper_report is not None:
-        outputs += check_folder(paper_report, overwrite)
+    outputs = _Outputs(json, csv, report, paper_report, crops)
     if not (model or method or predictions or external):
         model, method = [DEFAULT_MODEL], ["classic", "reference"]
-    check_outputs(outputs, scenes, model or (), predictions or (), overwrite)
-    ensure_no_input(outputs, [each.path for each in externals])
     wanted = Wanted(
         tuple(model or ()),
         tuple(str(each) for each in method or ()),  # pyright: ignore[reportArgumentType]
@@ -216,6 +210,7 @@ def evaluate(
         device,
         MergeConfig(resolution=resolution),
     )
+    outputs.check(scenes, wanted, overwrite)
     methods = wanted.built()
     slow = metrics == "all"
     chosen = choose_device(device)
@@ -228,15 +223,8 @@ def evaluate(
         ppd=vdp_ppd,
         device="cpu" if chosen.type == "mps" else str(chosen),  # MPS has no float64
     )
-    page, paper_page = EvaluationReport(), PaperReport(crops)
-    collectors = [page.add] * (report is not None) + [paper_page.add] * (paper_report is not None)
-
-    def on_scene(outcome: Outcome) -> None:
-        for collect in collectors:
-            collect(outcome)
-
     asked = perceptual if slow or cvvdp else None
-    scoring = Scoring(wanted, PROTOCOLS[protocol], fit_scale, asked, bool(collectors))
+    scoring = Scoring(wanted, PROTOCOLS[protocol], fit_scale, asked, outputs.shows_pictures)
     with (
         scoring_workers(scoring, scenes, jobs=jobs, dask=dask) as workers,
         console.progress() as on_progress,
@@ -248,22 +236,18 @@ def evaluate(
             fit_scale=fit_scale,
             perceptual=asked,
             on_progress=on_progress,
-            on_scene=on_scene if collectors else None,
+            on_scene=outputs.add if outputs.shows_pictures else None,
             workers=workers,
         )
-    makers = [(json, evaluation.to_json), (csv, evaluation.to_csv)]
-    makers.append((report, lambda: page.html(evaluation)))
-    write_texts([(path, make()) for path, make in makers if path is not None], overwrite)
-    if paper_report is not None:
-        scored = [each.name for each in methods if each.kind == "model"]
-        files = paper_page.files(
-            evaluation,
-            dict(zip(scored, model or (), strict=True)),
-            networks={each.name: each.path for each in externals},
-            settings={"resolution": resolution, "metrics": metrics, "crops": list(crop or ())},
-            device=device,
-        )
-        write_report(paper_report, files, overwrite)
+    scored = [each.name for each in methods if each.kind == "model"]
+    outputs.write(
+        evaluation,
+        overwrite,
+        models=dict(zip(scored, model or (), strict=True)),
+        networks={each.name: each.path for each in externals},
+        settings={"resolution": resolution, "metrics": metrics, "crops": list(crop or ())},
+        device=device,
+    )
     if markdown:
         console.print_result(_markdown(evaluation))
     else:
@@ -271,6 +255,80 @@ def evaluate(
     _print_notes(evaluation)
     if paper:
         _print_published()
+    _refuse_excluded(evaluation)
+
+
+class _Outputs:
+    """The files that are asked for, and what has to be kept of every scene for them."""
+
+    def __init__(
+        self,
+        json: Path | None,
+        csv: Path | None,
+        report: Path | None,
+        paper_report: Path | None,
+        crops: Sequence[CropChoice],
+    ) -> None:
+        from dfghdr_cli.pipeline.evaluate.paper_report import PaperReport
+        from dfghdr_cli.pipeline.evaluate.report import EvaluationReport
+
+        self._json, self._csv, self._report, self._paper_report = json, csv, report, paper_report
+        self._page, self._paper_page = EvaluationReport(), PaperReport(crops)
+
+    @property
+    def shows_pictures(self) -> bool:
+        """Whether a page is among them, for which pictures have to be kept."""
+        return self._report is not None or self._paper_report is not None
+
+    def check(self, scenes: Sequence[Path], wanted: Wanted, overwrite: bool) -> None:
+        """Refuse, before any work, files that cannot be written.
+
+        Args:
+            scenes: the folders of scenes.
+            wanted: what is to be scored, and not to be replaced.
+            overwrite: whether existing files may be.
+
+        Raises:
+            OutputError: one exists, or cannot be written.
+        """
+        from dfghdr_cli.atomic import ensure_no_input
+        from dfghdr_cli.pipeline.evaluate.paper_report import check_folder
+        from dfghdr_cli.pipeline.evaluate.run import check_outputs
+
+        outputs = [path for path in (self._json, self._csv, self._report) if path is not None]
+        if self._paper_report is not None:
+            outputs += check_folder(self._paper_report, overwrite)
+        check_outputs(outputs, scenes, wanted.models, wanted.predictions, overwrite)
+        ensure_no_input(outputs, [each.path for each in wanted.externals])
+
+    def add(self, outcome: Outcome) -> None:
+        """Keep what the pages show of a scene."""
+        if self._report is not None:
+            self._page.add(outcome)
+        if self._paper_report is not None:
+            self._paper_page.add(outcome)
+
+    def write(self, evaluation: Evaluation, overwrite: bool, **facts: Any) -> None:
+        """Write the files; `facts` are those of `PaperReport.files`."""
+        from dfghdr_cli.pipeline.evaluate.paper_report import write_report
+        from dfghdr_cli.pipeline.evaluate.run import write_texts
+
+        makers = [(self._json, evaluation.to_json), (self._csv, evaluation.to_csv)]
+        makers.append((self._report, lambda: self._page.html(evaluation)))
+        write_texts([(path, make()) for path, make in makers if path is not None], overwrite)
+        if self._paper_report is not None:
+            files = self._paper_page.files(evaluation, **facts)
+            write_report(self._paper_report, files, overwrite)
+
+
+def _refuse_excluded(evaluation: Evaluation) -> None:
+    """End with an error where scenes count for no method.
+
+    Raises:
+        DfghdrError: some do not.
+    """
+    from dfghdr_cli.errors import DfghdrError
+
     if evaluation.excluded:
         names = ", ".join(excluded.scene for excluded in evaluation.excluded)
         total = len(evaluation.scenes) + len(evaluation.excluded)

@@ -8,7 +8,14 @@ from typer.core import TyperCommand
 
 INPUTS, EXPOSURES, MERGE = "Inputs", "Exposures", "Merge"
 RESULTS, LIMITS, BATCHES = "Results", "Limits", "Batches"
-_PLAIN = {"list[path]": "FILE...", "path": "FILE", "text": "TEXT", "str": "TEXT", "int": "N"}
+PLAIN = {
+    "list[path]": "FILE...",
+    "path": "FILE",
+    "text": "TEXT",
+    "str": "TEXT",
+    "int": "N",
+    "float": "X",
+}
 """What a type that Typer names by itself is called here."""
 
 
@@ -45,4 +52,4 @@ def _shown(names: str) -> str:
     if not bracket:
         return names
     kind = kind.removesuffix(">")
-    return f"{head} {_PLAIN.get(kind.lower(), kind)}"
+    return f"{head} {PLAIN.get(kind.lower(), kind)}"

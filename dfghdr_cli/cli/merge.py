@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from typing import Annotated
@@ -331,8 +332,7 @@ def merge(
     unless --anchor-ev says otherwise. With --batch: each bracket of a folder.
     """
     chosen = _reference(reference)
-    given = [o for o in (ev, times, ev_step) if o is not None]
-    if len(given) > 1:
+    if sum(option is not None for option in (ev, times, ev_step)) > 1:
         raise typer.BadParameter("give only one of --ev, --times and --ev-step.")
     if method == "classic" and model is not None:
         raise typer.BadParameter("--method classic uses no model: leave out --model.")
@@ -377,42 +377,86 @@ def merge(
         watch=watch,
         settle=settle,
     )
+    one = _OneBracket(ev, times, ev_step, chosen, save_response, ghost_map, skip_existing)
     if batch:
-        alone = {
-            "--ev": ev,
-            "--times": times,
-            "--ev-step": ev_step,
-            "--save-response": save_response,
-            "--ghost-map": ghost_map,
-            "--reference FILE": chosen if isinstance(chosen, Path) else None,
-        }
-        for option, value in alone.items():
-            if value is not None:
-                raise typer.BadParameter(f"{option} is of one bracket: leave it out of a --batch.")
-        if len(output or ()) > 1 or not (output or dry_run):
-            raise typer.BadParameter("--batch writes into one folder: give one --output FOLDER.")
-        told.check(settings)
-        if watch and output:
-            watch_batch(files, output[0], told, settings)
-        merge_batch(files, output[0] if output else None, told, settings)
-        return
-    if needless := told.of_a_batch(skip_existing):
+        _merge_many(files, output or [], one, told, settings)
+    else:
+        _merge_one(context, files, output or [], one, told, settings)
+
+
+@dataclass(frozen=True, slots=True)
+class _OneBracket:
+    """The options that mean one bracket, as they were given."""
+
+    ev: str | None
+    times: str | None
+    ev_step: float | None
+    reference: int | str | Path
+    save_response: Path | None
+    ghost_map: Path | None
+    skip_existing: bool
+
+
+def _merge_many(
+    files: list[Path],
+    output: Sequence[Path],
+    one: _OneBracket,
+    told: BatchOptions,
+    settings: MergeSettings,
+) -> None:
+    """Merge a batch.
+
+    Raises:
+        typer.BadParameter: an option does not go with that.
+    """
+    alone = {
+        "--ev": one.ev,
+        "--times": one.times,
+        "--ev-step": one.ev_step,
+        "--save-response": one.save_response,
+        "--ghost-map": one.ghost_map,
+        "--reference FILE": one.reference if isinstance(one.reference, Path) else None,
+    }
+    for option, value in alone.items():
+        if value is not None:
+            raise typer.BadParameter(f"{option} is of one bracket: leave it out of a --batch.")
+    if len(output) > 1 or not (output or told.dry_run):
+        raise typer.BadParameter("--batch writes into one folder: give one --output FOLDER.")
+    told.check(settings)
+    if told.watch and output:
+        watch_batch(files, output[0], told, settings)
+    merge_batch(files, output[0] if output else None, told, settings)
+
+
+def _merge_one(
+    context: typer.Context,
+    files: list[Path],
+    output: Sequence[Path],
+    one: _OneBracket,
+    told: BatchOptions,
+    settings: MergeSettings,
+) -> None:
+    """Merge one bracket.
+
+    Raises:
+        typer.BadParameter: an option does not go with that.
+    """
+    if needless := told.of_a_batch(one.skip_existing):
         raise typer.BadParameter(f"{needless} is of a batch: add --batch.")
     if not output:
         raise typer.BadParameter("say where to: --output FILE.")
-
-    stops, seconds = _exposures(files, ev, times, ev_step)
+    stops, seconds = _exposures(files, one.ev, one.times, one.ev_step)
     output = [_in_folder(path, files) for path in output]
-    if _answer_early(files, output, settings, (ghost_map, save_response), told):
+    if _answer_early(files, output, settings, (one.ghost_map, one.save_response), told):
         return
 
     from dfghdr_cli.io.bracket import FramesAhead
 
     ahead = None
-    if max_memory is None:  # else memory is asked for first
+    if settings.max_memory is None:  # else memory is asked for first
         ahead = FramesAhead(files)
         context.call_on_close(ahead.close)
-    if not given:
+    if stops is None and seconds is None and one.ev_step is None:
         refuse_several_brackets(files)
 
     from dfghdr_cli.pipeline.merge.run import merge_files
@@ -420,14 +464,14 @@ def merge(
     request = settings.request(
         files,
         output,
-        reference=chosen,
+        reference=one.reference,
         stops=stops,
         times=seconds,
-        ev_step=ev_step,
-        save_response=save_response,
-        ghost_map=ghost_map,
-        overwrite=overwrite,
-        skip_existing=skip_existing,
+        ev_step=one.ev_step,
+        save_response=one.save_response,
+        ghost_map=one.ghost_map,
+        overwrite=told.overwrite,
+        skip_existing=one.skip_existing,
     )
     merger = settings.merger()
     console.print_status(f"{merger.name} on {merger.device}")
@@ -436,7 +480,7 @@ def merge(
     if report.facts is not None:
         done = ", ".join(f"{frame.name} {frame.alignment}" for frame in report.facts.frames)
         console.print_status(f"alignment: {done}")
-    console.print_report(report, json)
+    console.print_report(report, told.json)
 
 
 def _answer_early(
@@ -457,7 +501,7 @@ def _answer_early(
     from dfghdr_cli.pipeline.results import check_name, missing_of, results_of
 
     for path in outputs:
-        check_name(path, settings.format)  # pyright: ignore[reportArgumentType]
+        check_name(path, settings.format)
     results = results_of(outputs, preview=settings.preview, beside=beside)
     missing = missing_of(
         results, overwrite=told.overwrite, skip_existing=told.resume, inputs=lambda: files

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,6 +12,7 @@ from dfghdr_cli import choices
 from dfghdr_cli.cli import console, options
 
 if TYPE_CHECKING:
+    from dfghdr_cli.core.types import OnProgress
     from dfghdr_cli.training.loop import Progress
 
 PAPER_WIDTH, PAPER_CODE_LENGTH = 64, 1024
@@ -291,23 +293,28 @@ def train(
         resume=resume,
     )
     with console.progress() as bar:
-        quality = {"disentangle": "", "merge": ""}
-
-        def on_progress(now: Progress) -> None:
-            if now.psnr is not None:
-                kind = "PSNR" if now.stage == "disentangle" else "PSNR-mu"
-                quality[now.stage] = f"  {kind} {now.psnr:.2f} dB"
-                console.print_status(f"{now.stage}, step {now.step}:{quality[now.stage]}")
-            bar(
-                round(now.fraction * 10_000),
-                10_000,
-                f"{now.stage}, step {now.step}  {now.samples_per_second:.1f} samples/s  "
-                f"loss {now.loss:.4f}{quality[now.stage]}",
-            )
-
-        folder = train_model(request, on_progress)
+        folder = train_model(request, _progress_on(bar))
     if speaks:
         console.print_result(folder)
+
+
+def _progress_on(bar: OnProgress) -> Callable[[Progress], None]:
+    """A function that shows a training's progress on a bar, and each validation on a line."""
+    quality = {"disentangle": "", "merge": ""}
+
+    def on_progress(now: Progress) -> None:
+        if now.psnr is not None:
+            kind = "PSNR" if now.stage == "disentangle" else "PSNR-mu"
+            quality[now.stage] = f"  {kind} {now.psnr:.2f} dB"
+            console.print_status(f"{now.stage}, step {now.step}:{quality[now.stage]}")
+        bar(
+            round(now.fraction * 10_000),
+            10_000,
+            f"{now.stage}, step {now.step}  {now.samples_per_second:.1f} samples/s  "
+            f"loss {now.loss:.4f}{quality[now.stage]}",
+        )
+
+    return on_progress
 
 
 _SETTINGS = (

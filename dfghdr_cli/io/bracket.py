@@ -47,7 +47,7 @@ _NEXT_TO_NOTHING = 0.001  # share of the pixels
 _READERS = 4  # frames decoded at the same time, each of which takes memory
 _PREVIEW = ".preview.jpg"
 _SUFFIX_ORDER = {suffix: order for order, suffix in enumerate(SUFFIXES)}
-"""By which of several files of one name is meant; see `find_frames`."""
+"""Preference among files that share a stem; see `find_frames`."""
 
 
 def read_bracket(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
@@ -104,29 +104,15 @@ def display_format(path: Path, format: DisplayFormat | None = None) -> DisplayFo
 
 
 def write_display(
-    path: Path,
-    picture: FloatImage,
-    *,
-    radiance: FloatImage | None = None,
-    format: DisplayFormat | None = None,
-    space: DisplaySpace = "srgb",
-    quality: int = QUALITY,
-    bits: Literal[8, 16] | None = None,
-    metadata: Metadata | None = None,
-    overwrite: bool = False,
+    path: Path, picture: FloatImage, *, overwrite: bool = False, **options: Any
 ) -> None:
-    """Write a picture for screens; see `encode_display`.
+    """Write a picture for screens.
 
     Args:
         path: the result.
-        picture: see `encode_display`, as are the next six.
-        radiance: for HDR screens.
-        format: None goes by the name.
-        space: of the picture.
-        quality: of lossy formats.
-        bits: a channel.
-        metadata: of the photograph.
+        picture: see `encode_display`.
         overwrite: whether an existing file may be replaced.
+        options: those of `encode_display`.
 
     Raises:
         OutputExistsError: the file exists and `overwrite` is false.
@@ -134,16 +120,7 @@ def write_display(
             be written.
         ValueError: see `encode_display`.
     """
-    data = encode_display(
-        path,
-        picture,
-        radiance=radiance,
-        format=format,
-        space=space,
-        quality=quality,
-        bits=bits,
-        metadata=metadata,
-    )
+    data = encode_display(path, picture, **options)
     with atomic_write(path, overwrite) as file:
         file.write(data)
 

@@ -121,39 +121,22 @@ def ensure_radiance_name(path: Path) -> None:
 
 
 def write_radiance(
-    path: Path,
-    image: RadianceImage,
-    *,
-    exr_type: ExrType = "half",
-    compression: ExrCompression = ExrCompression(),
-    attributes: Mapping[str, str | float] | None = None,
-    metadata: Metadata | None = None,
-    overwrite: bool = False,
+    path: Path, image: RadianceImage, *, overwrite: bool = False, **options: Any
 ) -> None:
-    """Write a merged picture as .exr, .hdr or .dng, by the ending; see `encode_radiance`.
+    """Write a merged picture as .exr, .hdr or .dng, by the ending.
 
     Args:
         path: the result, ending in .exr, .hdr or .dng.
-        image: see `encode_radiance`, as are the next four.
-        exr_type: "half" or "float".
-        compression: of .exr.
-        attributes: header entries.
-        metadata: of the reference frame.
+        image: see `encode_radiance`.
         overwrite: whether an existing file may be replaced.
+        options: those of `encode_radiance`.
 
     Raises:
         OutputExistsError: the file exists and `overwrite` is false.
         OutputError: the ending is unknown or the file cannot be written.
         ValueError: see `encode_radiance`.
     """
-    data = encode_radiance(
-        path,
-        image,
-        exr_type=exr_type,
-        compression=compression,
-        attributes=attributes,
-        metadata=metadata,
-    )
+    data = encode_radiance(path, image, **options)
     with atomic_write(path, overwrite) as file:
         file.write(data)
 

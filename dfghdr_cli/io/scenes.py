@@ -22,7 +22,7 @@ _MOST_STOPS = 64.0
 _MOST_BYTES = 100_000
 """Of a file that holds a handful of numbers."""
 _GAMMA = 2.2
-"""Exponent under which the frames of a `Scene` are encoded."""
+"""Exponent by which the frames of a `Scene` are encoded."""
 
 
 @dataclass(frozen=True, slots=True)

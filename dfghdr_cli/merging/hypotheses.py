@@ -1,4 +1,4 @@
-"""What is supposed of an aligned bracket, as candidates that compete, and which of it is true."""
+"""Hypotheses on an aligned bracket, as candidates that compete, and which of them is true."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SETTLED = (Hypothesis.MOVED, Hypothesis.SMOOTHED)
 
 @dataclass(frozen=True, slots=True)
 class HypothesisStack:
-    """An aligned bracket, and what is supposed of its frames.
+    """An aligned bracket, and hypotheses on its frames.
 
     Attributes:
         aligned: the bracket.
@@ -178,7 +178,7 @@ def decided_parts(
 
     Args:
         aligned: the bracket.
-        proxy: the same, or reduced, and what is supposed of it.
+        proxy: the same, or reduced, and the hypotheses on it.
         candidates: the proxy's, or more to the right and below; only kept if the proxy is as large
             as the bracket.
         decision: how to merge these.

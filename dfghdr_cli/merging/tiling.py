@@ -96,7 +96,7 @@ def _statistics_of_one(
 def _frame_statistics(network: Network, candidates: Candidates, tile: int) -> ImageStatistics:
     """Statistics for every candidate that a network looks at, measured once a frame.
 
-    What is supposed of a frame, motion or noise, hardly changes its picture as a whole.
+    Hypotheses on a frame, its motion or noise, hardly change its picture as a whole.
     """
     frames = candidates.frames
     each = list(dict.fromkeys(frames))

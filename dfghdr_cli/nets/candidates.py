@@ -36,7 +36,7 @@ ALL = slice(None)
 
 
 def candidate_layout(
-    count: int, reference: int, supposed: Collection[Hypothesis] = tuple(Hypothesis)
+    count: int, reference: int, hypotheses: Collection[Hypothesis] = tuple(Hypothesis)
 ) -> tuple[tuple[int, ...], tuple[Role, ...], tuple[Hypothesis, ...]]:
     """Which candidates a bracket has: their frames, roles and hypotheses.
 
@@ -46,14 +46,14 @@ def candidate_layout(
     Args:
         count: number of frames, sorted dark to bright.
         reference: index of the reference frame; those before it are SHORT, those after it LONG.
-        supposed: the hypotheses that are made; the reference as it is is always there.
+        hypotheses: those that are made; the unchanged reference is always a candidate.
     """
     pairs = [(reference, Hypothesis.STILL), (reference, Hypothesis.SMOOTHED)]
     others = [frame for frame in range(count) if frame != reference]
     pairs += [(f, h) for f in others for h in (Hypothesis.STILL, Hypothesis.MOVED)]
-    pairs = [pairs[0], *(pair for pair in pairs[1:] if pair[1] in supposed)]
-    frames, hypotheses = zip(*pairs, strict=True)
-    return frames, tuple(_role(frame, reference) for frame in frames), hypotheses
+    pairs = [pairs[0], *(pair for pair in pairs[1:] if pair[1] in hypotheses)]
+    frames, made = zip(*pairs, strict=True)
+    return frames, tuple(_role(frame, reference) for frame in frames), made
 
 
 def _role(frame: int, reference: int) -> Role:

@@ -4,10 +4,10 @@ It merges the features of several images into one map. The paper has three image
 may come, each in a *role* (shorter than the reference, the reference, longer), and the weights that
 the published code keeps per image are kept per role. For three images this is the published module.
 A sum over the images becomes a sum over the three roles of the mean within a role, and a role that
-nobody has is played by the reference, so that activations do not grow with the number of images.
+no image has is played by the reference, so that activations do not grow with the number of images.
 
-Features are one map (B, C, H, W) an image, of which the reference's may be any. They are worked on
-one after the other, so that what is in between takes the memory of one image, not of all.
+Features are one map (B, C, H, W) per image; the reference may stand at any index. The maps are
+processed one after the other, so that intermediate results take the memory of a single image.
 """
 
 from __future__ import annotations

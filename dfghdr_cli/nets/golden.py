@@ -102,9 +102,9 @@ def _candidates(case: Mapping[str, Tensor]) -> Candidates:
     )
 
 
-def _scene(supposed: Collection[Hypothesis]) -> dict[str, Tensor]:
+def _scene(hypotheses: Collection[Hypothesis]) -> dict[str, Tensor]:
     """The inputs, computed in float64 so that rounding to 8 bits gives the same everywhere."""
-    frames, roles, hypotheses = candidate_layout(len(STOPS), STOPS.index(0.0), supposed)
+    frames, roles, hypotheses = candidate_layout(len(STOPS), STOPS.index(0.0), hypotheses)
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float64)
     codes, trust = [], []
     for frame, hypothesis in zip(frames, hypotheses, strict=True):

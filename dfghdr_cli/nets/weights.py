@@ -33,9 +33,9 @@ UNKNOWN_STARTS = 0.15
 UNKNOWN_STAYS = 0.3
 """Share from which on they count in full; between the two ever more, and below not at all."""
 UNKNOWN_PART = 0.875
-"""Part of the way from shoulder to white from which on a code begins to say nothing (0.988 where
-trust falls from 0.96 to 0.992). It weighs less from the shoulder on, for where another frame sees
-the same; but up to here it is a measurement, which nothing may be added to."""
+"""Codes beyond this part of the way from shoulder to white are no measurement (0.988 where trust
+falls from 0.96 to 0.992). A code weighs less from the shoulder on, in case another frame sees the
+same; but up to here it is a measurement, to which nothing may be added."""
 MEASURES_LEAST = 0.3
 """What a code that measures nothing counts as: with less, networks that were trained on clean codes
 let a brighter frame shine through dark things that moved."""

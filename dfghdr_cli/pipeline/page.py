@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterable
 from html import escape
 from importlib.resources import files
@@ -14,19 +15,27 @@ from dfghdr_cli.core.types import FloatImage
 from dfghdr_cli.io.display import encode_display
 
 
-def page(package: str, template: str, title: str, body: Iterable[str]) -> str:
+def page(package: str, title: str, body: Iterable[str]) -> str:
     """A page.
 
     Args:
-        package: where the template is.
-        template: its file, with @title@ and @body@ in it.
+        package: whose report.css and, if there is one, report.js the page has beside what all pages
+            have in common (page.html).
         title: plain text.
         body: HTML, in pieces.
     """
-    text = files(package).joinpath(template).read_text(encoding="utf-8")
-    before, rest = text.split("@title@", 1)
-    between, after = rest.split("@body@", 1)
-    return "".join((before, escape(title), between, "\n".join(body), after))
+    own, script = files(package), ""
+    if (file := own.joinpath("report.js")).is_file():
+        script = file.read_text(encoding="utf-8")
+    parts = {
+        "policy": "; script-src 'unsafe-inline'" if script else "",
+        "title": escape(title),
+        "style": own.joinpath("report.css").read_text(encoding="utf-8"),
+        "body": "\n".join(body),
+        "script": f"<script>\n{script}</script>\n" if script else "",
+    }
+    frame = files(__package__ or "").joinpath("page.html").read_text(encoding="utf-8")
+    return re.sub("@(policy|title|style|body|script)@", lambda found: parts[found[1]], frame)
 
 
 def image(picture: FloatImage, says: str, quality: int, attributes: str = "") -> str:

@@ -19,7 +19,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import Dataset
 
 from dfghdr_cli import __version__
-from dfghdr_cli.atomic import atomic_write
+from dfghdr_cli.atomic import atomic_write, make_folder
 from dfghdr_cli.choices import Inputs
 from dfghdr_cli.devices import choose_device
 from dfghdr_cli.errors import (
@@ -281,10 +281,7 @@ def _ensure_same(run: Path, before: dict[str, Any], now: dict[str, Any]) -> None
 
 
 def _write_settings(run: Path, settings: dict[str, Any]) -> None:
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot write to {run}: {error}") from error
+    make_folder(run)
     with atomic_write(run / CONFIG, overwrite=True) as file:
         file.write((json.dumps(settings, indent=2) + "\n").encode())
 

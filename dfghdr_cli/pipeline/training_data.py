@@ -26,11 +26,11 @@ from safetensors.numpy import save
 from torch.utils.data import Dataset
 
 from dfghdr_cli import __version__
-from dfghdr_cli.atomic import atomic_write
+from dfghdr_cli.atomic import atomic_write, make_folder
 from dfghdr_cli.core.encoding import decode, encode
 from dfghdr_cli.core.registration.aligned import align_bracket
 from dfghdr_cli.core.types import FloatImage
-from dfghdr_cli.errors import InputError, OutputError
+from dfghdr_cli.errors import InputError
 from dfghdr_cli.io.layouts import scenes_among
 from dfghdr_cli.io.radiance import read_radiance
 from dfghdr_cli.io.scenes import check_scene, read_scene, scene_files
@@ -282,10 +282,7 @@ def aligned_scene(folder: Path, cache: Path) -> Path:
     if not path.exists():
         log.info("aligning %s", folder)
         content = save(_align(folder))
-        try:
-            cache.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{cache} cannot be made ({error.strerror})") from error
+        make_folder(cache)
         with atomic_write(path, overwrite=True) as file:
             file.write(content)
     return path

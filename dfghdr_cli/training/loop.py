@@ -235,7 +235,7 @@ class StageRun:
     def begin(self) -> None:
         """Set out to train what the objective wants trained."""
         config = self.config
-        self.objective: nn.Module = self.own  # gone is what averaged other gradients
+        self.objective: nn.Module = self.own  # drop the wrapper of the previous parameters
         self.network.requires_grad_(False)
         self.parameters = list(self.own.trained())
         for parameter in self.parameters:

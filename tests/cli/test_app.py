@@ -17,27 +17,9 @@ from typer.testing import CliRunner
 
 from dfghdr_cli import errors
 from dfghdr_cli.cli.app import EPILOG, Commands, app, main, root
+from tests.support.program import program
 
 HEAVY = ("torch", "cv2", "numpy")
-
-PROGRAM = """
-import logging, sys, time, warnings
-from dfghdr_cli import errors
-from dfghdr_cli.cli import console
-from dfghdr_cli.cli.app import app, main
-
-@app.command("try")
-def attempt() -> None:
-    {body}
-
-sys.argv = ["dfghdr", *{arguments!r}, "try"]
-main()
-"""
-
-
-def program(body, *arguments):
-    """Arguments for subprocess: the real program with a sub-command `try` that does `body`."""
-    return [sys.executable, "-c", PROGRAM.format(body=body, arguments=arguments)]
 
 
 def run(body, *arguments, **environment):

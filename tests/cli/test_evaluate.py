@@ -204,6 +204,6 @@ def test_names_are_neither_formulas_nor_parts_of_a_page(scenes):
     (scenes / "EXTRA" / "001").rename(scenes / "EXTRA" / "=1+cmd|")
     run(scenes / "EXTRA", *BOTH, "--csv", "o.csv")
     assert "classic,'=1+cmd|," in read("o.csv")
-    text = page("dfghdr_cli.pipeline.evaluate", "report.html", "@body@", ["<p>@title@</p>"])
+    text = page("dfghdr_cli.pipeline.evaluate", "@body@", ["<p>@title@</p>"])
     assert "<title>@body@</title>" in text
     assert text.count("<p>@title@</p>") == 1

@@ -8,21 +8,8 @@ import sys
 import pytest
 
 from dfghdr_cli.cli.console import printable
+from tests.support.program import program
 
-PROGRAM = """
-import logging, os, sys, time
-from pathlib import Path
-from dfghdr_cli.atomic import atomic_write
-from dfghdr_cli.cli import console
-from dfghdr_cli.cli.app import app, main
-
-@app.command("try")
-def attempt() -> None:
-    {body}
-
-sys.argv = ["dfghdr", *{arguments!r}, "try"]
-main()
-"""
 WAITS = """
     with atomic_write(Path("a.bin")) as file:
         file.write(b"half")
@@ -30,10 +17,6 @@ WAITS = """
         print("ready", flush=True)
         time.sleep(60)
 """
-
-
-def program(body, *arguments):
-    return [sys.executable, "-c", PROGRAM.format(body=body, arguments=arguments)]
 
 
 def run(body, *arguments, **options):

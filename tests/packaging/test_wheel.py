@@ -97,10 +97,10 @@ def test_the_wheel_holds_code_models_and_completions(source, wheel):
         names = set(archive.namelist())
     code = {
         path.relative_to(source).as_posix()
-        for pattern in ("*.py", "*.html")
+        for pattern in ("*.py", "*.html", "*.css", "*.js")
         for path in (source / "dfghdr_cli").rglob(pattern)
     }
-    assert "dfghdr_cli/pipeline/explore/report.html" in code
+    assert "dfghdr_cli/pipeline/explore/report.js" in code
     assert code <= names
     assert "extra/model.safetensors" in models_of(source)
     assert {f"dfghdr_cli/_models/{name}" for name in models_of(source)} <= names

@@ -155,7 +155,7 @@ class Run:
         return len(groups) > 1 and len(counts) == 1 and counts != {1} and distinct
 
     def pauses(self) -> list[float]:
-        """Between the end of an exposure and the start of the next [s]; 0 where nobody tells.
+        """Between the end of an exposure and the start of the next [s]; 0 where it is not recorded.
 
         A camera that takes the noise of a long exposure away takes as long again for it.
         """

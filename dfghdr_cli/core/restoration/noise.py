@@ -27,9 +27,9 @@ ENOUGH = 50
 TRUSTED = 0.5
 """Trust that a resampled pixel needs; see `align.warp_with_trust`."""
 MOST_NOISE = 0.04
-"""Largest that is believed: what differs more does not differ by noise alone."""
+"""Largest that is believed; a larger difference has other causes, too."""
 SHRINKAGE = 3.0
-"""What is within this many standard deviations of nothing counts as noise."""
+"""Hard threshold on transform coefficients, in standard deviations of the noise."""
 SMOOTHING_REACH = 3
 """Pixels around it that a smoothed pixel depends on."""
 
@@ -217,8 +217,8 @@ def _there_and_back(x: _Numbers, change: Callable[[_Numbers], _Numbers], step: i
         step: of the four that make a transform.
 
     Returns:
-        (H - 6, W - 6): what the changed coefficients say of each pixel that is in 16 blocks,
-        summed: 256 times what is true.
+        (H - 6, W - 6): the changed coefficients transformed back, of each pixel that is in 16
+        blocks; summed over these, that is, scaled by 256.
     """
     if step == 4:
         return change(x)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from dfghdr_cli.atomic import ensure_no_input, ensure_writable, recover
-from dfghdr_cli.errors import OutputError, OutputExistsError
+from dfghdr_cli.atomic import ensure_no_input, ensure_writable, make_folder, recover
+from dfghdr_cli.errors import OutputExistsError
 from dfghdr_cli.limits import available_memory
 from dfghdr_cli.pipeline.batch.manifest import (
     Entry,
@@ -203,7 +203,8 @@ def run_batch(
         DfghdrError: the model cannot be loaded, or the device is not there.
     """
     tell = listener or Listener()
-    _make_folders(jobs, folder)
+    for place in (folder, *folders_of(jobs)):
+        make_folder(place)
     _check_results(jobs, existing)
     brackets = [
         Bracket(
@@ -258,7 +259,8 @@ def started_workers(
         if dask is not None:
             from dfghdr_cli.pipeline.workers.cluster import Cluster
 
-            _make_folders(jobs, folder)
+            for place in (folder, *folders_of(jobs)):
+                make_folder(place)
             places = {folder, *(path.parent for job in jobs for path in job.paths)}
             trade = Merging(settings.absolute())
             with Cluster(dask, trade, level=level, places=sorted(places)) as cluster:
@@ -271,16 +273,6 @@ def started_workers(
     finally:
         for place in {folder, *folders_of(jobs)}:
             recover(place)
-
-
-def _make_folders(jobs: Sequence[Job], folder: Path) -> None:
-    for place in (folder, *folders_of(jobs)):
-        try:
-            place.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(
-                f"{place} cannot be made a folder ({error.strerror}); choose another one."
-            ) from error
 
 
 def _check_results(jobs: Sequence[Job], existing: Existing) -> None:

@@ -18,10 +18,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from dfghdr_cli.atomic import atomic_write_all, ensure_writable
+from dfghdr_cli.atomic import atomic_write_all, ensure_writable, make_folder
 from dfghdr_cli.core.metrics.fidelity import TILE, psnr_mu
 from dfghdr_cli.core.types import FloatImage
-from dfghdr_cli.errors import ModelError, OutputError
+from dfghdr_cli.errors import ModelError
 from dfghdr_cli.io.charts import BACKGROUND, Cell, reduced, table
 from dfghdr_cli.io.display import encode_display
 from dfghdr_cli.io.plots import INKS, encode_pdf
@@ -258,10 +258,7 @@ def write_report(folder: Path, files: Mapping[str, bytes], overwrite: bool = Fal
         OutputExistsError: a file exists and `overwrite` is false.
         OutputError: one cannot be written.
     """
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be made ({error.strerror}).") from error
+    make_folder(folder)
     with atomic_write_all([folder / name for name in files], overwrite) as opened:
         for file, content in zip(opened, files.values(), strict=True):
             file.write(content)
@@ -410,7 +407,7 @@ def _html(
         "<h2>Versions, settings, digests</h2>",
         f'<div class="scroll"><pre>{escape(source)}</pre></div>',
     ]
-    return page("dfghdr_cli.pipeline.evaluate", "report.html", title, body)
+    return page("dfghdr_cli.pipeline.evaluate", title, body)
 
 
 _FIGURES = {

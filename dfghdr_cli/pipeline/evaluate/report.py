@@ -41,7 +41,7 @@ class EvaluationReport:
         """The page."""
         title = f"{len(evaluation.methods)} methods on {len(evaluation.scenes)} scenes"
         body = [f"<h1>{escape(title)}</h1>", *_summary(evaluation), *self._scenes]
-        return page("dfghdr_cli.pipeline.evaluate", "report.html", title, body)
+        return page("dfghdr_cli.pipeline.evaluate", title, body)
 
 
 def _summary(evaluation: Evaluation) -> Iterator[str]:

@@ -26,7 +26,7 @@ from dfghdr_cli.pipeline.explore.grid import ev_text
 
 MOST_PIXELS = 1_000_000
 """Larger brackets are reduced to this for the network."""
-_SUPPOSED = {
+_HYPOTHESES = {
     Hypothesis.STILL: "as aligned",
     Hypothesis.MOVED: "warped by flow",
     Hypothesis.SMOOTHED: "smoothed",
@@ -84,12 +84,12 @@ def explore_attention(
         stack = HypothesisStack.measured(reduced)
         candidates = network.select(stack.candidates()).to(explorer.device)
         gates, exposure, weights = _attention(network, candidates)
-    supposed = [_SUPPOSED[hypothesis] for hypothesis in candidates.hypotheses]
+    shown = [_HYPOTHESES[hypothesis] for hypothesis in candidates.hypotheses]
     exposures = [ev_text(aligned.coded.stops[frame]) for frame in candidates.frames]
     files = [bracket.frames[frame].name for frame in candidates.frames]
     return Attention(
-        tuple(f"{file}, {what}" for file, what in zip(files, supposed, strict=True)),
-        tuple(f"{ev}, {what}" for ev, what in zip(exposures, supposed, strict=True)),
+        tuple(f"{file}, {what}" for file, what in zip(files, shown, strict=True)),
+        tuple(f"{ev}, {what}" for ev, what in zip(exposures, shown, strict=True)),
         tuple(candidates.code[0].permute(0, 2, 3, 1).cpu().numpy()),
         tuple(_numpy(gate.mean(2)) for gate in gates),
         tuple(_numpy(weight.mean(2)) for weight in exposure),

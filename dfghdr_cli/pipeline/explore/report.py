@@ -52,7 +52,7 @@ def encode_report(
         body += _attention_section(attention)
     if metrics is not None:
         body += _metrics_section(metrics)
-    text = page("dfghdr_cli.pipeline.explore", "report.html", title, body)
+    text = page("dfghdr_cli.pipeline.explore", title, body)
     return text.encode(errors="backslashreplace")
 
 

@@ -187,7 +187,7 @@ class MergeReport:
         facts: on the merge; None where nothing had to be done.
         tone_mapped: by operator, what pictures were brightened by [stops].
         seconds: by stage.
-        peak_memory: the program's largest memory meanwhile [MiB], where somebody tells.
+        peak_memory: the program's largest memory meanwhile [MiB], None where it is not known.
         warnings: sentences for the user.
     """
 

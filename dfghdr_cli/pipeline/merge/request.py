@@ -113,6 +113,7 @@ class MergeRequest:
         preview: whether to write a preview beside the first .exr, .hdr or .dng.
         preview_operator: what tone-maps the preview, an operator of `dfghdr tonemap`.
         ghost_map: where to show which frame was used where (.png), or None.
+        weights: whether the merge tells each frame's share in every pixel; a ghost map needs them.
         keep_place: whether the results say where the photograph was taken.
         keep_identity: whether they hold serial numbers, and whose it is.
         overwrite: whether existing files may be replaced.
@@ -138,6 +139,7 @@ class MergeRequest:
     preview: bool = True
     preview_operator: OperatorName = "mu-law"
     ghost_map: Path | None = None
+    weights: bool = False
     keep_place: bool = True
     keep_identity: bool = True
     overwrite: bool = False

@@ -46,7 +46,7 @@ class Fit(Protocol):
 
 _BELIEF: dict[ExposuresFrom, Belief] = {"auto": "both", "files": "files", "pixels": "pixels"}
 _PROGRAM = 300.0
-"""What the program with its libraries and a model takes [MiB], where nobody tells."""
+"""What the program with its libraries and a model takes [MiB], where it is not measured."""
 _FARTHEST_ANCHOR = 24.0
 """Stops between the reference and the exposure that the scale is anchored to."""
 _WORTH_A_WARNING = 0.01
@@ -162,7 +162,7 @@ def merge_photographs(
         prepared = prepare(bracket, response, _BELIEF[request.exposures_from])
         log.info(prepared.report.text)
     del bracket
-    wanted = request.ghost_map is not None
+    wanted = request.weights or request.ghost_map is not None
     merged = merge_bracket(merger.network, prepared.coded, config, weights=wanted, trace=trace)
     prepared = prepared.without_pixels()  # their memory serves for writing
     with trace.stage("write"):
@@ -281,7 +281,7 @@ def _fitted(
     Args:
         merger: what merges; of the computer's memory nothing is known if it is on a GPU.
         request: what to merge.
-        before: memory of the process before any frame was read [MiB]; None if nobody tells.
+        before: memory of the process before any frame was read [MiB]; None if it is not known.
         frame: one of the frames.
         count: of the frames.
         alike: frames in the largest group of one exposure.
