@@ -16,6 +16,7 @@ from dfghdr_cli.cli import console, options
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from dfghdr_cli.core.metrics.perceptual import Perceptual
     from dfghdr_cli.pipeline.evaluate.external import External
     from dfghdr_cli.pipeline.evaluate.paper_report import CropChoice
     from dfghdr_cli.pipeline.evaluate.results import Evaluation, Outcome
@@ -190,8 +191,6 @@ def evaluate(
     if crops and paper_report is None:
         raise typer.BadParameter("--crop belongs to --paper-report.")
 
-    from dfghdr_cli.core.metrics.perceptual import Perceptual
-    from dfghdr_cli.devices import choose_device
     from dfghdr_cli.merging.config import MergeConfig
     from dfghdr_cli.modelstore import DEFAULT_MODEL
     from dfghdr_cli.pipeline.evaluate.methods import PROTOCOLS
@@ -212,18 +211,7 @@ def evaluate(
     )
     outputs.check(scenes, wanted, overwrite)
     methods = wanted.built()
-    slow = metrics == "all"
-    chosen = choose_device(device)
-    perceptual = Perceptual(
-        hdr_vdp2=slow,
-        hdr_flip=slow,
-        cvvdp=cvvdp,
-        encoding=vdp_encoding,
-        scale=vdp_scale,
-        ppd=vdp_ppd,
-        device="cpu" if chosen.type == "mps" else str(chosen),  # MPS has no float64
-    )
-    asked = perceptual if slow or cvvdp else None
+    asked = _perceptual(metrics, cvvdp, vdp_encoding, vdp_scale, vdp_ppd, device)
     scoring = Scoring(wanted, PROTOCOLS[protocol], fit_scale, asked, outputs.shows_pictures)
     with (
         scoring_workers(scoring, scenes, jobs=jobs, dask=dask) as workers,
@@ -256,6 +244,33 @@ def evaluate(
     if paper:
         _print_published()
     _refuse_excluded(evaluation)
+
+
+def _perceptual(
+    metrics: str,
+    cvvdp: bool,
+    encoding: Literal["sRGB-display", "rgb-bt.709"],
+    scale: float,
+    ppd: float | None,
+    device: str,
+) -> Perceptual | None:
+    """The slow figures that are asked for."""
+    from dfghdr_cli.core.metrics.perceptual import Perceptual
+    from dfghdr_cli.devices import choose_device
+
+    chosen = choose_device(device)
+    slow = metrics == "all"
+    if not (slow or cvvdp):
+        return None
+    return Perceptual(
+        hdr_vdp2=slow,
+        hdr_flip=slow,
+        cvvdp=cvvdp,
+        encoding=encoding,
+        scale=scale,
+        ppd=ppd,
+        device="cpu" if chosen.type == "mps" else str(chosen),  # MPS has no float64
+    )
 
 
 class _Outputs:

@@ -2,7 +2,7 @@
 
 Conventions: arrays are numpy, (H, W, 3) RGB, float32 unless said otherwise. *Linear* means
 proportional to radiance with 1.0 = the white of the frame itself; *radiance* means linear with
-1.0 = the white of the reference frame; *code* is the gamma-encoded linear ** (1 / 2.2) (eq. 7).
+1.0 = the white of the reference frame; *code* is the gamma-encoded linear ** (1 / 2.2), eq. (7).
 """
 
 from __future__ import annotations

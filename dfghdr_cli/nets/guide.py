@@ -28,7 +28,7 @@ def guide(picture: Tensor, candidates: Candidates) -> Decision:
     """How to merge candidates so that the result shows what a painted picture shows.
 
     The logits are -(d / TOLERANCE)**2 / 2 for the difference d of candidate and picture after the
-    mu-law (eq. 10), in the worst channel, averaged over WINDOW x WINDOW pixels. The correction is
+    mu-law, eq. (10), in the worst channel, averaged over WINDOW x WINDOW pixels. The correction is
     what then still lacks to the picture.
 
     Args:

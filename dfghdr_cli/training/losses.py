@@ -53,7 +53,7 @@ def disentangle_loss(
 
 
 def tone_mapped_l1(estimate: Tensor, truth: Tensor) -> Tensor:
-    """Eq. (11), L_DFG: the mean absolute difference of two HDR images after the mu-law (eq. 10).
+    """Eq. (11), L_DFG: the mean absolute difference of two HDR images after the mu-law, eq. (10).
 
     Args:
         estimate: (B, 3, H, W) in network space [0, 1].
@@ -66,7 +66,7 @@ def tone_mapped_l1(estimate: Tensor, truth: Tensor) -> Tensor:
 class MergeLossConfig:
     """Weights of the second stage's loss.
 
-    The paper's is the L1 term alone (eq. 11); the others are ours.
+    The paper's is the L1 term alone, eq. (11); the others are ours.
 
     Attributes:
         squared: weight of the mean squared error, which punishes ghosts more than noise.

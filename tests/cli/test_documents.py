@@ -168,6 +168,19 @@ def test_every_equation_has_a_row():
     assert sorted({int(n) for cell in stated for n in re.findall(r"\d+", cell)}) == [*range(1, 12)]
 
 
+EQUATIONS = re.findall(r"^\| (\([\d, ()]+\)) \| [^|]+ \| ([^|]+) \|", PAPER, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("stated", "code"), EQUATIONS, ids=[stated for stated, _ in EQUATIONS])
+def test_the_code_says_which_equation_it_computes(stated, code):
+    said = ""
+    for name in re.findall(r"`(dfghdr_cli\.[\w.]+)`", code):
+        module = importlib.import_module(name.rpartition(".")[0])
+        said += f"{module.__doc__}\n{getattr(module, name.rpartition('.')[2]).__doc__}\n"
+    for number in re.findall(r"\d+", stated):
+        assert re.search(rf"[Ee]q\. (\(\d+\),? (and )?)*\({number}\)", said), number
+
+
 def anchors(text):
     headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}

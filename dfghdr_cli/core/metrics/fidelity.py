@@ -144,7 +144,7 @@ def psnr(result: NDArray[np.floating], truth: NDArray[np.floating]) -> float:
 
 
 def psnr_mu(result: NDArray[np.floating], truth: NDArray[np.floating]) -> float:
-    """PSNR [dB] after the mu-law (eq. 10) of linear pictures clipped to [0, 1], at most 120.
+    """PSNR [dB] after the mu-law, eq. (10), of linear pictures clipped to [0, 1], at most 120.
 
     Args:
         result: linear, any shape, 1.0 = the white of the darkest frame.
