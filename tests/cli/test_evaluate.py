@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from dfghdr_cli.cli.app import app
 from dfghdr_cli.errors import InputError
 from dfghdr_cli.modelstore import DEFAULT_MODEL
-from dfghdr_cli.pipeline.evaluate import methods as evaluate
+from dfghdr_cli.pipeline.evaluate import scoring
 from dfghdr_cli.pipeline.evaluate.published import PUBLISHED
 from dfghdr_cli.pipeline.page import page
 
@@ -68,7 +68,7 @@ def test_the_default_methods(scenes, monkeypatch):
         asked.append([[str(one) for one in argument] for argument in arguments[:3]])
         raise InputError("enough")
 
-    monkeypatch.setattr(evaluate, "build_methods", build)
+    monkeypatch.setattr(scoring, "build_methods", build)
     run(scenes, code=4)
     run(scenes, "--predictions", scenes, code=4)
     assert asked == [[[DEFAULT_MODEL], ["classic", "reference"], []], [[], [], [str(scenes)]]]
