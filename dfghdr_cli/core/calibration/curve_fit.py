@@ -29,10 +29,17 @@ _SAMPLE = 100.0
 and lens flare, motion and local processing err for whole parts of a picture at once."""
 _CODE_NOISE = 0.5 / 255.0
 """Standard deviation of a matched code, from quantisation and sensor noise."""
+_BLACK, _BLACK_REACH = 2.0 / 255.0, 0.1
+"""Standard deviation of a camera's black, which is off for all dark codes at once, and the codes
+over which that fades: see `calibration.black`, by which six of eighteen cameras are off by 1 to 5
+levels."""
 _BASE_NOISE = 0.03
 """Standard deviation of an exposure ratio that does not depend on the code [stops]."""
 _WIDTHS = (1.0, 4.0, 16.0)
 """Variances of curves against that of real cameras' which are tried."""
+_SCALE_ERROR = 0.01
+"""What matches may on average rise by more than by a usual curve where exposures are free [stops]:
+nothing else tells their scale."""
 _ROUNDS = 6
 _REFERENCE_ROUNDS = 3
 _WRONG = 1.0
@@ -132,6 +139,12 @@ def _noise(matches: Matches, slope2: Floats) -> Floats:
     return _BASE_NOISE**2 + bright + dark
 
 
+def _black_noise(matches: Matches, slope2: Floats) -> Floats:
+    """What an unknown black adds to `_noise`."""
+    fading = slope2 * (_BLACK * np.exp(-_CODES / _BLACK_REACH)) ** 2
+    return np.interp(matches.bright, _CODES, fading) + np.interp(matches.dark, _CODES, fading)
+
+
 class CurveFit:
     """Explanations of the matches of one bracket."""
 
@@ -161,7 +174,7 @@ class CurveFit:
         self._mass = _SAMPLE * matches.weight / matches.weight.sum()
         self._tile_size = np.maximum(np.bincount(matches.tile), 1)
         self._covariance = covariance()
-        self._noise2 = np.empty(0)
+        self._noise2 = self._black2 = np.empty(0)
         self._unreliable = np.ones(len(rows))
         self._weigh()
 
@@ -181,7 +194,8 @@ class CurveFit:
         knots = np.zeros(INTERVALS + 1)
         for _ in range(_REFERENCE_ROUNDS):
             slope = np.gradient(usual_curve(np.maximum(_CODES, 1e-3)) + hat(_CODES) @ knots, _CODES)
-            self._noise2 = _noise(self._matches, slope**2)
+            self._black2 = _black_noise(self._matches, slope**2)
+            self._noise2 = _noise(self._matches, slope**2) + self._black2
             values, _ = self._solved(design, target, precision, update=True, doubtful=self._free)
             knots = np.append(values[:INTERVALS], 0.0)
 
@@ -196,6 +210,10 @@ class CurveFit:
             return frames
         result = np.zeros((INTERVALS + self._count,) * 2)
         result[:INTERVALS, :INTERVALS] = np.linalg.inv(self._covariance * width)
+        if self._free:
+            # Else the smallest exposures would fit best: they leave the smallest residuals.
+            rise = self._mass @ self._hats / self._mass.sum()
+            result[:INTERVALS, :INTERVALS] += np.outer(rise, rise) / _SCALE_ERROR**2
         result[INTERVALS:, INTERVALS:] = frames
         return result
 
@@ -229,8 +247,9 @@ class CurveFit:
         return np.asarray(values, np.float64), np.asarray(matrix, np.float64)
 
     def reweighed(self, design: Floats, target: Floats, precision: Floats) -> CurveFit:
-        """The same, but that tiles are reliable which this linear model explains."""
+        """The same, where this linear model tells black, and which tiles it explains."""
         other = copy(self)
+        other._noise2 = self._noise2 - self._black2
         other._unreliable = np.ones(len(target))
         other._solved(design, target, precision, update=True)
         return other

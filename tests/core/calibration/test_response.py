@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from dfghdr_cli.core.calibration.camera_curves import usual_curve
 from dfghdr_cli.core.calibration.response import (
     Calibration,
     Response,
@@ -302,3 +303,26 @@ def test_frames_a_third_of_a_stop_apart_do_not_look_alike():
     choose_response("auto", frames, (-0.33, 0.0, 0.33))
     frames = shoot(scene(8), srgb_contrast, (-0.5, 0.0, 0.5), noise=0.01)
     choose_response("auto", frames, (-0.5, 0.0, 0.5))
+
+
+def usual(linear: np.ndarray) -> np.ndarray:
+    codes = np.linspace(0.0, 1.0, 4097)
+    light = np.exp2(usual_curve(codes))
+    return np.interp(linear, light, codes)
+
+
+@pytest.mark.parametrize("stops", [(-3.8, 0.0), (-2.0, 0.0, 2.0), (-3.5, 0.0, 3.5)])
+def test_exposures_that_only_pixels_tell_are_not_made_smaller(stops):
+    """The smallest ones leave the smallest residuals; a usual camera's contrast is the scale."""
+    black = np.array([4.0, -3.0, 2.0]) / 255.0  # so that no curve fits all
+
+    def camera(light: np.ndarray) -> np.ndarray:
+        return np.clip((usual(light) - black) / (1.0 - black), 0.0, 1.0)
+
+    frames = shoot(scene(12), camera, stops, shake=5, object_size=110, noise=0.05)
+    found = choose_response("auto", frames, stops, "pixels")
+    np.testing.assert_allclose(np.diff(found.stops), np.diff(stops), rtol=0.06)
+    codes = np.linspace(0.15, 0.9, 30)
+    light = np.log2(found.responses[0].evaluate(codes[:, None].repeat(3, axis=1))[:, 1])
+    assert np.abs(light - usual_curve(codes)).max() < 0.5
+    assert np.abs(np.diff(light) / np.diff(usual_curve(codes)) - 1.0).max() < 0.6
