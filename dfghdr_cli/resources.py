@@ -118,12 +118,11 @@ def _status(entry: str) -> float | None:
 
 
 def use_threads(count: int) -> None:
-    """Let PyTorch and OpenCV use so many threads each; loads both."""
-    import cv2
-    import torch
-
-    torch.set_num_threads(count)
-    cv2.setNumThreads(count)
+    """Let PyTorch and OpenCV use so many threads each, as far as they are loaded."""
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_num_threads(count)
+    if (cv2 := sys.modules.get("cv2")) is not None:
+        cv2.setNumThreads(count)
 
 
 def cores() -> int:

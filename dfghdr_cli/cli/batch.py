@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from dfghdr_cli import __version__
 from dfghdr_cli.cli import console
 from dfghdr_cli.errors import InputError
 
@@ -46,7 +47,7 @@ class BatchOptions:
         overwrite: merge all anew.
         jobs: how many at a time, or None.
         dask: the cluster to merge on, or None.
-        json: print JSON.
+        json: where the report goes as JSON.
         watch: wait for more.
         settle: seconds for which nothing may have changed.
     """
@@ -63,7 +64,7 @@ class BatchOptions:
     overwrite: bool = False
     jobs: int | None = None
     dask: str | None = None
-    json: bool = False
+    json: console.Json = console.Json()  # noqa: RUF009
     watch: bool = False
     settle: float = 10.0
 
@@ -105,12 +106,19 @@ class BatchOptions:
             typer.BadParameter: something is at odds.
         """
         from dfghdr_cli.errors import OutputError
-        from dfghdr_cli.io.display import DISPLAY_SUFFIXES, display_format, is_display_name
-        from dfghdr_cli.io.radiance import RADIANCE_SUFFIXES, is_radiance_name
+        from dfghdr_cli.io.names import (
+            DISPLAY_SUFFIXES,
+            RADIANCE_SUFFIXES,
+            display_format,
+            is_display_name,
+            is_radiance_name,
+        )
         from dfghdr_cli.pipeline.batch.plan import check_pattern
 
         if self.watch and (self.dry_run or self.overwrite):
             raise typer.BadParameter("--watch goes with neither --dry-run nor --overwrite.")
+        if self.watch and self.json.file is not None:
+            raise typer.BadParameter("--json-file is of a batch that ends: leave out --watch.")
         if self.dask is not None and self.jobs is not None:
             raise typer.BadParameter("--jobs is of this computer: --dask goes by its workers.")
         if self.by_folder and self.count is not None:
@@ -152,6 +160,7 @@ def merge_batch(
     from dfghdr_cli.io.shots import find_shots
     from dfghdr_cli.pipeline.batch.plan import ensure_different_names, plan
 
+    options.json.check()
     card = find_shots(paths, recursive=options.recursive)
     sorting = find_sets(card.shots, count=options.count, by_folder=options.by_folder)
     pattern = options.pattern(sorting.sets)
@@ -274,7 +283,7 @@ class _Batch:
                     level=level,
                 )
                 self._workers = self._stack.enter_context(starting)
-            with _live(todo.jobs, as_json=options.json) as listener:
+            with _live(todo.jobs, as_json=options.json.printed) as listener:
                 done = run_batch(
                     todo.jobs,
                     self._folder,
@@ -333,9 +342,8 @@ def _nothing_found(paths: Sequence[Path], card: Card, options: BatchOptions) -> 
     )
 
 
-def _print_plan(jobs: Sequence[Job], sorting: Sorting, card: Card, as_json: bool) -> None:
-    if as_json:
-        console.print_result(json.dumps(_plan_values(jobs, sorting, card)))
+def _print_plan(jobs: Sequence[Job], sorting: Sorting, card: Card, where: console.Json) -> None:
+    if where.put(json.dumps(_plan_values(jobs, sorting, card))):
         return
     rows = [("set", "frames", "files", "exposures", "span", "recognised by", "doubts")]
     for job in jobs:
@@ -368,10 +376,10 @@ def _relative(bracket: BracketSet) -> list[float]:
 
 def _plan_values(jobs: Sequence[Job], sorting: Sorting, card: Card) -> dict[str, Any]:
     return {
+        "version": __version__,
         "sets": [
             {
-                "name": job.name,
-                "files": [str(path) for path in job.paths],
+                **_inputs(job),
                 "outputs": [str(path) for path in job.results],
                 "stops": None if job.bracket.stops is None else _relative(job.bracket),
                 "times_s": [shot.time_s for shot in job.bracket.shots],
@@ -396,19 +404,34 @@ def _sum_up(
     failed = [one for one in done if one.outcome.error]
     unmerged = len(failed) + len(todo.failed_before)
     merged = [one for one in done if not one.outcome.error]
-    if options.json:
-        values = {
-            "outputs": [str(path) for one in merged for path in one.job.results],
-            "merged": [{"name": one.job.name, **(one.outcome.result or {})} for one in merged],
-            "failed": [
-                *({"name": one.job.name, "error": one.outcome.error} for one in failed),
-                *({"name": job.name, "error": error} for job, error in todo.failed_before),
-            ],
-            "kept": [job.name for job in todo.there],
-            "skipped": [{"name": job.name, "doubts": list(job.bracket.doubts)} for job in doubtful],
-            "seconds": round(seconds, 3),
-        }
-        console.print_result(json.dumps(values))
+    kept = [path for job in todo.there for path in job.results]
+    values = {
+        "outputs": [
+            *(str(path) for one in merged for path in one.job.results),
+            *map(str, kept),
+        ],
+        "version": __version__,
+        "kept": [str(path) for path in kept],
+        "merged": [
+            {
+                **_inputs(one.job),
+                "outputs": [str(path) for path in one.job.results],
+                **(one.outcome.result or {}),
+            }
+            for one in merged
+        ],
+        "failed": [
+            *(_failure(one.job, one.outcome.error or "", one.outcome.exit_code) for one in failed),
+            *(_failure(job, error, 1) for job, error in todo.failed_before),
+        ],
+        "skipped": [{**_inputs(job), "reason": "; ".join(job.bracket.doubts)} for job in doubtful],
+        "warnings": [
+            *todo.remarks,
+            *(f"{one.job.name}: {text}" for one in done for text in one.outcome.warnings),
+        ],
+        "seconds": {"all": round(seconds, 3)},
+    }
+    options.json.put(json.dumps(values))
     for one in failed:
         console.print_error(f"{one.job.name}: {one.outcome.error}")
     for job, error in todo.failed_before:
@@ -420,6 +443,14 @@ def _sum_up(
         *([f"{len(doubtful)} doubtful and skipped"] if doubtful else []),
     ]
     console.print_status(f"{', '.join(parts)}; {seconds:.0f} s.")
+
+
+def _inputs(job: Job) -> dict[str, Any]:
+    return {"name": job.name, "files": [str(path) for path in job.paths]}
+
+
+def _failure(job: Job, error: str, code: int) -> dict[str, Any]:
+    return {**_inputs(job), "error": error, "exit_code": code}
 
 
 @contextmanager

@@ -22,18 +22,24 @@ def config() -> None:
 
 
 @app.command()
-def show(context: typer.Context, json: options.Json = False) -> None:
+def show(
+    context: typer.Context,
+    json: options.Json = False,
+    json_file: options.JsonFile = None,
+    overwrite: options.Overwrite = False,
+) -> None:
     """List every option that is set, its value, and the variable or file it comes from."""
     root = context.find_root()
     commands = settings.commands_with_settings(root.command)
     found = settings.settings(commands)
     files = [str(path) for path in settings.files_read()]
-    if json:
-        entries = [
-            {"command": s.command, "option": s.option, "value": s.value, "source": s.source}
-            for s in found
-        ]
-        console.print_result(dumps({"files": files, "settings": entries}))
+    entries = [
+        {"command": s.command, "option": s.option, "value": s.value, "source": s.source}
+        for s in found
+    ]
+    where = console.Json(json, json_file, overwrite)
+    where.check()
+    if where.put(dumps({"files": files, "settings": entries})):
         return
     for path in files:
         console.print_status(f"read: {path}")

@@ -7,6 +7,7 @@ import sys
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -121,12 +122,56 @@ class Report(Protocol):
         ...
 
 
-def print_report(report: Report, as_json: bool) -> None:
+@dataclass(frozen=True)
+class Json:
+    """Where a report goes as JSON, as `--json` and `--json-file` say.
+
+    Attributes:
+        printed: to stdout.
+        file: into this one.
+        overwrite: which may be there already.
+    """
+
+    printed: bool = False
+    file: Path | None = None
+    overwrite: bool = False
+
+    def check(self, outputs: Sequence[Path] = ()) -> None:
+        """Refuse, before any work, a file that cannot be written.
+
+        Args:
+            outputs: other files that the command writes.
+
+        Raises:
+            OutputError: it cannot be, or exists, or is one of the outputs.
+        """
+        if self.file is not None:
+            from dfghdr_cli.atomic import ensure_different, ensure_writable
+
+            ensure_different([*outputs, self.file])
+            ensure_writable(self.file, self.overwrite)
+
+    def put(self, text: str) -> bool:
+        """Write a report where it goes; whether that is stdout.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        if self.file is not None:
+            from dfghdr_cli.atomic import atomic_write
+
+            with atomic_write(self.file, self.overwrite) as file:
+                file.write(f"{text.rstrip()}\n".encode(errors="backslashreplace"))
+        if self.printed:
+            print_result(text.rstrip())
+        return self.printed
+
+
+def print_report(report: Report, json: Json) -> None:
     """Warnings to stderr; to stdout the paths of the files, or the report as JSON."""
     for warning in report.warnings:
         print_warning(warning)
-    if as_json:
-        print_result(report.to_json())
+    if json.put(report.to_json()):
         return
     for path in report.outputs:
         print_result(path)

@@ -7,17 +7,21 @@ import typer
 from dfghdr_cli.cli import console, options
 
 
-def doctor(json: options.Json = False) -> None:
+def doctor(
+    json: options.Json = False,
+    json_file: options.JsonFile = None,
+    overwrite: options.Overwrite = False,
+) -> None:
     """Say what works here: versions, device, models, formats and a tiny merge, by trying them.
 
     For bug reports. Exit code 1 if something fails; a package that is not necessary may be absent.
     """
     from dfghdr_cli.pipeline.doctor import examine
 
+    where = console.Json(json, json_file, overwrite)
+    where.check()
     diagnosis = examine()
-    if json:
-        console.print_result(diagnosis.to_json())
-    else:
+    if not where.put(diagnosis.to_json()):
         for name, text in diagnosis.facts.items():
             console.print_result(f"{name}: {text}")
         for check in diagnosis.checks:

@@ -127,10 +127,8 @@ def evaluate(
         bool,
         typer.Option("--markdown", help="Print the table as Markdown, as on a model's card."),
     ] = False,
-    json: Annotated[
-        Path | None,
-        typer.Option("--json", metavar="FILE", help="Write every figure as JSON."),
-    ] = None,
+    json: options.Json = False,
+    json_file: options.JsonFile = None,
     csv: Annotated[
         Path | None,
         typer.Option("--csv", metavar="FILE", help="Write a line for each method and scene."),
@@ -198,7 +196,7 @@ def evaluate(
     from dfghdr_cli.pipeline.evaluate.run import scoring_workers
     from dfghdr_cli.pipeline.evaluate.scoring import Scoring, Wanted
 
-    outputs = _Outputs(json, csv, report, paper_report, crops)
+    outputs = _Outputs(json_file, csv, report, paper_report, crops)
     if not (model or method or predictions or external):
         model, method = [DEFAULT_MODEL], ["classic", "reference"]
     wanted = Wanted(
@@ -236,7 +234,9 @@ def evaluate(
         settings={"resolution": resolution, "metrics": metrics, "crops": list(crop or ())},
         device=device,
     )
-    if markdown:
+    if json:
+        console.print_result(evaluation.to_json().rstrip())
+    elif markdown:
         console.print_result(_markdown(evaluation))
     else:
         _print_figures(evaluation)

@@ -86,12 +86,8 @@ def explore_disentangle(
             show_default=False,
         ),
     ] = None,
-    json: Annotated[
-        Path | None,
-        typer.Option(
-            "--json", metavar="FILE", help="Write the figures of --metrics.", show_default=False
-        ),
-    ] = None,
+    json: options.Json = False,
+    json_file: options.JsonFile = None,
     model: options.Model = None,
     device: options.Device = "auto",
     max_pixels: options.MaxPixels = None,
@@ -117,11 +113,12 @@ def explore_disentangle(
         )
     if extrapolate and not interpolate:
         raise typer.BadParameter("--extrapolate needs --interpolate STEPS.")
-    if metrics is None and (json is not None or probe_folder is not None):
-        raise typer.BadParameter("--json and --probe-folder need --metrics FOLDER.")
+    if metrics is None and (json or json_file is not None or probe_folder is not None):
+        raise typer.BadParameter("--json, --json-file and --probe-folder need --metrics FOLDER.")
 
     from dfghdr_cli.core.calibration.exposure import parse_stops
     from dfghdr_cli.pipeline.explore.explorer import load_explorer
+    from dfghdr_cli.pipeline.explore.metrics import encode_metrics
     from dfghdr_cli.pipeline.explore.run import ExploreRequest, explore
 
     request = ExploreRequest(
@@ -134,7 +131,7 @@ def explore_disentangle(
         attention=attention,
         metrics=metrics,
         probe_folder=probe_folder,
-        json=json,
+        json=json_file,
         html=html,
         overwrite=overwrite,
     )
@@ -146,6 +143,9 @@ def explore_disentangle(
         found = zip(report.grid.photographs, report.grid.psnr, strict=True)
         figures = ", ".join(f"{one.name} {psnr:.1f} dB" for one, psnr in found)
         console.print_status(f"Reconstructed (PSNR): {figures}")
+    if json and report.metrics is not None:
+        console.print_result(encode_metrics(report.metrics).decode().rstrip())
+        return
     if report.metrics is not None:
         _print_metrics(report.metrics)
     for path in report.outputs:

@@ -212,6 +212,7 @@ def merge(
         ),
     ] = None,
     json: options.Json = False,
+    json_file: options.JsonFile = None,
     overwrite: options.Overwrite = False,
     skip_existing: Annotated[
         bool,
@@ -360,6 +361,7 @@ def merge(
         keep_place=not (no_gps or strip),
         keep_identity=not strip,
     )
+    told_json = console.Json(json, json_file, overwrite)
     told = BatchOptions(
         recursive=recursive,
         by_folder=by_folder,
@@ -373,7 +375,7 @@ def merge(
         overwrite=overwrite,
         jobs=jobs,
         dask=dask,
-        json=json,
+        json=told_json,
         watch=watch,
         settle=settle,
     )
@@ -506,6 +508,7 @@ def _answer_early(
     missing = missing_of(
         results, overwrite=told.overwrite, skip_existing=told.resume, inputs=lambda: files
     )
+    told.json.check(results)
     if not missing:
         names = ", ".join(map(str, results))
         console.print_status(f"{names}: there already, nothing to do.")
@@ -532,7 +535,6 @@ def _exposures(
     files: Sequence[Path], ev: str | None, times: str | None, step: float | None
 ) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
     """--ev [stops] and --times [s], as far as they are given and can be meant."""
-    from dfghdr_cli.core.calibration.exposure import parse_stops, parse_times
     from dfghdr_cli.errors import InputError, UsageError
 
     if step is not None and not 0 < step < inf:
@@ -540,6 +542,10 @@ def _exposures(
             f"--ev-step must be a positive number of stops, not {step}; give the files from dark "
             "to bright."
         )
+    if ev is None and times is None:
+        return None, None
+    from dfghdr_cli.core.calibration.exposure import parse_stops, parse_times
+
     try:
         stops = None if ev is None else parse_stops(ev)
         seconds = None if times is None else parse_times(times)
@@ -567,7 +573,7 @@ def _memory(text: str | None) -> int | None:
 
 
 def _check_compression(exr_type: str, text: str) -> None:
-    from dfghdr_cli.io.radiance import ExrCompression
+    from dfghdr_cli.io.names import ExrCompression
 
     try:
         compression = ExrCompression.parse(text)

@@ -21,7 +21,11 @@ app = typer.Typer(
 
 
 @app.command("list")
-def list_(json: options.Json = False) -> None:
+def list_(
+    json: options.Json = False,
+    json_file: options.JsonFile = None,
+    overwrite: options.Overwrite = False,
+) -> None:
     """List the models that --model can name.
 
     On a pipe each is one line of tab-separated columns: name, architecture, parameters, bytes,
@@ -29,9 +33,10 @@ def list_(json: options.Json = False) -> None:
     """
     from dfghdr_cli.pipeline.models import list_models
 
+    where = console.Json(json, json_file, overwrite)
+    where.check()
     models = list_models()
-    if json:
-        console.print_result(dumps([model.values() for model in models]))
+    if where.put(dumps([model.values() for model in models])):
         return
     if not models:
         console.print_status("No model found.")
@@ -51,13 +56,16 @@ def show(
         ),
     ],
     json: options.Json = False,
+    json_file: options.JsonFile = None,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Show a model: its configuration, size and digest, and its card."""
     from dfghdr_cli.pipeline.models import show_model
 
+    where = console.Json(json, json_file, overwrite)
+    where.check()
     details = show_model(name)
-    if json:
-        console.print_result(dumps(details.values()))
+    if where.put(dumps(details.values())):
         return
     summary, config = details.summary, details.config
     lines = {
@@ -91,6 +99,8 @@ def verify(
         ),
     ] = None,
     json: options.Json = False,
+    json_file: options.JsonFile = None,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Check that models give what they gave when they were saved.
 
@@ -99,10 +109,10 @@ def verify(
     from dfghdr_cli.errors import ModelError
     from dfghdr_cli.pipeline.models import verify_models
 
+    where = console.Json(json, json_file, overwrite)
+    where.check()
     verdicts = verify_models(names or ())
-    if json:
-        console.print_result(dumps([verdict.values() for verdict in verdicts]))
-    else:
+    if not where.put(dumps([verdict.values() for verdict in verdicts])):
         _print_table(
             ("name", "verdict", "largest difference", "problem"),
             [

@@ -6,6 +6,7 @@ Used as annotations: `def merge(..., overwrite: options.Overwrite = False) -> No
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,7 +23,17 @@ Overwrite = Annotated[
 Json = Annotated[
     bool,
     typer.Option(
-        "--json", rich_help_panel=RESULTS, help="Print the result as one JSON object on stdout."
+        "--json", rich_help_panel=RESULTS, help="Print a report as one JSON object on stdout."
+    ),
+]
+JsonFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--json-file",
+        metavar="FILE",
+        rich_help_panel=RESULTS,
+        show_default=False,
+        help="Write that object into a file.",
     ),
 ]
 Model = Annotated[

@@ -101,10 +101,17 @@ def tonemap(
     strip: options.Strip = False,
     max_pixels: options.MaxPixels = None,
     json: options.Json = False,
+    json_file: options.JsonFile = None,
     overwrite: options.Overwrite = False,
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", help="Leave out results that exist already.")
     ] = False,
+    jobs: Annotated[
+        int,
+        typer.Option(
+            "--jobs", metavar="N", min=1, max=64, help="Pictures to make at the same time."
+        ),
+    ] = 1,
 ) -> None:
     """Make pictures for a display of linear HDR images.
 
@@ -117,9 +124,14 @@ def tonemap(
     if overwrite and skip_existing:
         raise typer.BadParameter("--overwrite and --skip-existing exclude each other.")
     stops, parameters = _exposure(exposure), _parameters(param or [])
+    where = console.Json(json, json_file, overwrite)
+    if _answer_early(
+        files, output, sheet, format, overwrite=overwrite, skip_existing=skip_existing, json=where
+    ):
+        return
 
     from dfghdr_cli.core.tonemapping.operators import ToneSettings, checked_settings
-    from dfghdr_cli.pipeline.tonemap import TonemapRequest, tonemap_files
+    from dfghdr_cli.pipeline.tonemap import TonemapRequest, tonemap_files, tonemap_workers
 
     settings = ToneSettings(operator, stops, white, saturation, parameters)
     try:
@@ -138,10 +150,44 @@ def tonemap(
         overwrite=overwrite,
         skip_existing=skip_existing,
     )
-    with console.progress() as on_progress:
-        report = tonemap_files(request, on_progress)
-    console.print_report(report, json)
+    with tonemap_workers(request, jobs) as workers, console.progress() as on_progress:
+        report = tonemap_files(request, on_progress, workers)
+    console.print_report(report, where)
     for _, error in report.failures:
         console.print_error(str(error))
     if report.failures:
-        raise typer.Exit(1 if report.files or report.skipped else report.failures[0][1].exit_code)
+        raise typer.Exit(1 if report.outputs else report.failures[0][1].exit_code)
+
+
+def _answer_early(
+    paths: list[Path],
+    output: Path | None,
+    sheet: Path | None,
+    format: choices.DisplayFormat | None,
+    *,
+    overwrite: bool,
+    skip_existing: bool,
+    json: console.Json,
+) -> bool:
+    """Refuse what can be refused, and be done where nothing is to do, before anything is loaded.
+
+    Raises:
+        OutputError: a result cannot be written, or exists.
+        InputError: the only file is not there.
+    """
+    from dfghdr_cli.io.source import read_head
+    from dfghdr_cli.pipeline.tonemap_results import TonemapReport, ensure_pictures, pictures_of
+
+    results = pictures_of(paths, output, format)
+    left = ensure_pictures(
+        *(paths, results, sheet), format=format, overwrite=overwrite, skip_existing=skip_existing
+    )
+    there = tuple(path for path in (*results, sheet) if path is not None)
+    json.check(there)
+    if not left:
+        console.print_status(f"{', '.join(map(str, there))}: there already, nothing to do.")
+        console.print_report(TonemapReport(there, (), there, (), ()), json)
+        return True
+    if len(paths) == 1:
+        read_head(paths[0], 1)
+    return False

@@ -6,11 +6,10 @@ import logging
 import os
 import struct
 import zlib
-from collections.abc import Sequence
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -30,10 +29,11 @@ from dfghdr_cli.core.colour import (
 )
 from dfghdr_cli.core.tonemapping.hdr_display import HIGHEST, PQ_PEAK, SDR_WHITE, gain_map, pq_encode
 from dfghdr_cli.core.types import FloatImage
-from dfghdr_cli.errors import OutputError, OutputNameError
+from dfghdr_cli.errors import OutputError
 from dfghdr_cli.io.avif import with_exif
 from dfghdr_cli.io.jxl import DEFAULT_WHITE, as_pq, in_container
 from dfghdr_cli.io.metadata import OWN_SOFTWARE, Metadata, exif_bytes
+from dfghdr_cli.io.names import HDR_FORMATS, display_format
 from dfghdr_cli.io.tiff import append_exif, exif_tags_of
 from dfghdr_cli.io.ultrahdr import join
 
@@ -42,65 +42,15 @@ _DECODED = srgb_decode(np.arange(256, dtype=np.float32) / 255)
 
 log = logging.getLogger(__name__)
 
-HDR_FORMATS: frozenset[DisplayFormat] = frozenset({"ultrahdr", "avif", "jxl"})
-"""Those that show more than SDR white on a screen that can, and so need the radiance."""
-RADIANCE_ALONE: frozenset[DisplayFormat] = frozenset({"avif", "jxl"})
-"""Those of them in which a picture for other screens has no place: no operator is needed."""
-
 QUALITY = 92
 """Of lossy formats, unless another is asked for."""
 
-_BY_SUFFIX: dict[str, DisplayFormat] = {
-    ".jpg": "jpg",
-    ".jpeg": "jpg",
-    ".png": "png",
-    ".tif": "tiff",
-    ".tiff": "tiff",
-    ".avif": "avif",
-    ".jxl": "jxl",
-}
-DISPLAY_SUFFIXES = tuple(_BY_SUFFIX)
-"""What the names of pictures for screens end in."""
-_SUFFIXES: dict[DisplayFormat, Sequence[str]] = {
-    name: tuple(suffix for suffix, other in _BY_SUFFIX.items() if other == name)
-    for name in get_args(DisplayFormat)
-}
-_SUFFIXES["ultrahdr"] = _SUFFIXES["jpg"]
 _JPEG_LIMIT = 65535  # pixels a side
 _AVIF_LIMIT = 65536  # of the frame header of AV1 (AV1 specification, 5.5.1)
 _AVIF_SPEED = 8
 _JXL_EFFORT = 4
 _PNG_LEVEL = 3  # on 16 bits, 6 takes twice as long and saves 1 %
 _SEGMENT_LIMIT = 65535 - 2 - 6  # bytes, without the length and "Exif\0\0"
-
-
-def is_display_name(path: Path) -> bool:
-    """Whether a name ends like a picture for screens."""
-    return path.suffix.lower() in _BY_SUFFIX
-
-
-def display_format(path: Path, format: DisplayFormat | None = None) -> DisplayFormat:
-    """The format that a file gets: the one asked for, or else what the name ends in.
-
-    Args:
-        path: the result.
-        format: one of `DisplayFormat`, or None.
-
-    Raises:
-        OutputError: the name ends in nothing known, or in what another format is called.
-    """
-    suffix = path.suffix.lower()
-    found = _BY_SUFFIX.get(suffix)
-    if format is None:
-        if found is None:
-            known = ", ".join(DISPLAY_SUFFIXES)
-            raise OutputNameError(f"{path} names no display format; end it in one of {known}.")
-        return found
-    if suffix not in _SUFFIXES[format]:
-        raise OutputNameError(
-            f"{path} does not end like a {format} file; call it {path.stem}{_SUFFIXES[format][0]}."
-        )
-    return format
 
 
 def write_display(

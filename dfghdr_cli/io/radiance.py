@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -19,10 +18,11 @@ from dfghdr_cli.atomic import atomic_write
 from dfghdr_cli.choices import ExrType
 from dfghdr_cli.core.colour import REC709, Chromaticities, conversion, transform
 from dfghdr_cli.core.types import Exposure, FloatImage, Mask, RadianceImage
-from dfghdr_cli.errors import InputError, OutputError, OutputNameError
+from dfghdr_cli.errors import InputError, OutputError
 from dfghdr_cli.io.dng import encode_dng
 from dfghdr_cli.io.exr import INTEROP_IDS, decode_exr
 from dfghdr_cli.io.metadata import Metadata
+from dfghdr_cli.io.names import ExrCompression, ensure_radiance_name
 from dfghdr_cli.io.rgbe import decode_hdr
 from dfghdr_cli.io.source import read_head
 
@@ -30,37 +30,6 @@ log = logging.getLogger(__name__)
 
 
 HALF_MAX = 65504.0
-
-
-@dataclass(frozen=True, slots=True)
-class ExrCompression:
-    """How an .exr is made smaller.
-
-    Attributes:
-        kind: "piz" and "zip" lose nothing, of which the first takes half the time on half floats
-            and makes the smaller files; "dwaa" is lossy and keeps half floats at most.
-        level: of "dwaa", 0 to 200; higher is smaller and coarser.
-    """
-
-    kind: Literal["piz", "zip", "dwaa"] = "piz"
-    level: float = 45.0
-
-    @classmethod
-    def parse(cls, text: str) -> ExrCompression:
-        """Read "piz", "zip", "dwaa" or "dwaa:LEVEL".
-
-        Raises:
-            ValueError: it is none of these, or the level is not in 0 to 200.
-        """
-        kind, colon, level = text.partition(":")
-        if kind in ("piz", "zip") and not colon:
-            return cls(kind)  # pyright: ignore[reportArgumentType]
-        if kind == "dwaa":
-            with contextlib.suppress(ValueError):
-                value = float(level) if colon else cls("dwaa").level
-                if 0 <= value <= 200:
-                    return cls("dwaa", value)
-        raise ValueError(f"{text!r} is none of piz, zip, dwaa and dwaa:LEVEL with LEVEL 0 to 200")
 
 
 # Attribute names longer than this stop older readers (the limit of OpenEXR 1.x).
@@ -83,9 +52,6 @@ _LARGEST_ASPECT = 8.0
 _SQUARE = 0.005
 """Programs write 0.9996 for 1."""
 _EXR_MAGIC = b"\x76\x2f\x31\x01"
-RADIANCE_SUFFIXES = (".exr", ".hdr", ".dng")
-BRIGHTEST_WHITE = "dfghdr:brightestWhite"
-"""The header entry for the value that is white in the brightest frame of a bracket."""
 
 
 def exposure_attributes(exposure: Exposure) -> dict[str, str | float]:
@@ -103,21 +69,6 @@ def exposure_attributes(exposure: Exposure) -> dict[str, str | float]:
         "isoSpeed": exposure.iso,
     }
     return {name: value for name, value in known.items() if value is not None}
-
-
-def is_radiance_name(path: Path) -> bool:
-    """Whether a name ends in .exr, .hdr or .dng."""
-    return path.suffix.lower() in RADIANCE_SUFFIXES
-
-
-def ensure_radiance_name(path: Path) -> None:
-    """Refuse a result name whose ending names no radiance format.
-
-    Raises:
-        OutputError: the name ends in none of .exr, .hdr and .dng.
-    """
-    if not is_radiance_name(path):
-        raise OutputNameError(f"{path} names no radiance format; end it in .exr, .hdr or .dng.")
 
 
 def write_radiance(
@@ -146,7 +97,7 @@ def encode_radiance(
     image: RadianceImage,
     *,
     exr_type: ExrType = "half",
-    compression: ExrCompression = ExrCompression(),
+    compression: ExrCompression = ExrCompression(),  # noqa: B008
     attributes: Mapping[str, str | float] | None = None,
     metadata: Metadata | None = None,
 ) -> bytes:

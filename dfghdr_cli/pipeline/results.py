@@ -8,12 +8,13 @@ from pathlib import Path
 from dfghdr_cli.atomic import ensure_different, ensure_no_input, ensure_writable
 from dfghdr_cli.choices import DisplayFormat
 from dfghdr_cli.errors import OutputNameError
-from dfghdr_cli.io.display import (
+from dfghdr_cli.io.names import (
     DISPLAY_SUFFIXES,
+    RADIANCE_SUFFIXES,
     display_format,
     is_display_name,
+    is_radiance_name,
 )
-from dfghdr_cli.io.radiance import RADIANCE_SUFFIXES, is_radiance_name
 
 
 def preview_of(outputs: Sequence[Path]) -> Path | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dfghdr_cli.atomic import atomic_write_all, ensure_no_input, ensure_writable
+from dfghdr_cli.atomic import atomic_write_all
 from dfghdr_cli.choices import DisplayFormat, DisplaySpace
 from dfghdr_cli.core.luminance import choose_exposure, luminance_of
 from dfghdr_cli.core.tonemapping.operators import (
@@ -23,23 +24,23 @@ from dfghdr_cli.core.tonemapping.operators import (
     tone_map,
 )
 from dfghdr_cli.core.types import FloatImage, OnProgress
-from dfghdr_cli.errors import DeviceError, DfghdrError, InputError, OutputError, OutputNameError
-from dfghdr_cli.io.display import (
-    HDR_FORMATS,
-    RADIANCE_ALONE,
-    display_format,
-    encode_display,
-)
+from dfghdr_cli.errors import DeviceError, DfghdrError, InputError, OutputError
+from dfghdr_cli.io.display import encode_display
 from dfghdr_cli.io.metadata import metadata_of_header
-from dfghdr_cli.io.radiance import BRIGHTEST_WHITE, LinearPicture, read_linear
+from dfghdr_cli.io.names import BRIGHTEST_WHITE, HDR_FORMATS, RADIANCE_ALONE, display_format
+from dfghdr_cli.io.radiance import LinearPicture, read_linear
+from dfghdr_cli.pipeline.tonemap_results import TonemapReport, ensure_pictures, pictures_of
+from dfghdr_cli.pipeline.workers.processes import Processes
+from dfghdr_cli.pipeline.workers.tasks import Outcome, Task, Workers
+from dfghdr_cli.resources import cores
+
+log = logging.getLogger(__name__)
 
 _TILE = 480
 """Width of a picture on a sheet [pixels]."""
 _COLUMNS = 3
 _GAP = 8
 _LABEL = 26
-_SUFFIXES: Mapping[str, str] = {"ultrahdr": ".jpg", "tiff": ".tif"}
-"""What a format's files end in, where that is not the format's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,38 +72,11 @@ class TonemapRequest:
     skip_existing: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class TonemapReport:
-    """What was done, as `--json` prints it.
-
-    Attributes:
-        outputs: the files written, in the order of the paths, the sheet last.
-        files: of each path that was read: what it became, and how.
-        skipped: the results that existed already.
-        failures: path and error of each that could not be used, if there were several paths.
-        warnings: sentences for the user.
-    """
-
-    outputs: tuple[Path, ...]
-    files: tuple[dict[str, Any], ...]
-    skipped: tuple[Path, ...]
-    failures: tuple[tuple[Path, DfghdrError], ...]
-    warnings: tuple[str, ...]
-
-    def to_json(self) -> str:
-        """One JSON object on one line."""
-        return json.dumps(
-            {
-                "outputs": [str(path) for path in self.outputs],
-                "files": self.files,
-                "skipped": [str(path) for path in self.skipped],
-                "failed": [{"file": str(p), "error": str(error)} for p, error in self.failures],
-                "warnings": self.warnings,
-            }
-        )
-
-
-def tonemap_files(request: TonemapRequest, on_progress: OnProgress | None = None) -> TonemapReport:
+def tonemap_files(
+    request: TonemapRequest,
+    on_progress: OnProgress | None = None,
+    workers: Workers | None = None,
+) -> TonemapReport:
     """Tone-map files; see `TonemapRequest`.
 
     Of several paths, one that cannot be used does not keep the others from being done.
@@ -110,6 +84,8 @@ def tonemap_files(request: TonemapRequest, on_progress: OnProgress | None = None
     Args:
         request: what to do.
         on_progress: called as (done, total, what).
+        workers: what does several at the same time, of a `Tonemapping` of this request; None does
+            one after the other.
 
     Raises:
         OutputExistsError: a result is there already; checked before any work.
@@ -122,68 +98,161 @@ def tonemap_files(request: TonemapRequest, on_progress: OnProgress | None = None
         raise ValueError("neither an output nor a sheet is wanted")
     if request.sheet is not None and len(request.paths) != 1:
         raise ValueError("a sheet shows one picture")
-    results = _results(request)
-    if request.sheet is not None and display_format(request.sheet) in HDR_FORMATS:
-        raise OutputNameError(f"{request.sheet} is for HDR screens; end a sheet in .jpg or .png.")
-    wanted = [result for result in [*results, request.sheet] if result is not None]
-    ensure_no_input(wanted, request.paths)
-    for result in wanted:
-        if not (request.skip_existing and result.is_file()):
-            display_format(result, request.format if result is not request.sheet else None)
-            ensure_writable(result, request.overwrite)
+    results = pictures_of(request.paths, request.output, request.format)
+    ensure_pictures(
+        request.paths,
+        results,
+        request.sheet,
+        format=request.format,
+        overwrite=request.overwrite,
+        skip_existing=request.skip_existing,
+    )
+    works = [Picture(*one) for one in zip(request.paths, results, strict=True)]
+    tool = TonemapTool(request)
+    kept = [path for work in works for path in tool.kept(work)]
+    left = [work for work in works if tool.left(work) != (None, None)]
     outputs: list[Path] = []
     files: list[dict[str, Any]] = []
-    skipped: list[Path] = []
     failures: list[tuple[Path, DfghdrError]] = []
     warnings: list[str] = []
-    for number, (path, result) in enumerate(zip(request.paths, results, strict=True)):
-        if on_progress:
-            on_progress(number, len(request.paths), path.name)
-        wanted = [result, request.sheet]
-        if request.skip_existing:
-            skipped += [p for p in wanted if p is not None and p.is_file()]
-            wanted = [None if p is None or p.is_file() else p for p in wanted]
-        if wanted == [None, None]:
-            continue
-        try:
-            entry, written, notes = _tonemap_file(path, wanted[0], wanted[1], request)
-        except (InputError, OutputError, DeviceError) as error:
+    found = _done_here(left, tool, on_progress)
+    if workers is not None:
+        found = _done_by(left, workers, on_progress)
+    for work, done in found:
+        if isinstance(done, DfghdrError):
             if len(request.paths) == 1:
-                raise
-            failures.append((path, error))
+                raise done
+            failures.append((work.path, done))
             continue
+        entry, written, notes = done
         outputs += written
         files.append(entry)
-        warnings += [f"{path}: {note}." for note in notes]
+        warnings += [f"{work.path}: {note}." for note in notes]
+    order = [path for path in (*results, request.sheet) if path in (*outputs, *kept)]
     return TonemapReport(
-        tuple(outputs), tuple(files), tuple(skipped), tuple(failures), tuple(warnings)
+        tuple(path for path in order if path is not None),
+        tuple(files),
+        tuple(kept),
+        tuple(failures),
+        tuple(warnings),
     )
 
 
-def _results(request: TonemapRequest) -> list[Path | None]:
-    output = request.output
-    if output is None:
-        return [None] * len(request.paths)
-    if not output.is_dir():
-        if len(request.paths) > 1:
-            raise OutputError(
-                f"{output} is not a folder, which {len(request.paths)} pictures need; "
-                "create one, or give one picture only."
-            )
-        return [output]
-    suffix = _SUFFIXES.get(request.format or "jpg", f".{request.format or 'jpg'}")
-    results: list[Path | None] = []
-    origin: dict[Path, Path] = {}
-    for path in request.paths:
-        result = output / f"{path.stem}{suffix}"
-        if result in origin:
-            raise InputError(
-                f"{origin[result]} and {path} would both become {result}; "
-                "give them in two calls, with two folders."
-            )
-        origin[result] = path
-        results.append(result)
-    return results
+_Done = tuple[dict[str, Any], list[Path], list[str]]
+"""Of one picture: the entry of the report, the files written, and notes."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture to tone-map.
+
+    Attributes:
+        path: the linear file.
+        result: what becomes of it, or None.
+    """
+
+    path: Path
+    result: Path | None
+
+
+@dataclass(frozen=True)
+class Tonemapping:
+    """Tone-maps any number of pictures with the same settings; a trade of workers.
+
+    Attributes:
+        request: how; its paths do not count.
+    """
+
+    request: TonemapRequest
+
+    wanted_device = "cpu"
+
+    def tool(self, device: str | None = None) -> TonemapTool:
+        """There is nothing to load."""
+        del device
+        return TonemapTool(self.request)
+
+    def again(self, work: Picture) -> Picture:
+        """Results are whole or absent, and `TonemapTool.left` knows which."""
+        return work
+
+
+@dataclass(frozen=True)
+class TonemapTool:
+    """What tone-maps pictures.
+
+    Attributes:
+        request: how.
+    """
+
+    request: TonemapRequest
+
+    device = "cpu"
+    digest = None
+
+    @property
+    def name(self) -> str:
+        """Of the operator."""
+        return self.request.settings.operator
+
+    def do(self, work: Picture, on_progress: OnProgress | None = None) -> tuple[_Done, list[str]]:
+        """Tone-map one picture."""
+        del on_progress
+        result, sheet = self.left(work)
+        return _tonemap_file(work.path, result, sheet, self.request), []
+
+    def kept(self, work: Picture) -> list[Path]:
+        """What of its results exists and stays."""
+        wanted = (work.result, self.request.sheet)
+        skip = self.request.skip_existing
+        return [path for path in wanted if skip and path is not None and path.is_file()]
+
+    def left(self, work: Picture) -> tuple[Path | None, Path | None]:
+        """Result and sheet as far as they are to be made."""
+        kept = self.kept(work)
+        wanted = (work.result, self.request.sheet)
+        result, sheet = (None if path in kept else path for path in wanted)
+        return result, sheet
+
+
+def tonemap_workers(request: TonemapRequest, jobs: int) -> AbstractContextManager[Workers | None]:
+    """What tone-maps so many pictures at the same time; one does it here."""
+    if min(jobs, len(request.paths)) == 1:
+        return nullcontext()
+    level = logging.getLogger("dfghdr_cli").getEffectiveLevel()
+    count = min(jobs, len(request.paths))
+    return Processes(count, Tonemapping(request), threads=max(1, cores() // count), level=level)
+
+
+def _done_here(
+    works: Sequence[Picture], tool: TonemapTool, on_progress: OnProgress | None
+) -> Iterator[tuple[Picture, _Done | DfghdrError]]:
+    for number, work in enumerate(works):
+        if on_progress:
+            on_progress(number, len(works), work.path.name)
+        try:
+            yield work, tool.do(work)[0]
+        except (InputError, OutputError, DeviceError) as error:
+            yield work, error
+
+
+def _done_by(
+    works: Sequence[Picture], workers: Workers, on_progress: OnProgress | None
+) -> Iterator[tuple[Picture, _Done | DfghdrError]]:
+    done: dict[int, _Done | DfghdrError] = {}
+    following = count = 0
+    for event in workers.run([Task(number, work) for number, work in enumerate(works)]):
+        if not isinstance(event, Outcome):
+            continue
+        count += 1
+        for warning in event.warnings:
+            log.warning("%s", warning)
+        done[event.key] = event.result if event.error is None else event.as_error()
+        if on_progress:
+            on_progress(count, len(works), works[event.key].path.name)
+        while following in done:
+            yield works[following], done.pop(following)
+            following += 1
 
 
 def _tonemap_file(

@@ -81,7 +81,7 @@ def test_a_card_to_pictures(place):
     # What is there needs no worker, and says so.
     again = batch("-o", "out", "--to", "exr,jpg", "--no-preview", "--resume", "--json")
     report = json.loads(again.stdout)
-    assert report["kept"] == SETS
+    assert report["kept"] == report["outputs"] == [f"out/{name}" for name in names]
     assert report["merged"] == []
     assert "exist already" in batch("-o", "out", "--to", "exr", code=3).stderr
 
@@ -93,6 +93,8 @@ def test_one_bad_bracket_does_not_stop_the_rest(place):
     done = batch("-o", "out", "--json", "--jobs", 1, code=1)
     report = json.loads(done.stdout)
     assert [one["name"] for one in report["failed"]] == [SETS[1]]
+    assert report["failed"][0]["exit_code"] == 4
+    assert report["skipped"][0]["reason"] == "no frame between DSC0012.jpg and DSC0016.jpg"
     assert "DSC0005.jpg" in report["failed"][0]["error"]
     assert len(report["outputs"]) == 4
     assert f"error: {SETS[1]}: card/DSC0005.jpg" in done.stderr

@@ -163,7 +163,7 @@ def test_eval_of_many_scenes(tmp_path, make_scene, cluster, how):
         "jobs": ("--jobs", 2),
     }
     for name in ("row", how):
-        outputs = ("--json", tmp_path / f"{name}.json", "--report", tmp_path / f"{name}.html")
+        outputs = ("--json-file", tmp_path / f"{name}.json", "--report", tmp_path / f"{name}.html")
         done = run(
             *("eval", tmp_path / "scenes", "--method", "classic", "--method", "reference"),
             *("--metrics", "basic", *ways[name], *outputs),

@@ -75,16 +75,18 @@ def test_the_default_methods(scenes, monkeypatch):
 
 
 def test_files(scenes):
-    run(scenes, *BOTH, "--json", "all.json", "--csv", "all.csv")
+    run(scenes, *BOTH, "--json-file", "all.json", "--csv", "all.csv")
     values = json.loads(read("all.json"))
     assert set(values["methods"]) == {"classic", "reference"}
     assert values["methods"]["classic"]["mean"]["psnr_mu"] > 20
     assert len(read("all.csv").splitlines()) == 5
-    again = run(scenes, *BOTH, "--csv", "new.csv", "--json", "all.json", code=3)
+    printed = run(scenes, *BOTH, "--json").stdout
+    assert json.loads(printed).keys() == json.loads(Path("all.json").read_text()).keys()
+    again = run(scenes, *BOTH, "--csv", "new.csv", "--json-file", "all.json", code=3)
     assert "all.json exists already" in again.stderr
-    run(scenes, *BOTH, "--json", "all.json", "--overwrite")
-    run(scenes, *BOTH, "--json", "x", "--csv", "x", code=2)
-    run(scenes, *BOTH, "--json", "nowhere/x.json", code=7)
+    run(scenes, *BOTH, "--json-file", "all.json", "--overwrite")
+    run(scenes, *BOTH, "--json-file", "x", "--csv", "x", code=2)
+    run(scenes, *BOTH, "--json-file", "nowhere/x.json", code=7)
 
 
 def test_markdown(scenes):
@@ -98,7 +100,7 @@ def test_markdown(scenes):
 
 def test_published_figures_stand_apart(scenes):
     measured = run(scenes, *BOTH).stdout
-    done = run(scenes, *BOTH, "--paper", "--json", "all.json").stdout
+    done = run(scenes, *BOTH, "--paper", "--json-file", "all.json").stdout
     first, published = done.split("\n\n")
     strip = lambda text: [line.split("\t")[:10] for line in text.strip().splitlines()]  # noqa: E731
     assert strip(first) == strip(measured)
@@ -111,7 +113,7 @@ def test_published_figures_stand_apart(scenes):
 
 def test_part_of_the_scenes(scenes):
     (scenes / "EXTRA" / "001" / "HDRImg.hdr").unlink()
-    done = run(scenes, *BOTH, "--json", "all.json", code=1)
+    done = run(scenes, *BOTH, "--json-file", "all.json", code=1)
     assert "1 of 2 scenes count for no method (001)" in done.stderr
     assert "holds no truth" in done.stderr
     assert len(done.stdout.splitlines()) == 5
@@ -140,7 +142,7 @@ def test_the_report_and_the_slow_figures(tmp_path, make_scene, monkeypatch):
     monkeypatch.chdir(tmp_path)
     make_scene(tmp_path / "<one>", size=(48, 64))
     arguments = ("<one>", "--method", "reference", "--method", "opencv-debevec", "--metrics", "all")
-    done = run(*arguments, "--report", "page.html", "--json", "all.json", "--vdp-ppd", "20")
+    done = run(*arguments, "--report", "page.html", "--json-file", "all.json", "--vdp-ppd", "20")
     row = json.loads(read("all.json"))["methods"]["reference"]["scenes"]["<one>"]
     assert 0 < row["hdr_vdp2"] < 100
     assert 0 < row["hdr_flip"] < row["hdr_flip_p99"]

@@ -60,7 +60,7 @@ def test_metrics_are_a_table_and_a_file(tmp_path):
         image = RadianceImage(pixels.astype(np.float32), 1.0)
         write_radiance(tmp_path / "hdr" / f"{number}.exr", image)
     figures = tmp_path / "figures.json"
-    result = dfghdr("--metrics", tmp_path / "hdr", "--json", figures, "--model", "able")
+    result = dfghdr("--metrics", tmp_path / "hdr", "--json-file", figures, "--model", "able")
     lines = result.stdout.splitlines()
     assert lines[-1] == str(figures)
     values = json.loads(figures.read_text())
@@ -90,7 +90,7 @@ def test_a_model_without_a_decoder_ends_with_5_and_offers_attention(frames, tmp_
         (["a.png", "-o", "b.png", "--interpolate", "3", "--attention"], "one picture"),
         (["a.png", "-o", "b.png", "--extrapolate"], "needs --interpolate"),
         (["a.png", "-o", "b.png", "--interpolate", "1"], "--interpolate"),
-        (["a.png", "-o", "b.png", "--json", "c.json"], "need --metrics"),
+        (["a.png", "-o", "b.png", "--json-file", "c.json"], "need --metrics"),
     ],
 )
 def test_wrong_usage_ends_with_2(arguments, says):
@@ -119,7 +119,7 @@ def test_what_is_read_is_never_replaced(frames, tmp_path, home):
     truth = next(tmp_path.rglob("HDRImg.*"))
     exposures, config = tmp_path / "scene" / "exposure.txt", home / "able" / "config.json"
     for result in (truth, frames[0], exposures, config):
-        options = ("--metrics", tmp_path / "scene", "--json", result, "--overwrite")
+        options = ("--metrics", tmp_path / "scene", "--json-file", result, "--overwrite")
         assert "a file that this command reads" in dfghdr(*options, code=7).stderr
     assert before == {path: path.read_bytes() for path in before}
 

@@ -109,7 +109,7 @@ def test_json(place):
     report = json.loads(result.stdout)
     (entry,) = report["files"]
     assert report["outputs"] == ["a.jpg"]
-    assert report["failed"] == report["skipped"] == report["warnings"] == []
+    assert report["failed"] == report["kept"] == report["warnings"] == []
     assert entry["input"] == "a.exr"
     assert entry["size"] == [56, 40]
     assert entry["operator"] == DEFAULT_OPERATOR
@@ -138,8 +138,8 @@ def test_existing_results(place):
     tonemap("a.exr", "c.exr", "-o", "out", code=3)
     assert files(place / "out") == ["c.jpg"]
     report = json.loads(tonemap("a.exr", "c.exr", "-o", "out", "--skip-existing", "--json").stdout)
-    assert report["skipped"] == ["out/c.jpg"]
-    assert report["outputs"] == ["out/a.jpg"]
+    assert report["kept"] == ["out/c.jpg"]
+    assert report["outputs"] == ["out/a.jpg", "out/c.jpg"]
     assert (place / "out" / "c.jpg").read_bytes() == b"mine"
     tonemap("a.exr", "c.exr", "-o", "out", "--overwrite")
     assert codes("out/c.jpg").shape == (40, 56, 3)
@@ -286,3 +286,22 @@ def test_what_is_read_is_never_replaced(place):
         assert "a file that this command reads" in tonemap(*arguments, "--overwrite", code=7).stderr
     assert "a file that" in tonemap("d.jpg", "--sheet", "d.jpg", "--overwrite", code=7).stderr
     assert before == {path: path.read_bytes() for path in place.iterdir()}
+
+
+def test_several_at_the_same_time(place):
+    """The same files and report as one after the other, and one that fails is named."""
+    (place / "bad.exr").write_bytes(b"no picture")
+    found = {}
+    for jobs in (1, 2):
+        (place / f"out{jobs}").mkdir()
+        names = ("a.exr", "bad.exr", "c.exr")
+        done = tonemap(*names, "-o", f"out{jobs}", "--jobs", jobs, "--json", code=1)
+        report = json.loads(done.stdout.replace(f"out{jobs}/", "out/"))
+        for one in report["files"]:
+            del one["seconds"]
+        found[jobs] = report
+    assert found[1] == found[2]
+    assert [one["file"] for one in found[2]["failed"]] == ["bad.exr"]
+    assert [one["exit_code"] for one in found[2]["failed"]] == [4]
+    for name in ("a.jpg", "c.jpg"):
+        assert (place / "out1" / name).read_bytes() == (place / "out2" / name).read_bytes()

@@ -8,7 +8,8 @@ from PIL import Image, ImageCms
 
 from dfghdr_cli.core.colour import P3, REC709, conversion, srgb_decode
 from dfghdr_cli.errors import OutputError, OutputExistsError
-from dfghdr_cli.io.display import display_format, icc_profile, write_display
+from dfghdr_cli.io.display import icc_profile, write_display
+from dfghdr_cli.io.names import display_format
 
 
 def ramp():

@@ -17,9 +17,10 @@ from dfghdr_cli.core.tonemapping import hdr_display as hdr
 from dfghdr_cli.core.tonemapping.hdr_display import HIGHEST, SDR_WHITE, pq_decode
 from dfghdr_cli.errors import OutputError
 from dfghdr_cli.io.avif import with_exif
-from dfghdr_cli.io.display import HDR_FORMATS, display_format, encode_display, write_display
+from dfghdr_cli.io.display import encode_display, write_display
 from dfghdr_cli.io.jxl import as_pq
 from dfghdr_cli.io.metadata import Metadata
+from dfghdr_cli.io.names import HDR_FORMATS, display_format
 
 NAMES = {"ultrahdr": "a.jpg", "avif": "a.avif", "jxl": "a.jxl"}
 

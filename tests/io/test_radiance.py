@@ -9,12 +9,8 @@ from hypothesis.extra import numpy as hnp
 
 from dfghdr_cli.core.types import Exposure, RadianceImage
 from dfghdr_cli.errors import InputError, OutputError, OutputExistsError
-from dfghdr_cli.io.radiance import (
-    ExrCompression,
-    exposure_attributes,
-    read_radiance,
-    write_radiance,
-)
+from dfghdr_cli.io.names import ExrCompression
+from dfghdr_cli.io.radiance import exposure_attributes, read_radiance, write_radiance
 
 pictures = hnp.arrays(
     np.float32,

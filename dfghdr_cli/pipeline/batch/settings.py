@@ -99,7 +99,7 @@ class MergeSettings:
             outputs: the results.
             options: what else a `MergeRequest` takes.
         """
-        from dfghdr_cli.io.radiance import ExrCompression
+        from dfghdr_cli.io.names import ExrCompression
         from dfghdr_cli.merging.config import MergeConfig
         from dfghdr_cli.pipeline.merge.request import MergeRequest
 

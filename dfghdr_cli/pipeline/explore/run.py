@@ -17,7 +17,8 @@ from dfghdr_cli.choices import DisplayFormat
 from dfghdr_cli.core.types import FloatImage, OnProgress
 from dfghdr_cli.errors import InputError, OutputNameError
 from dfghdr_cli.io.animation import encode_animation, is_animation
-from dfghdr_cli.io.display import HDR_FORMATS, display_format, encode_display
+from dfghdr_cli.io.display import encode_display
+from dfghdr_cli.io.names import HDR_FORMATS, display_format
 from dfghdr_cli.modelstore import model_files
 from dfghdr_cli.pipeline.explore.attention import Attention, explore_attention
 from dfghdr_cli.pipeline.explore.explorer import Explorer

@@ -19,9 +19,10 @@ from dfghdr_cli.core.tonemapping.operators import (
     tone_map,
 )
 from dfghdr_cli.core.types import Bracket, FloatImage, MergeResult
-from dfghdr_cli.io.display import HDR_FORMATS, RADIANCE_ALONE, display_format, encode_display
+from dfghdr_cli.io.display import encode_display
 from dfghdr_cli.io.metadata import Metadata, exr_attributes
-from dfghdr_cli.io.radiance import encode_radiance, is_radiance_name
+from dfghdr_cli.io.names import HDR_FORMATS, RADIANCE_ALONE, display_format, is_radiance_name
+from dfghdr_cli.io.radiance import encode_radiance
 from dfghdr_cli.io.response import encode_response
 from dfghdr_cli.pipeline.merge.report import MergeFacts
 from dfghdr_cli.pipeline.merge.request import MergeRequest

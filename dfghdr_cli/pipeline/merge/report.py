@@ -6,14 +6,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from dfghdr_cli import __version__
-from dfghdr_cli.core.calibration.response import ResponseReport
-from dfghdr_cli.core.types import Exposure, LeftOut
-from dfghdr_cli.io.radiance import BRIGHTEST_WHITE, exposure_attributes
+from dfghdr_cli.io.names import BRIGHTEST_WHITE
+
+if TYPE_CHECKING:  # a merge that has nothing to do loads neither NumPy nor OpenCV
+    from dfghdr_cli.core.calibration.response import ResponseReport
+    from dfghdr_cli.core.types import Exposure, LeftOut
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +107,8 @@ class MergeFacts:
 
         `dfghdr tonemap` makes the same picture of that file.
         """
+        import numpy as np
+
         brightest = max(frame.stops for frame in self.frames)
         return float(np.float32(self.reference_white * 2.0**-brightest))
 
@@ -154,6 +156,8 @@ class MergeFacts:
 
     def header(self) -> dict[str, str | float]:
         """Entries of an .exr or .hdr."""
+        from dfghdr_cli.io.radiance import exposure_attributes
+
         text = {
             "version": __version__,
             "model": self.model,
@@ -201,9 +205,9 @@ class MergeReport:
 
     def values(self) -> dict[str, Any]:
         """All but outputs and warnings, ready for JSON."""
-        kept = {"kept": [str(path) for path in self.kept]}
+        kept: dict[str, Any] = {"kept": [str(path) for path in self.kept]}
         if self.facts is None:
-            return kept
+            return {"version": __version__, **kept}
         return {
             **self.facts.values(),
             "tone_mapped": dict(self.tone_mapped),

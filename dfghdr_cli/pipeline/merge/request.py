@@ -22,7 +22,7 @@ from dfghdr_cli.choices import (
 from dfghdr_cli.devices import choose_device, is_gpu_out_of_memory
 from dfghdr_cli.errors import OutputNameError
 from dfghdr_cli.io.bracket import Reference, is_photograph_name
-from dfghdr_cli.io.radiance import ExrCompression
+from dfghdr_cli.io.names import ExrCompression
 from dfghdr_cli.io.selection import without_own_results
 from dfghdr_cli.merging.config import MergeConfig
 from dfghdr_cli.modelstore import DEFAULT_MODEL, Model, load_model

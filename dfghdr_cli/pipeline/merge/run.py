@@ -20,7 +20,7 @@ from dfghdr_cli.devices import bound_gpu
 from dfghdr_cli.errors import DeviceError, InputError, ModelError, is_out_of_memory
 from dfghdr_cli.io.bracket import FramesAhead, read_bracket
 from dfghdr_cli.io.metadata import read_metadata
-from dfghdr_cli.io.radiance import is_radiance_name
+from dfghdr_cli.io.names import is_radiance_name
 from dfghdr_cli.io.response import read_response
 from dfghdr_cli.merging.config import MergeConfig, paints
 from dfghdr_cli.merging.equal_exposures import equal_exposures

@@ -170,8 +170,8 @@ def _work(connection: Connection, trade: Trade, threads: int, level: int) -> Non
         from dfghdr_cli.resources import keep_freed_memory, use_threads
 
         keep_freed_memory()
-        use_threads(threads)
         tool = trade.tool()
+        use_threads(threads)
         connection.send(Ready(tool.name, tool.device, tool.digest))
     except DfghdrError as error:
         connection.send(_Unable(error))

@@ -99,6 +99,12 @@ class Outcome:
     exit_code: int = 0
     crashed: bool = False
 
+    def as_error(self) -> DfghdrError:
+        """The error that it failed by."""
+        error = DfghdrError(self.error)
+        error.exit_code = self.exit_code
+        return error
+
 
 @dataclass(frozen=True)
 class Progress:
