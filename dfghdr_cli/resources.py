@@ -6,7 +6,7 @@ import ctypes
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,20 +29,47 @@ class Trace:
         self._on_progress = on_progress
         self.thrifty = thrifty
         self.seconds: dict[str, float] = {}
+        self._plan: dict[str, tuple[float, float]] = {}
+        self._stage = ""
+        self._shown = 0.0
+
+    def expect(self, costs: Mapping[str, float], *, before: float = 0.0) -> None:
+        """From now on tell of the whole work instead of each stage for itself.
+
+        What is told only rises, whatever a stage says that is entered again or begins anew.
+
+        Args:
+            costs: the stages to come, in their order, and what they cost in any unit.
+            before: the share of the whole that was done before them.
+        """
+        begin, whole = before, sum(costs.values())
+        for name, cost in costs.items():
+            share = (1.0 - before) * cost / whole
+            self._plan[name] = begin, share
+            begin += share
 
     def step(self, done: int, total: int, what: str) -> None:
-        """Tell how far the work is."""
-        if self._on_progress:
+        """Tell how far a stage is, or the whole work if it is known what that is."""
+        if not self._on_progress:
+            return
+        if not self._plan:
             self._on_progress(done, total, what)
+            return
+        begin, share = self._plan.get(self._stage, (0.0, 0.0))
+        self._shown = max(self._shown, begin + share * done / max(total, 1))
+        self._on_progress(round(1000 * self._shown), 1000, what)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Count the time of the block towards a stage, and `give_back` the memory that it freed."""
         before = self.seconds.setdefault(name, 0.0)
         started = time.perf_counter()
+        outer, self._stage = self._stage, name
+        self.step(0, 1, name)
         try:
             yield
         finally:
+            self._stage = outer
             self.give_back()
             self.seconds[name] = round(before + time.perf_counter() - started, 3)
 

@@ -28,6 +28,38 @@ def test_a_stage_that_fails_is_counted():
     assert "slow" in watch.seconds
 
 
+def test_the_whole_work_is_told_and_only_rises():
+    """One stage begins anew, one is entered twice, one is not planned; costs are 1 to 3."""
+    told = []
+    trace = Trace(lambda done, total, what: told.append((done / total, what)))
+    with trace.stage("read"):
+        pass
+    trace.expect({"first": 1.0, "second": 3.0}, before=0.2)
+    with trace.stage("first"):
+        trace.step(1, 2, "first")
+        trace.step(0, 4, "first")
+    with trace.stage("other"):
+        pass
+    with trace.stage("second"):
+        trace.step(1, 3, "second")
+    with trace.stage("first"):
+        pass
+    with trace.stage("second"):
+        trace.step(3, 3, "second")
+    assert told == [
+        (0.0, "read"),
+        (0.2, "first"),
+        (0.3, "first"),
+        (0.3, "first"),
+        (0.3, "other"),
+        (0.4, "second"),
+        (0.6, "second"),
+        (0.6, "first"),
+        (0.6, "second"),
+        (1.0, "second"),
+    ]
+
+
 def test_freed_memory_is_given_back():
     give_back_memory()  # what earlier tests freed would be taken first
     before = resident_memory()

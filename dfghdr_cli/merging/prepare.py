@@ -18,7 +18,7 @@ from dfghdr_cli.core.encoding import decode
 from dfghdr_cli.core.frames import CodedBracket, CodedFrame, Samples
 from dfghdr_cli.core.restoration.hotpixels import without_hot_pixels
 from dfghdr_cli.core.restoration.jpeg import restore_bracket
-from dfghdr_cli.core.types import Bracket, FloatImage
+from dfghdr_cli.core.types import Bracket, FloatImage, OnProgress
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,10 @@ class Prepared:
 
 
 def prepare(
-    bracket: Bracket, response: ResponseKind | Response = "auto", believe: Belief = "both"
+    bracket: Bracket,
+    response: ResponseKind | Response = "auto",
+    believe: Belief = "both",
+    on_progress: OnProgress | None = None,
 ) -> Prepared:
     """Make a bracket of photographs ready to merge.
 
@@ -55,10 +58,15 @@ def prepare(
         response: see `core.calibration.response.choose_response`.
         believe: likewise; exposures that were estimated from the pixels count as such, and given
             ones are believed beside a given response.
+        on_progress: called as (done, total, what).
     """
+    tell = on_progress or (lambda done, total, what: None)
     bracket, hot_pixels = without_hot_pixels(bracket)
+    tell(1, 4, "response")
     white = find_white(bracket.frames, bracket.stops)  # as the file has it
+    tell(2, 4, "response")
     bracket = restore_bracket(bracket, white.tolist())
+    tell(3, 4, "response")
     if bracket.exposures_from == "pixels":
         believe = "pixels"
     elif bracket.exposures_from.startswith("--") and response != "auto":

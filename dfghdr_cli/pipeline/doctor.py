@@ -187,7 +187,9 @@ def _read(folder: Path, name: str, suffix: str) -> str:
     if name == "raw":
         import rawpy
 
-        return f"LibRaw {'.'.join(map(str, rawpy.libraw_version))}"
+        found = read_frame(folder / "radiance.dng")  # which was written before
+        error = _error(found.encoded(), _picture(), 0.02)
+        return f"LibRaw {'.'.join(map(str, rawpy.libraw_version))}, a DNG, {error}"
     if name == "heic":
         import pillow_heif
 

@@ -1,6 +1,7 @@
 """`dfghdr doctor` tries what it talks about, and notices what does not work."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -39,6 +40,7 @@ def test_all_is_well():
     assert checks["model", "small"][0] == "ok"
     for what in (("write", "exr"), ("read", "exr"), ("read", "avif"), ("merge", "classic")):
         assert checks[what][0] == "ok", checks[what]
+    assert re.search(r"LibRaw [\d.]+, a DNG, off by", checks["read", "raw"][1])
     text = CliRunner().invoke(app, ["doctor"]).stdout
     assert "merge classic: ok, off by" in text
 
@@ -58,7 +60,7 @@ def test_a_format_that_does_not_work_and_a_wrong_merge_are_found(monkeypatch):
     monkeypatch.setattr(doctor, "_MERGE_ERROR", 1e-9)
     _, checks = run(1)
     assert checks["write", "exr"] == ("failed", "RuntimeError: no encoder")
-    assert checks["read", "exr"][0] == "failed"
+    assert checks["read", "exr"][0] == checks["read", "raw"][0] == "failed"
     assert checks["merge", "classic"][0] == "failed"
 
 

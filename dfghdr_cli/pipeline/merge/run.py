@@ -23,6 +23,7 @@ from dfghdr_cli.io.metadata import read_metadata
 from dfghdr_cli.io.names import is_radiance_name
 from dfghdr_cli.io.response import read_response
 from dfghdr_cli.merging.config import MergeConfig, paints
+from dfghdr_cli.merging.costs import stage_costs
 from dfghdr_cli.merging.equal_exposures import equal_exposures
 from dfghdr_cli.merging.memory import MIB, MemoryEstimate
 from dfghdr_cli.merging.merge import Merged, merge_bracket
@@ -49,6 +50,8 @@ _PROGRAM = 300.0
 """What the program with its libraries and a model takes [MiB], where it is not measured."""
 _FARTHEST_ANCHOR = 24.0
 """Stops between the reference and the exposure that the scale is anchored to."""
+_READING = 0.03
+"""Share of reading in a merge; most of it is done while PyTorch is loaded."""
 _WORTH_A_WARNING = 0.01
 """Share of the picture."""
 
@@ -158,8 +161,10 @@ def merge_photographs(
         alike = max(map(len, equal_exposures(bracket.stops)))
         config = fit(bracket.frames[0], len(bracket.frames), alike)
     scale = _scale(request.anchor_ev, bracket)
+    costs = stage_costs(bracket.size, len(bracket.frames), merger.network, config)
+    trace.expect(costs, before=_READING)
     with trace.stage("response"):
-        prepared = prepare(bracket, response, _BELIEF[request.exposures_from])
+        prepared = prepare(bracket, response, _BELIEF[request.exposures_from], trace.step)
         log.info(prepared.report.text)
     del bracket
     wanted = request.weights or request.ghost_map is not None
@@ -246,7 +251,8 @@ def _write(
             place=not request.keep_place, identity=not request.keep_identity
         )
         results = Results(request, done, metadata)
-        for path, file in zip(missing, files, strict=True):
+        for number, (path, file) in enumerate(zip(missing, files, strict=True)):
+            trace.step(number, len(missing), f"write {path.suffix[1:]}")
             file.write(results.encoded(path))
             trace.give_back()
     return results.exposures
