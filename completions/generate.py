@@ -8,7 +8,12 @@ from pathlib import Path
 
 from typer.completion import get_completion_script
 
-FILES = {"bash": "dfghdr.bash", "zsh": "_dfghdr", "fish": "dfghdr.fish"}
+FILES = {
+    "bash": "dfghdr.bash",
+    "zsh": "_dfghdr",
+    "fish": "dfghdr.fish",
+    "powershell": "dfghdr.ps1",
+}
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ import tifffile
 import torch
 from PIL import Image
 
-from dfghdr_cli import limits, modelstore
+from dfghdr_cli import limits, modelfolders, modelstore
 from dfghdr_cli.errors import DeviceError, InputError, ModelError, is_out_of_memory
 from dfghdr_cli.io import exr
 from dfghdr_cli.io.ldr import read_frame
@@ -164,7 +164,7 @@ def test_what_is_damaged_is_not_said_to_lack_memory():
 
 def test_a_model_larger_than_its_weights_is_refused_before_it_is_built(tmp_path):
     modelstore.save_model(tmp_path / "m", build("dfgnet", SMALL))
-    config = tmp_path / "m" / modelstore.CONFIG
+    config = tmp_path / "m" / modelfolders.CONFIG
     values = json.loads(config.read_text())
     values["hyper_parameters"] |= {"width": 60_000, "code_length": 60_000}
     config.write_text(json.dumps(values))
@@ -174,7 +174,7 @@ def test_a_model_larger_than_its_weights_is_refused_before_it_is_built(tmp_path)
 
 def test_text_files_have_an_end(tmp_path):
     modelstore.save_model(tmp_path / "m", build("dfgnet", SMALL))
-    config = tmp_path / "m" / modelstore.CONFIG
+    config = tmp_path / "m" / modelfolders.CONFIG
     for text in ('{"a":' * 100_000, '{"a": "' + "x" * 2_000_000):
         config.write_text(text)
         with pytest.raises(ModelError, match=r"config\.json is damaged"):

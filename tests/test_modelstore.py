@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from dfghdr_cli import modelstore
+from dfghdr_cli import modelfolders, modelstore
 from dfghdr_cli.errors import ModelError, OutputError, OutputExistsError
-from dfghdr_cli.modelstore import CONFIG, GOLDEN, WEIGHTS
+from dfghdr_cli.modelfolders import CONFIG, GOLDEN, WEIGHTS
 from dfghdr_cli.nets.golden import TOLERANCE, golden_case
 from dfghdr_cli.nets.registry import build
 
@@ -31,9 +31,9 @@ def network():
 def models(tmp_path, monkeypatch):
     """The only places looked through: one of the variable, one of the user."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    places = tmp_path / "named", modelstore._user_models_dir()
-    monkeypatch.setenv(modelstore.MODELS_DIR_VARIABLE, str(places[0]))
-    monkeypatch.setattr(modelstore, "__file__", str(tmp_path / "package" / "modelstore.py"))
+    places = tmp_path / "named", modelfolders._user_models_dir()
+    monkeypatch.setenv(modelfolders.MODELS_DIR_VARIABLE, str(places[0]))
+    monkeypatch.setattr(modelfolders, "__file__", str(tmp_path / "package" / "modelstore.py"))
     return places
 
 
@@ -108,19 +108,19 @@ def test_the_first_of_a_name_wins(models, network):
     named, users = models
     modelstore.install_model(network, "both", users)
     modelstore.install_model(network, "theirs", users)
-    assert modelstore.find_models() == {"both": users / "both", "theirs": users / "theirs"}
+    assert modelfolders.find_models() == {"both": users / "both", "theirs": users / "theirs"}
     modelstore.install_model(network, "both", named)
-    assert modelstore.search_path() == [named, users]
-    assert modelstore.find_model("both") == named / "both"
-    assert modelstore.find_model("theirs") == users / "theirs"
-    assert modelstore.find_model(str(users / "both")) == users / "both"
+    assert modelfolders.search_path() == [named, users]
+    assert modelfolders.find_model("both") == named / "both"
+    assert modelfolders.find_model("theirs") == users / "theirs"
+    assert modelfolders.find_model(str(users / "both")) == users / "both"
 
 
 def test_own_models_go_where_the_variable_says(models, monkeypatch):
     named, users = models
-    assert modelstore.own_models_dir() == named
-    monkeypatch.delenv(modelstore.MODELS_DIR_VARIABLE)
-    assert modelstore.own_models_dir() == users
+    assert modelfolders.own_models_dir() == named
+    monkeypatch.delenv(modelfolders.MODELS_DIR_VARIABLE)
+    assert modelfolders.own_models_dir() == users
 
 
 def test_the_model_of_the_folder_one_stands_in(tmp_path, network, monkeypatch):
@@ -255,8 +255,8 @@ def test_a_kill_while_a_model_is_replaced_leaves_the_old_or_the_new_one(
     monkeypatch.setattr(Path, "replace", replace)
     monkeypatch.setattr(Path, "unlink", unlink)
     gc.collect()  # and with it the locks
-    monkeypatch.setenv(modelstore.MODELS_DIR_VARIABLE, str(tmp_path))
-    assert set(modelstore.find_models()) >= {"mine"}
+    monkeypatch.setenv(modelfolders.MODELS_DIR_VARIABLE, str(tmp_path))
+    assert set(modelfolders.find_models()) >= {"mine"}
     assert same_weights(modelstore.load_model("mine").network, other)
     assert sorted(path.name for path in folder.iterdir()) == sorted((CONFIG, GOLDEN, WEIGHTS))
 
@@ -265,8 +265,8 @@ def test_hidden_folders_are_no_models_and_stale_ones_are_swept(tmp_path, network
     folder = modelstore.install_model(network, "mine", tmp_path)
     shutil.copytree(folder, tmp_path / ".mine.old")
     shutil.copytree(folder, tmp_path / ".dfghdr-0123456789abcdef-folder.part")
-    monkeypatch.setenv(modelstore.MODELS_DIR_VARIABLE, str(tmp_path))
-    names = set(modelstore.find_models())
+    monkeypatch.setenv(modelfolders.MODELS_DIR_VARIABLE, str(tmp_path))
+    names = set(modelfolders.find_models())
     assert "mine" in names
     assert not any(name.startswith(".") for name in names)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".mine.old", "mine"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 import typer
 
 from dfghdr_cli import choices
-from dfghdr_cli.cli import console, options
+from dfghdr_cli.cli import complete, console, options
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -42,6 +42,7 @@ def evaluate(
             "--model",
             "-m",
             metavar="NAME|FOLDER",
+            autocompletion=complete.models,
             help="A model to score; may be repeated.",
             show_default=False,
         ),

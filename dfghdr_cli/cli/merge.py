@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from dfghdr_cli import choices
-from dfghdr_cli.cli import console, options
+from dfghdr_cli.cli import complete, console, options
 from dfghdr_cli.cli.batch import BatchOptions, merge_batch, refuse_several_brackets, watch_batch
 from dfghdr_cli.cli.help import BATCHES, EXPOSURES, LIMITS, MERGE, RESULTS
 from dfghdr_cli.pipeline.batch.settings import MergeSettings
@@ -95,6 +95,7 @@ def merge(
             "--reference",
             rich_help_panel=MERGE,
             metavar="auto|K|FILE",
+            autocompletion=complete.references,
             help="The frame whose moment the picture shows; K counts from 1, darkest first.",
         ),
     ] = "auto",
@@ -111,6 +112,7 @@ def merge(
             "--response",
             rich_help_panel=EXPOSURES,
             metavar="auto|srgb|gamma|linear|FILE",
+            autocompletion=complete.responses,
             help="The camera's response curve: found from the frames, sRGB, the power 2.2, none, "
             "or a file that --save-response wrote.",
         ),
@@ -160,6 +162,7 @@ def merge(
             "--exr-compression",
             rich_help_panel=RESULTS,
             metavar="zip|piz|dwaa[:LEVEL]",
+            autocompletion=complete.compressions,
             help="Of an .exr: zip and piz lose nothing, dwaa is lossy and much smaller.",
         ),
     ] = "piz",
@@ -274,6 +277,7 @@ def merge(
         str | None,
         typer.Option(
             "--to",
+            autocompletion=complete.formats,
             metavar="A,B,...",
             rich_help_panel=BATCHES,
             show_default="exr",

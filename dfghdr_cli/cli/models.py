@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from dfghdr_cli import choices
-from dfghdr_cli.cli import console, options
+from dfghdr_cli.cli import complete, console, options
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -52,7 +52,10 @@ def show(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="NAME|FOLDER", help="A model by name, or its folder.", show_default=False
+            metavar="NAME|FOLDER",
+            autocompletion=complete.models,
+            help="A model by name, or its folder.",
+            show_default=False,
         ),
     ],
     json: options.Json = False,
@@ -60,6 +63,7 @@ def show(
     overwrite: options.Overwrite = False,
 ) -> None:
     """Show a model: its configuration, size and digest, and its card."""
+    from dfghdr_cli.core.encoding import GAMMA
     from dfghdr_cli.pipeline.models import show_model
 
     where = console.Json(json, json_file, overwrite)
@@ -74,7 +78,7 @@ def show(
         "architecture": summary.architecture,
         **config["hyper_parameters"],
         "decoder": "yes" if summary.decoder else "no",
-        "gamma": config["gamma"],
+        "gamma": GAMMA,
         "inputs": config["inputs"],
         "parameters": summary.parameters,
         "bytes": summary.size,
@@ -94,6 +98,7 @@ def verify(
         list[str] | None,
         typer.Argument(
             metavar="[NAME|FOLDER]...",
+            autocompletion=complete.models,
             help="Models by name or folder; none means all that --model can name.",
             show_default=False,
         ),
@@ -172,7 +177,10 @@ def export(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="NAME|FOLDER", help="A model by name, or its folder.", show_default=False
+            metavar="NAME|FOLDER",
+            autocompletion=complete.models,
+            help="A model by name, or its folder.",
+            show_default=False,
         ),
     ],
     output: Annotated[

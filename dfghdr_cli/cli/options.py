@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from dfghdr_cli import choices
+from dfghdr_cli.cli import complete
 from dfghdr_cli.cli.help import BATCHES, EXPOSURES, LIMITS, MERGE, RESULTS
 
 Overwrite = Annotated[
@@ -43,6 +44,7 @@ Model = Annotated[
         "-m",
         rich_help_panel=MERGE,
         metavar="NAME|FOLDER",
+        autocompletion=complete.models,
         help="A released model by name, or the folder of one.",
     ),
 ]
@@ -52,6 +54,7 @@ Device = Annotated[
         "--device",
         rich_help_panel=LIMITS,
         metavar="NAME",
+        autocompletion=complete.devices,
         help="Where to compute: auto, cpu, cuda, cuda:N or mps.",
     ),
 ]
@@ -114,6 +117,7 @@ Dask = Annotated[
     typer.Option(
         "--dask",
         metavar="SCHEDULER|local:N",
+        autocompletion=complete.schedulers,
         rich_help_panel=BATCHES,
         show_default=False,
         help="Work on a Dask cluster: a scheduler's address or file, or N processes here.",

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dfghdr_cli import choices
-from dfghdr_cli.cli import console, options
+from dfghdr_cli.cli import complete, console, options
 
 
 def _exposure(text: str) -> float | None:
@@ -68,6 +68,7 @@ def tonemap(
         typer.Option(
             "--exposure",
             metavar="auto|EV",
+            autocompletion=complete.one_of("auto"),
             help="What to brighten the picture by first, in stops. Of a merge, auto goes at most a "
             "stop beyond the brightest frame.",
         ),

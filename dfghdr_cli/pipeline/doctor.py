@@ -26,7 +26,8 @@ from dfghdr_cli.io.ldr import read_frame
 from dfghdr_cli.io.radiance import encode_radiance, read_radiance
 from dfghdr_cli.limits import available_memory
 from dfghdr_cli.merging.config import MergeConfig
-from dfghdr_cli.modelstore import find_models, load_model, verify
+from dfghdr_cli.modelfolders import find_models
+from dfghdr_cli.modelstore import load_model, verify
 from dfghdr_cli.nets.golden import TOLERANCE
 from dfghdr_cli.pipeline.merge.request import MergeRequest, load_merger
 from dfghdr_cli.pipeline.merge.run import merge_files

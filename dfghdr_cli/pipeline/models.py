@@ -15,15 +15,11 @@ from torch import Tensor
 from dfghdr_cli.atomic import ensure_no_input
 from dfghdr_cli.errors import InputError, ModelError, refuse_if_out_of_memory
 from dfghdr_cli.limits import ensure_unpacked_size
+from dfghdr_cli.modelfolders import CARD, WEIGHTS, find_model, find_models, own_models_dir
 from dfghdr_cli.modelstore import (
-    CARD,
-    WEIGHTS,
     ensure_installable,
-    find_model,
-    find_models,
     install_model,
     load_model,
-    own_models_dir,
     read_card,
     read_info,
     read_sizes,

@@ -26,7 +26,8 @@ from dfghdr_cli import __version__
 from dfghdr_cli.atomic import atomic_write, ensure_no_input, ensure_writable
 from dfghdr_cli.choices import Part
 from dfghdr_cli.errors import InputError, MissingPackageError, ModelError, refuse_if_out_of_memory
-from dfghdr_cli.modelstore import Model, load_model, model_files
+from dfghdr_cli.modelfolders import model_files
+from dfghdr_cli.modelstore import Model, load_model
 from dfghdr_cli.nets.candidates import Candidates, Hypothesis, candidate_layout
 from dfghdr_cli.nets.dfg import Role
 from dfghdr_cli.nets.dfgmerge import DFGMerge

@@ -11,7 +11,8 @@ from typing import Any
 
 from dfghdr_cli import __version__
 from dfghdr_cli.io.scenes import scene_files
-from dfghdr_cli.modelstore import WEIGHTS, find_model, read_info
+from dfghdr_cli.modelfolders import WEIGHTS, find_model
+from dfghdr_cli.modelstore import read_info
 
 PACKAGES = ("torch", "numpy", "opencv-python-headless", "imagecodecs", "onnxruntime")
 """Those whose version may move a figure in its last digits."""

@@ -22,10 +22,11 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from dfghdr_cli import modelstore
+from dfghdr_cli import modelfolders
 from dfghdr_cli.cli.app import app
 from dfghdr_cli.io.radiance import read_radiance
-from dfghdr_cli.modelstore import CONFIG, WEIGHTS, install_model
+from dfghdr_cli.modelfolders import CONFIG, WEIGHTS
+from dfghdr_cli.modelstore import install_model
 from dfghdr_cli.nets.registry import build
 
 COARSE = np.random.default_rng(3).uniform(0, 1, (6, 8, 3)).astype(np.float32)
@@ -272,7 +273,7 @@ REFUSED = {
 def place(tmp_path, monkeypatch):
     """An empty folder to work in, and no models but those a test makes."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    monkeypatch.setenv(modelstore.MODELS_DIR_VARIABLE, str(tmp_path / "models"))
+    monkeypatch.setenv(modelfolders.MODELS_DIR_VARIABLE, str(tmp_path / "models"))
     folder = tmp_path / "place"
     folder.mkdir()
     monkeypatch.chdir(folder)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from dfghdr_cli import modelstore
+from dfghdr_cli import modelfolders, modelstore
 from dfghdr_cli.cli.app import app
 from dfghdr_cli.core.types import RadianceImage
 from dfghdr_cli.io.radiance import write_radiance
@@ -21,8 +21,8 @@ def home(tmp_path, monkeypatch):
     """The only place where models are looked for; "plain" there has no decoder, "able" has."""
     folder = tmp_path / "models"
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    monkeypatch.setenv(modelstore.MODELS_DIR_VARIABLE, str(folder))
-    monkeypatch.setattr(modelstore, "__file__", str(tmp_path / "package" / "modelstore.py"))
+    monkeypatch.setenv(modelfolders.MODELS_DIR_VARIABLE, str(folder))
+    monkeypatch.setattr(modelfolders, "__file__", str(tmp_path / "package" / "modelstore.py"))
     torch.manual_seed(0)
     modelstore.save_model(folder / "plain", build("dfgnet", SMALL))
     modelstore.save_model(folder / "able", build("dfgnet", SMALL, decoder=True))

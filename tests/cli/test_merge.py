@@ -20,7 +20,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from dfghdr_cli import __version__, modelstore
+from dfghdr_cli import __version__, modelfolders
 from dfghdr_cli.cli.app import app
 from dfghdr_cli.core.colour import ACESCG, ADOBE_RGB, REC709, REC2020, conversion, to_xyz
 from dfghdr_cli.core.registration import aligned
@@ -29,7 +29,8 @@ from dfghdr_cli.core.tonemapping.operators import DEFAULT_OPERATOR
 from dfghdr_cli.io.radiance import read_radiance
 from dfghdr_cli.merging.config import MergeConfig
 from dfghdr_cli.merging.merge import merge_bracket
-from dfghdr_cli.modelstore import DEFAULT_MODEL, WEIGHTS, install_model, load_model
+from dfghdr_cli.modelfolders import WEIGHTS
+from dfghdr_cli.modelstore import DEFAULT_MODEL, install_model, load_model
 from dfghdr_cli.nets.registry import build
 from dfghdr_cli.pipeline.merge import outputs
 from dfghdr_cli.pipeline.merge import run as pipeline
@@ -65,8 +66,8 @@ def truth():
 def place(tmp_path, monkeypatch, models, truth):
     """A folder of its own with a bracket, and only the models above."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    monkeypatch.setenv(modelstore.MODELS_DIR_VARIABLE, str(models))
-    monkeypatch.setattr(modelstore, "__file__", str(tmp_path / "package" / "modelstore.py"))
+    monkeypatch.setenv(modelfolders.MODELS_DIR_VARIABLE, str(models))
+    monkeypatch.setattr(modelfolders, "__file__", str(tmp_path / "package" / "modelstore.py"))
     monkeypatch.chdir(tmp_path)
     for name, stops in zip(NAMES, STOPS, strict=True):
         code = np.clip(truth * 2.0**stops, 0, 1) ** (1 / 2.2)
@@ -813,7 +814,7 @@ PUBLISHED = Path(__file__).parents[1] / "fixtures" / "published-width8"
 @pytest.fixture
 def published(tmp_path, monkeypatch):
     """The published code's input as 16-bit files, its weights as the model `pub`, its picture."""
-    monkeypatch.setenv(modelstore.MODELS_DIR_VARIABLE, str(tmp_path / "imported"))
+    monkeypatch.setenv(modelfolders.MODELS_DIR_VARIABLE, str(tmp_path / "imported"))
     result = CliRunner().invoke(app, ["models", "import", str(PUBLISHED), "--name", "pub"])
     assert result.exit_code == 0, result.output
     io = load_file(PUBLISHED / "io.safetensors")

@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from dfghdr_cli import modelstore
+from dfghdr_cli import modelfolders, modelstore
 from dfghdr_cli.cli import models as command
 from dfghdr_cli.cli.app import app
-from dfghdr_cli.modelstore import CONFIG, GOLDEN, WEIGHTS
+from dfghdr_cli.modelfolders import CONFIG, GOLDEN, WEIGHTS
 
 PUBLISHED = Path(__file__).parents[1] / "fixtures" / "published-width8"
 PARTS = ("DFGNet", "exposure_encoder", "spatial_encoder", "decoder")
@@ -24,8 +24,8 @@ PARTS = ("DFGNet", "exposure_encoder", "spatial_encoder", "decoder")
 def home(tmp_path, monkeypatch):
     """The only place where models are looked for."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    monkeypatch.setenv(modelstore.MODELS_DIR_VARIABLE, str(tmp_path / "models"))
-    monkeypatch.setattr(modelstore, "__file__", str(tmp_path / "package" / "modelstore.py"))
+    monkeypatch.setenv(modelfolders.MODELS_DIR_VARIABLE, str(tmp_path / "models"))
+    monkeypatch.setattr(modelfolders, "__file__", str(tmp_path / "package" / "modelstore.py"))
     return tmp_path / "models"
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from dfghdr_cli import modelstore
+from dfghdr_cli import modelfolders
 from dfghdr_cli.cli.app import app
 from dfghdr_cli.core.types import RadianceImage
 from dfghdr_cli.io.radiance import write_radiance
@@ -27,7 +27,7 @@ def place(tmp_path, monkeypatch):
     """A folder of its own with one HDR picture, and no models."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setattr(modelstore, "__file__", str(tmp_path / "package" / "modelstore.py"))
+    monkeypatch.setattr(modelfolders, "__file__", str(tmp_path / "package" / "modelstore.py"))
     monkeypatch.chdir(tmp_path)
     y, x = (axis[..., None] / 24.0 for axis in np.mgrid[0:96, 0:112])
     pixels = np.exp(2.0 * np.sin(x + np.arange(3)) * np.cos(y)).astype(np.float32)

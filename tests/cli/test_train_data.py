@@ -7,7 +7,7 @@ import pytest
 import tifffile
 from typer.testing import CliRunner
 
-from dfghdr_cli import modelstore
+from dfghdr_cli import modelfolders
 from dfghdr_cli.cli.app import app
 from dfghdr_cli.core.types import RadianceImage
 from dfghdr_cli.io.radiance import write_radiance
@@ -20,7 +20,7 @@ OPTIONS += ["--architecture", "dfgnet", "--width", "4", "--run", "runs/mine", "-
 def place(tmp_path, monkeypatch):
     """An empty folder to work in, and no models."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(modelstore, "__file__", str(tmp_path / "home" / "modelstore.py"))
+    monkeypatch.setattr(modelfolders, "__file__", str(tmp_path / "home" / "modelstore.py"))
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     return tmp_path / "work"

@@ -18,6 +18,7 @@ COMPLETIONS = {
     "completions/dfghdr.bash": "share/bash-completion/completions/dfghdr",
     "completions/_dfghdr": "share/zsh/site-functions/_dfghdr",
     "completions/dfghdr.fish": "share/fish/vendor_completions.d/dfghdr.fish",
+    "completions/dfghdr.ps1": "share/dfghdr/dfghdr.ps1",
 }
 
 

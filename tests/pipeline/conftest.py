@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dfghdr_cli import modelstore
+from dfghdr_cli import modelfolders
 from dfghdr_cli.core.types import RadianceImage
 from dfghdr_cli.io.radiance import write_radiance
 
@@ -23,8 +23,8 @@ def models_dir(tmp_path_factory, monkeypatch):
     """The only place where models are looked for."""
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
-    monkeypatch.setenv(modelstore.MODELS_DIR_VARIABLE, str(home / "models"))
-    monkeypatch.setattr(modelstore, "__file__", str(home / "package" / "modelstore.py"))
+    monkeypatch.setenv(modelfolders.MODELS_DIR_VARIABLE, str(home / "models"))
+    monkeypatch.setattr(modelfolders, "__file__", str(home / "package" / "modelstore.py"))
     return home / "models"
 
 

@@ -7,9 +7,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from dfghdr_cli import modelstore
+from dfghdr_cli import modelfolders
 from dfghdr_cli.cli.app import app
-from dfghdr_cli.modelstore import WEIGHTS, install_model
+from dfghdr_cli.modelfolders import WEIGHTS
+from dfghdr_cli.modelstore import install_model
 from dfghdr_cli.nets.registry import build
 from dfghdr_cli.pipeline import doctor
 
@@ -21,8 +22,8 @@ def models(tmp_path, monkeypatch):
     small = build("dfgmerge", {"width": (4, 4, 4), "disentangle_width": 4, "code_length": 4})
     install_model(small, "small", tmp_path / "models")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    monkeypatch.setenv(modelstore.MODELS_DIR_VARIABLE, str(tmp_path / "models"))
-    monkeypatch.setattr(modelstore, "__file__", str(tmp_path / "package" / "modelstore.py"))
+    monkeypatch.setenv(modelfolders.MODELS_DIR_VARIABLE, str(tmp_path / "models"))
+    monkeypatch.setattr(modelfolders, "__file__", str(tmp_path / "package" / "modelstore.py"))
     return tmp_path / "models"
 
 

@@ -19,7 +19,7 @@ from dfghdr_cli.core.metrics.perceptual import Perceptual
 from dfghdr_cli.core.types import OnProgress
 from dfghdr_cli.errors import InputError
 from dfghdr_cli.io.scenes import find_scenes, scene_files
-from dfghdr_cli.modelstore import find_model, model_files
+from dfghdr_cli.modelfolders import find_model, model_files
 from dfghdr_cli.pipeline.evaluate.methods import PREDICTION_SUFFIXES, PROTOCOLS, Method, Protocol
 from dfghdr_cli.pipeline.evaluate.results import Evaluation, Excluded, Row, SceneFacts
 from dfghdr_cli.pipeline.evaluate.results import Outcome as SceneOutcome

@@ -13,7 +13,8 @@ from torch import Tensor
 from dfghdr_cli.core.types import FloatImage
 from dfghdr_cli.devices import choose_device
 from dfghdr_cli.errors import ModelError
-from dfghdr_cli.modelstore import DEFAULT_MODEL, Model, find_models, load_model, read_info
+from dfghdr_cli.modelfolders import find_models
+from dfghdr_cli.modelstore import DEFAULT_MODEL, Model, load_model, read_info
 from dfghdr_cli.nets.candidates import Candidates
 from dfghdr_cli.nets.disentangle import Decoder, from_signed, to_signed
 

@@ -19,7 +19,7 @@ from dfghdr_cli.errors import InputError, OutputNameError
 from dfghdr_cli.io.animation import encode_animation, is_animation
 from dfghdr_cli.io.display import encode_display
 from dfghdr_cli.io.names import HDR_FORMATS, display_format
-from dfghdr_cli.modelstore import model_files
+from dfghdr_cli.modelfolders import model_files
 from dfghdr_cli.pipeline.explore.attention import Attention, explore_attention
 from dfghdr_cli.pipeline.explore.explorer import Explorer
 from dfghdr_cli.pipeline.explore.figures import (

@@ -28,7 +28,7 @@ from dfghdr_cli.merging.equal_exposures import equal_exposures
 from dfghdr_cli.merging.memory import MIB, MemoryEstimate
 from dfghdr_cli.merging.merge import Merged, merge_bracket
 from dfghdr_cli.merging.prepare import Prepared, prepare
-from dfghdr_cli.modelstore import model_files
+from dfghdr_cli.modelfolders import model_files
 from dfghdr_cli.pipeline.merge.outputs import Done, Results, ghost_colours
 from dfghdr_cli.pipeline.merge.report import FrameReport, MergeFacts, MergeReport
 from dfghdr_cli.pipeline.merge.request import CPU, Merger, MergeRequest, missing_results
