@@ -1,13 +1,17 @@
-# Needs Python 3.11 or newer and make; everything else goes into .venv/.
+# Needs Python 3.11 or newer and make; everything else goes into .venv/. Without an NVIDIA GPU the
+# build of PyTorch for the CPU is taken (scripts/install_torch.py); TORCH=cpu, cuda or pip says which.
 #   make demo         merge the bundled bracket
 #   make test         lint, type-check and test
 #   make completions  regenerate completions/
-#   make docs         regenerate the tables of options in docs/, and build a site of it in out/site
+#   make docs         regenerate the tables of options and the man page in docs/, and build a site of it in out/site
 #   make clean        remove all that make has made
+#   make -n demo      say what would be done; scripts/install_torch.py PYTHON --dry-run, which PyTorch
 
 PYTHON ?= python3
 BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
-PIP_INSTALL := $(BIN)/python -m pip install -qq --constraint constraints.txt --editable
+PIP_INSTALL := $(BIN)/python -m pip install --constraint constraints.txt --editable
+INSTALL_TORCH := $(BIN)/python scripts/install_torch.py $(BIN)/python
+export TORCH
 SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir out/site
 PHOTOGRAPHS = $(sort $(foreach type,tif tiff jpg jpeg png,$(wildcard demo/*.$(type))))
 
@@ -35,6 +39,7 @@ completions: .venv/installed
 
 docs: .venv/installed-dev
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/manpage.py docs/dfghdr.1
 	$(SITE)
 
 clean:
@@ -47,10 +52,12 @@ clean:
 
 .venv/installed: pyproject.toml constraints.txt | .venv/pyvenv.cfg
 	@echo "Installing dfghdr and what it needs into .venv (PyTorch is large: this may take minutes)"
+	@$(INSTALL_TORCH)
 	$(PIP_INSTALL) .
 	@touch $@
 
 .venv/installed-dev: pyproject.toml constraints.txt | .venv/pyvenv.cfg
 	@echo "Installing dfghdr and its tools into .venv (PyTorch is large: this may take minutes)"
+	@$(INSTALL_TORCH)
 	$(PIP_INSTALL) '.[dev]'
 	@touch $@ .venv/installed

@@ -19,6 +19,7 @@ COMPLETIONS = {
     "completions/_dfghdr": "share/zsh/site-functions/_dfghdr",
     "completions/dfghdr.fish": "share/fish/vendor_completions.d/dfghdr.fish",
     "completions/dfghdr.ps1": "share/dfghdr/dfghdr.ps1",
+    "docs/dfghdr.1": "share/man/man1/dfghdr.1",
 }
 
 
@@ -37,7 +38,7 @@ def source(tmp_path_factory):
     folder = tmp_path_factory.mktemp("source")
     for name in ("pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, folder)
-    for name in ("dfghdr_cli", "models", "completions"):
+    for name in ("dfghdr_cli", "models", "completions", "docs"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / ".gitignore").write_text("*.safetensors\n")
     model = folder / "models" / "extra"
@@ -103,6 +104,7 @@ def test_the_wheel_holds_code_models_and_completions(source, wheel):
     }
     assert "dfghdr_cli/pipeline/explore/report.js" in code
     assert code <= names
+    assert "dfghdr_cli/py.typed" in names
     assert "extra/model.safetensors" in models_of(source)
     assert {f"dfghdr_cli/_models/{name}" for name in models_of(source)} <= names
     data = f"dfghdr-{__version__}.data/data"
