@@ -66,6 +66,19 @@ class Commands(TyperGroup):
         others = [text for text in args[:end] if text not in _ANYWHERE]
         return super().parse_args(ctx, [*flags, *others, *args[end:]])
 
+    def _run(self, ctx: Any) -> Any:
+        """Run the sub-command; what fails while it cleans up after a signal is no news."""
+        try:
+            ctx.default_map = settings.default_map(settings.commands_with_settings(self))
+            return super().invoke(ctx)
+        except Exception as error:
+            cause: BaseException | None = error
+            while cause is not None:
+                if isinstance(cause, process.EndedError):
+                    raise cause from error
+                cause = cause.__context__
+            raise
+
     def invoke(self, ctx: Any) -> Any:
         """Run the sub-command; `ctx` is Typer's own context, whose defaults settings replace.
 
@@ -75,8 +88,7 @@ class Commands(TyperGroup):
                 Typer.
         """
         try:
-            ctx.default_map = settings.default_map(settings.commands_with_settings(self))
-            return super().invoke(ctx)
+            return self._run(ctx)
         except (typer.Exit, typer.Abort, typer.TyperException, EOFError):
             raise
         except BrokenPipeError as error:

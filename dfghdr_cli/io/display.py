@@ -45,8 +45,8 @@ log = logging.getLogger(__name__)
 QUALITY = 92
 """Of lossy formats, unless another is asked for."""
 
-_JPEG_LIMIT = 65535  # pixels a side
-_AVIF_LIMIT = 65536  # of the frame header of AV1 (AV1 specification, 5.5.1)
+_JPEG_LIMIT = 65500  # pixels a side, of libjpeg (JPEG_MAX_DIMENSION); the format ends at 65535
+_AVIF_LIMIT = 32768  # of what libavif, and so a browser, opens (AVIF_DEFAULT_IMAGE_DIMENSION_LIMIT)
 _AVIF_SPEED = 8
 _JXL_EFFORT = 4
 _PNG_LEVEL = 3  # on 16 bits, 6 takes twice as long and saves 1 %

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from dfghdr_cli.core.tiles import tiles
 from dfghdr_cli.core.types import OnProgress
 from dfghdr_cli.devices import is_gpu_out_of_memory
+from dfghdr_cli.errors import ModelError
 from dfghdr_cli.merging.config import NETWORK_TILE, SMALLEST_TILE
 from dfghdr_cli.nets.candidates import Candidates
 from dfghdr_cli.nets.disentangle import DisentangleNetwork, ImageStatistics, to_signed
@@ -121,6 +122,9 @@ def run_tiled(
 
     Returns:
         What `Network.infer` returns of the whole picture, where the candidates are.
+
+    Raises:
+        ModelError: what it returns is not finite.
     """
     device = _device_of(network)
     height, width = candidates.code.shape[-2:]
@@ -132,6 +136,11 @@ def run_tiled(
     for number, part in enumerate(parts):
         crop = padded.crop(part.rows, part.columns).to(device)
         results = network.infer(crop, statistics)
+        if not all(result.isfinite().all() for result in results):
+            raise ModelError(
+                "The model gives values that are no numbers, so its weights are damaged; see "
+                "`dfghdr models verify`, and get it again."
+            )
         if not out:
             out = [padded.code.new_empty((*r.shape[:-2], rows, columns)) for r in results]
         for whole, piece in zip(out, results, strict=True):

@@ -294,10 +294,12 @@ def _encoded(
     if format in RADIANCE_ALONE:
         exposure = settings.exposure
         if exposure is None:
-            exposure = choose_exposure(luminance_of(picture.pixels), _brightest_white(picture))
+            exposure = choose_exposure(
+                luminance_of(picture.pixels), _value_named(picture, BRIGHTEST_WHITE)
+            )
         shown = picture.pixels
     else:
-        white = _brightest_white(picture)
+        white = _value_named(picture, BRIGHTEST_WHITE)
         toned = tone_map(picture.pixels, _settings_for(picture, settings), request.space, white)
         exposure, shown = toned.exposure, toned.pixels
         entry |= {
@@ -319,22 +321,22 @@ def _encoded(
     )
 
 
-def _brightest_white(picture: LinearPicture) -> float | None:
-    """What is white in the brightest frame, if the header of a merged picture says so."""
+def _value_named(picture: LinearPicture, entry: str) -> float | None:
+    """A value of light that the header of a merged picture names, if it is one."""
     try:
-        white = float(picture.header[BRIGHTEST_WHITE])
+        value = float(picture.header[entry])
     except (KeyError, TypeError, ValueError):
         return None
-    return white if 0 < white < math.inf else None
+    return value if 0 < value < math.inf else None
 
 
 def _settings_for(picture: LinearPicture, settings: ToneSettings) -> ToneSettings:
     """Eq. (10) divides by the peak, which the header of a merged picture names."""
-    peak = picture.header.get("dfghdr:peak")
+    peak = _value_named(picture, "dfghdr:peak")
     if settings.operator != "mu-law" or settings.white is not None or peak is None:
         return settings
     exposure = settings.exposure or 0.0
-    return replace(settings, exposure=exposure, white=float(peak) * 2.0**exposure)
+    return replace(settings, exposure=exposure, white=peak * 2.0**exposure)
 
 
 def contact_sheet(picture: LinearPicture, settings: ToneSettings) -> FloatImage:
@@ -367,7 +369,7 @@ def contact_sheet(picture: LinearPicture, settings: ToneSettings) -> FloatImage:
             parameters=settings.parameters if name == settings.operator else {},
         )
         shown = _settings_for(picture, chosen)
-        tile = tone_map(small, shown, brightest_white=_brightest_white(picture)).pixels
+        tile = tone_map(small, shown, brightest_white=_value_named(picture, BRIGHTEST_WHITE)).pixels
         y, x = number // _COLUMNS * row + _GAP, number % _COLUMNS * column + _GAP
         sheet[y : y + size[1], x : x + size[0]] = tile
         label = _label(name, column - _GAP)

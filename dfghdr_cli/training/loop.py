@@ -6,8 +6,11 @@ import logging
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from dfghdr_cli.errors import DfghdrError
+from dfghdr_cli.children import Leash, deaf_to_signals, follow
+from dfghdr_cli.errors import DeviceError, DfghdrError
 from dfghdr_cli.nets.dfgmerge import DFGMerge
 from dfghdr_cli.nets.network import Network
 from dfghdr_cli.training.checkpoint import (
@@ -121,6 +125,19 @@ def _next(parts: Iterator[Batch]) -> Batch:
     except DfghdrError as error:
         kind = type(error)
         raise kind(str(error).strip().rpartition(f"{kind.__name__}: ")[2]) from error
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise DeviceError(
+            "A process that makes samples ended without a word; if memory ran short, take fewer "
+            "--workers or a smaller --batch, then go on with --resume."
+        ) from error
+
+
+def _begin_worker(end: Connection, number: int) -> None:
+    """What a process that makes samples does first; its number is of no interest."""
+    del number
+    follow(end)
 
 
 def train(
@@ -321,13 +338,14 @@ class StageRun:
             log.warning("skipped %s: gradient norm %.3g, usually %.3g", name, norm, usual)
         return value, terms
 
-    def batches(self, data: Dataset[Sample]) -> Iterator[Batch]:
+    def batches(self, data: Dataset[Sample]) -> Generator[Batch]:
         """This process's shares of the batches from the next one to the stage's last."""
         config, share = self.config, self.processes.share(self.config.batch)
         samples, steps = as_samples(data), config.steps_of(self.stage)
         indices = _Indices(self.step, steps, config.batch, self.processes, samples)
         # Small parts, so that all workers take part in a large batch.
         size = max(n for n in range(1, min(share, LARGEST_PART) + 1) if share % n == 0)
+        leash = Leash()
         loader = DataLoader(
             RawParts(samples),
             batch_size=size,
@@ -337,8 +355,14 @@ class StageRun:
             prefetch_factor=4 if config.workers else None,
             # A forked worker would inherit OpenCV's thread pool without its threads, and hang.
             multiprocessing_context="spawn" if config.workers else None,
+            worker_init_fn=partial(_begin_worker, leash.end),
         )
-        return self._finished(iter(loader), share // size, samples, indices)
+        try:
+            with deaf_to_signals() if config.workers else nullcontext():
+                parts = iter(loader)
+            yield from self._finished(parts, share // size, samples, indices)
+        finally:
+            leash.let_go()
 
     def _finished(
         self, parts: Iterator[Batch], count: int, samples: Samples, indices: _Indices
@@ -400,6 +424,7 @@ class StageRun:
                     fraction = min(1.0, max(self.step / steps, self.seconds / limit))
                     on_progress(pace.progress(stage, self.step, steps, fraction, rate, value))
         finally:
+            batches.close()
             if record:
                 record.close()
 

@@ -305,3 +305,13 @@ def test_several_at_the_same_time(place):
     assert [one["exit_code"] for one in found[2]["failed"]] == [4]
     for name in ("a.jpg", "c.jpg"):
         assert (place / "out1" / name).read_bytes() == (place / "out2" / name).read_bytes()
+
+
+@pytest.mark.parametrize("peak", [float("nan"), float("inf"), -1.0, 0.0, "two"])
+def test_a_peak_that_is_none_is_not_heeded(place, pixels, peak):
+    """Nobody knows what other programs write under that name."""
+    header = {"type": OpenEXR.scanlineimage, "dfghdr:peak": peak}
+    with OpenEXR.File(header, {"RGB": pixels}) as file:
+        file.write("odd.exr")
+    tonemap("odd.exr", "--operator", "mu-law", "-o", "odd.png")
+    tonemap("odd.exr", "--sheet", "sheet.png")

@@ -2,8 +2,10 @@
 
 import csv
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -222,3 +224,23 @@ def test_two_processes_are_as_good_as_one(place):
     # Adam makes whole steps of gradients that are nothing but rounding: of very few weights.
     assert apart.max() < 1e-3
     assert (apart > 1e-5).float().mean() < 1e-2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such signals")
+def test_a_signal_to_all_processes_ends_it_quietly(place):
+    """As `timeout` and systemd send it, and a terminal that closes."""
+    options = [*OPTIONS, "--workers", "1", "--stage", "merge", "--steps", "100000"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "dfghdr_cli", "train", "pictures", "--run", "mine", *options],
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        start_new_session=True,
+    ) as process:
+        log = place / "mine" / "log.csv"
+        while process.poll() is None and not (log.exists() and log.read_text().count("\n") > 1):
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert b"error" not in said
+    assert b"Traceback" not in said

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from dfghdr_cli.errors import ModelError
 from dfghdr_cli.merging.tiling import image_statistics, run_tiled
 from dfghdr_cli.nets.disentangle import to_signed
 from dfghdr_cli.nets.registry import build
@@ -117,3 +118,13 @@ def test_an_untrained_merge_decides_nothing(candidates):
         logits, correction = run_tiled(build("dfgmerge", {}), candidates(3, 40, 50))
     assert not logits.any()
     assert not correction.any()
+
+
+@pytest.mark.parametrize("value", [float("nan"), 3e38])
+def test_weights_that_lead_to_no_numbers_are_refused(network, candidates, value):
+    net = network("dfgmerge", {})
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.fill_(value)
+    with torch.inference_mode(), pytest.raises(ModelError, match="damaged"):
+        run_tiled(net, candidates(3, 40, 40), 40)

@@ -15,7 +15,8 @@ import torch
 from torch.utils.data import default_collate
 
 from dfghdr_cli.core.metrics.fidelity import psnr_mu
-from dfghdr_cli.errors import ModelError, OutputError
+from dfghdr_cli.errors import DeviceError, ModelError, OutputError
+from dfghdr_cli.training import loop
 from dfghdr_cli.training.checkpoint import save_checkpoint
 from dfghdr_cli.training.config import PAPER, TrainConfig, learning_rate
 from dfghdr_cli.training.guard import DivergedError
@@ -453,3 +454,14 @@ def test_killed_again_and_again_and_resumed_is_uninterrupted(run, network, sampl
     assert same(whole.average, parts.average)
     steps = [[(row["stage"], row["step"]) for row in table(r.folder)] for r in (parts, whole)]
     assert steps[0] == steps[1]
+
+
+def test_a_worker_that_the_system_ended_is_no_bug():
+    def raising(words):
+        raise RuntimeError(words)
+        yield
+
+    with pytest.raises(DeviceError, match="memory ran short"):
+        loop._next(raising("DataLoader worker (pid 7) is killed by signal: Killed. "))
+    with pytest.raises(RuntimeError, match="another"):
+        loop._next(raising("another"))

@@ -95,7 +95,8 @@ def _ranks(image: FloatImage) -> FloatImage:
     """Small green channel with each value replaced by its rank: the same under any response."""
     scale = min(1.0, _THUMBNAIL / max(image.shape[:2]))
     green = np.ascontiguousarray(image[..., 1])
-    green = cv2.resize(green, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    height, width = (max(1, round(scale * side)) for side in green.shape)
+    green = cv2.resize(green, (width, height), interpolation=cv2.INTER_AREA)
     _, inverse, counts = np.unique(
         np.rint(green * 255).ravel(), return_inverse=True, return_counts=True
     )

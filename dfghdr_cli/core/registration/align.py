@@ -252,6 +252,8 @@ class _Refiner:
 
     def _sample(self, u: Vector, v: Vector) -> tuple[Vector, Mask]:
         """The frame's grey at (u, v), and where it is inside and not clipped."""
+        if not len(u):  # nothing but clipped or even areas
+            return np.zeros(0), np.zeros(0, np.bool_)
         length = 1024
         padding = -len(u) % length
         maps = [np.pad(c, (0, padding)).astype(np.float32).reshape(-1, length) for c in (u, v)]

@@ -9,8 +9,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -18,6 +16,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from dfghdr_cli.children import Leash, deaf_to_signals, follow
 from dfghdr_cli.errors import DeviceError, DfghdrError
 from dfghdr_cli.pipeline.workers.tasks import Event, Outcome, Ready, Task, Trade, performed
 
@@ -51,15 +50,15 @@ class Processes:
         """
         self._context = multiprocessing.get_context("spawn")
         self._trade = trade
-        self._arguments = (trade, threads, level)
+        self._leash = Leash()
+        self._arguments = (self._leash.end, trade, threads, level)
         self._workers = [self._started() for _ in range(count)]
 
     def __enter__(self) -> Processes:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for worker in self._workers:
-            worker.close()
+        self._leash.let_go()
         ends = time.monotonic() + _PATIENCE
         for worker in self._workers:
             worker.process.join(max(0.0, ends - time.monotonic()))
@@ -70,7 +69,8 @@ class Processes:
     def _started(self) -> _Worker:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_work, args=(theirs, *self._arguments), daemon=True)
-        process.start()
+        with deaf_to_signals():
+            process.start()
         theirs.close()
         return _Worker(process, ours)
 
@@ -147,13 +147,6 @@ class _Worker:
         with suppress(OSError):  # that it has ended is heard next
             self.connection.send(task)
 
-    def close(self) -> None:
-        """Ask it to end: at once, where it is at work."""
-        with suppress(OSError):
-            self.connection.close()
-        if self.task is not None and self.process.is_alive():
-            self.process.terminate()
-
 
 def _how(code: int | None) -> str:
     if code is not None and code < 0:
@@ -162,9 +155,11 @@ def _how(code: int | None) -> str:
     return f"exit code {code}"
 
 
-def _work(connection: Connection, trade: Trade, threads: int, level: int) -> None:
+def _work(
+    connection: Connection, end: Connection, trade: Trade, threads: int, level: int
+) -> None:
     """What a worker does, from its start to its end."""
-    _end_with_parent()
+    follow(end)
     os.environ["OMP_NUM_THREADS"] = str(threads)
     try:
         from dfghdr_cli.resources import keep_freed_memory, use_threads
@@ -182,23 +177,3 @@ def _work(connection: Connection, trade: Trade, threads: int, level: int) -> Non
         except (EOFError, OSError):
             return
         connection.send(performed(tool, task, level, connection.send))
-
-
-def _end_with_parent() -> None:
-    """Leave Ctrl-C to the program that started this process, and end when that ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = os.getppid()
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, see prctl(2)
-        if os.getppid() != parent:
-            os._exit(1)
-        return
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dfghdr_cli.core.calibration.camera_curves import usual_curve
+from dfghdr_cli.core.calibration.matches import _ranks
 from dfghdr_cli.core.calibration.response import (
     Calibration,
     Response,
@@ -326,3 +327,8 @@ def test_exposures_that_only_pixels_tell_are_not_made_smaller(stops):
     light = np.log2(found.responses[0].evaluate(codes[:, None].repeat(3, axis=1))[:, 1])
     assert np.abs(light - usual_curve(codes)).max() < 0.5
     assert np.abs(np.diff(light) / np.diff(usual_curve(codes)) - 1.0).max() < 0.6
+
+
+def test_ranks_of_a_strip_are_a_strip():
+    strip = np.random.default_rng(1).uniform(0, 1, (20_000, 3, 3)).astype(np.float32)
+    assert _ranks(strip).shape[1] == 1

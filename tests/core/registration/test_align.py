@@ -274,3 +274,10 @@ def test_a_refinement_that_strays_is_dropped(monkeypatch):
 
     monkeypatch.setattr(_Refiner, "__call__", stray)
     assert error(align_frame(reference, other, 2.0).transform, SHAKE) < 0.5
+
+
+def test_nothing_speaks_for_a_motion_of_a_frame_that_is_clipped_all_over():
+    white = np.ones((48, 64), np.float32)
+    refiner = _Refiner(white, white, np.ones((48, 64), np.bool_), 6400)
+    assert refiner.count == 0
+    assert refiner.disagreement(np.eye(3)) == np.inf
