@@ -8,7 +8,8 @@ import sys
 def main() -> None:
     """Run the program on `sys.argv`; always ends in SystemExit.
 
-    What it is made of is imported here, so that Ctrl-C meanwhile is no traceback either.
+    What it is made of is imported here, so that Ctrl-C or a lack of memory meanwhile is no
+    traceback either.
     """
     try:
         from dfghdr_cli.cli.app import main as run
@@ -21,6 +22,13 @@ def main() -> None:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGINT)
         raise SystemExit(130) from None
+    except (ImportError, MemoryError) as error:
+        from dfghdr_cli.errors import DeviceError, is_out_of_memory
+
+        if not is_out_of_memory(error):
+            raise
+        sys.stderr.write("error: There is not enough memory to start; close other programs.\n")
+        raise SystemExit(DeviceError.exit_code) from None
 
 
 if __name__ == "__main__":

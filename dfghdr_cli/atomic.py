@@ -17,9 +17,10 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -129,8 +130,8 @@ def atomic_write_all(paths: Sequence[Path], overwrite: bool = False) -> Iterator
 
     What `atomic_write` promises holds for each of them. Where the process is killed while it puts
     them in their places, the next one that looks into their folder puts the rest there, too. Where
-    one cannot be put in its place, those that were put there before are taken away again; only
-    under `overwrite` they stay, since the files they replaced are gone.
+    one cannot be put in its place, those that were put there before are taken back, and what they
+    replaced is there again, but on a file system without hard links.
 
     Args:
         paths: the files to write, all different.
@@ -306,22 +307,47 @@ def _write_journals(hidden: Sequence[_Hidden], token: str, overwrite: bool) -> I
 
 
 def _publish_all(hidden: Sequence[_Hidden], overwrite: bool) -> None:
-    published: list[Path] = []
+    """Put files in their places; where one cannot be, take back those before it."""
+    undo: list[Callable[[], object]] = []
+    kept: list[Path] = []
     try:
         for one in hidden:
             with _naming(one.asked):
-                if overwrite:
-                    one.part.replace(one.target)
-                else:
+                if not overwrite:
                     _publish_new(one.part, one.target)
-                    published.append(one.target)
+                    undo.append(one.target.unlink)
+                    continue
+                back = _keep(one, kept) if len(hidden) > 1 else None
+                one.part.replace(one.target)
+                if back is not None:
+                    undo.append(back)
         for folder in {one.target.parent for one in hidden}:
             _sync_folder(folder)
     except BaseException:
-        for path in published:
+        for step in undo:
             with contextlib.suppress(OSError):
-                path.unlink()
+                step()
         raise
+    finally:
+        for old in kept:
+            with contextlib.suppress(OSError):
+                old.unlink(missing_ok=True)
+
+
+def _keep(one: _Hidden, kept: list[Path]) -> Callable[[], object] | None:
+    """Give a file that is to be replaced a hidden name, too; returns what brings it back.
+
+    None where it could not be given one, as on file systems without hard links.
+    """
+    old = one.part.with_name(one.part.name.removesuffix(".part") + "old.part")
+    try:
+        os.link(one.target, old)
+    except FileNotFoundError:  # there is none, and there is to be none again
+        return one.target.unlink
+    except OSError:
+        return None
+    kept.append(old)
+    return partial(old.replace, one.target)
 
 
 def _finish(path: Path) -> None:

@@ -67,6 +67,7 @@ _NO_MEMORY = (
     *("insufficient memory", "cannot allocate memory", "can't allocate memory"),
     *("unable to allocate", "failed to allocate", "memory allocation", "failed to map segment"),
     *("can't start new thread", "thread constructor failed"),
+    "could not create a primitive",  # oneDNN, which computes convolutions
 )
 """What libraries say that raise errors of their own where memory does not suffice."""
 _OPENCV_NO_MEMORY = -4

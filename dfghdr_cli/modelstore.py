@@ -13,8 +13,9 @@ import logging
 import os
 import re
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError
@@ -42,6 +43,8 @@ DEFAULT_MODEL = "dfgmerge-v6"
 FORMAT = 1
 _LONGEST_TEXT = 1_000_000
 """Bytes of a config.json or a card."""
+_LARGEST_GOLDEN = 10_000_000
+"""Numbers in a golden case, which has about 100 000."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +110,31 @@ def read_sizes(path: Path) -> dict[str, tuple[int, ...]]:
     """
     try:
         with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if length > path.stat().st_size:
-                raise ValueError("its header is cut off")
-            header = json.loads(file.read(length))
-        header.pop("__metadata__", None)
+            _, header = _header(file)
         return {key: tuple(map(int, value["shape"])) for key, value in header.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, *_UNREADABLE) as error:
         raise ModelError(f"{path} cannot be read ({error}); get the model folder again") from error
+
+
+_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What can come of a header that is another one than it should be."""
+
+
+def _header(file: BinaryIO) -> tuple[int, dict[str, Any]]:
+    """Where the tensors of a .safetensors file begin [bytes], and its entries for them."""
+    length = int.from_bytes(file.read(8), "little")
+    if length > _LONGEST_TEXT:
+        raise ValueError("its header is too long")
+    header = json.loads(file.read(length))
+    header.pop("__metadata__", None)
+    return 8 + length, header
+
+
+def _length(file: BinaryIO) -> int:
+    """How long a .safetensors file is by its header [bytes]; it is read from its start again."""
+    start, header = _header(file)
+    file.seek(0)
+    return start + max((int(value["data_offsets"][1]) for value in header.values()), default=0)
 
 
 def read_info(folder: Path) -> ModelInfo:
@@ -158,9 +178,12 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], str]:
         ModelError: if it is missing or damaged.
     """
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(_length(file))
+            if file.read(1):
+                raise ValueError("it goes on behind its end")
         return load(data), hashlib.sha256(data).hexdigest()[:12]
-    except (OSError, SafetensorError, MemoryError, RuntimeError) as error:
+    except (OSError, SafetensorError, MemoryError, RuntimeError, *_UNREADABLE) as error:
         refuse_if_out_of_memory(error, path)
         raise ModelError(f"{path} cannot be read ({error}); get the model folder again") from error
 
@@ -173,7 +196,7 @@ def load_model(name: str) -> Model:
     """
     folder = find_model(name)
     info = read_info(folder)
-    tensors, digest = read_tensors(folder / WEIGHTS)
+    sizes = read_sizes(folder / WEIGHTS)
 
     def built() -> Network:
         return build(
@@ -181,11 +204,12 @@ def load_model(name: str) -> Model:
         )
 
     with torch.device("meta"):  # which takes no memory, whatever the configuration says
-        expected = {key: value.shape for key, value in built().state_dict().items()}
-    if {key: value.shape for key, value in tensors.items()} != expected:
+        expected = {key: tuple(value.shape) for key, value in built().state_dict().items()}
+    if sizes != expected:
         raise ModelError(
             f"the weights in {folder / WEIGHTS} do not fit its {CONFIG}; get the model folder again"
         )
+    tensors, digest = read_tensors(folder / WEIGHTS)
     network = built()
     network.load_state_dict({key: value.float() for key, value in tensors.items()})
     return Model(info, network.eval(), digest, folder)
@@ -203,6 +227,8 @@ def verify(model: Model) -> float:
         ModelError: if the golden file is missing, damaged, or of another network.
     """
     path = model.folder / GOLDEN
+    if sum(map(prod, read_sizes(path).values())) > _LARGEST_GOLDEN:
+        raise ModelError(f"{path} is damaged: it is too large; get the model folder again")
     case, _ = read_tensors(path)
     try:
         return golden_error(model.network, case)

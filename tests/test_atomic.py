@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -419,3 +420,41 @@ def test_a_place_that_cannot_be_looked_at_is_one_sentence(tmp_path, name):
         ensure_writable(tmp_path / name)
     with pytest.raises(OutputError, match="cannot be written"):
         write(tmp_path / name)
+
+
+@pytest.mark.parametrize("failing", [1, 2, 3])
+def test_where_one_of_several_cannot_be_replaced_all_are_as_before(tmp_path, monkeypatch, failing):
+    paths = [tmp_path / name for name in ("a.bin", "new.bin", "c.bin")]
+    for path in (paths[0], paths[2]):
+        path.write_bytes(b"old")
+    original, done = Path.replace, []
+
+    def replace(self, target):
+        if Path(target) in paths and self.name.endswith(".part") and "old" not in self.name:
+            done.append(target)
+            if len(done) == failing:
+                raise OSError(5, "Input/output error")
+        return original(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+
+    def write_all():
+        with atomic_write_all(paths, overwrite=True) as files:
+            for file in files:
+                file.write(b"new")
+
+    with pytest.raises(OutputError, match="Input/output error"):
+        write_all()
+    assert names(tmp_path) == ["a.bin", "c.bin"]
+    assert [path.read_bytes() for path in (paths[0], paths[2])] == [b"old", b"old"]
+
+
+def test_several_are_replaced_without_hard_links(tmp_path, monkeypatch):
+    paths = [tmp_path / name for name in ("a.bin", "b.bin")]
+    paths[0].write_bytes(b"old")
+    monkeypatch.setattr(os, "link", no_links)
+    with atomic_write_all(paths, overwrite=True) as files:
+        for file in files:
+            file.write(b"new")
+    assert [path.read_bytes() for path in paths] == [b"new", b"new"]
+    assert names(tmp_path) == ["a.bin", "b.bin"]

@@ -1,10 +1,13 @@
 """Tiny files that promise much are refused unseen, and too little memory is never called damage."""
 
 import json
+import os
 import struct
+import time
 import zipfile
 import zlib
 
+import imagecodecs
 import numpy as np
 import OpenEXR
 import pytest
@@ -15,12 +18,15 @@ from PIL import Image
 from dfghdr_cli import limits, modelfolders, modelstore
 from dfghdr_cli.errors import DeviceError, InputError, ModelError, is_out_of_memory
 from dfghdr_cli.io import exr
+from dfghdr_cli.io.jpeg import read_jpeg_header, scans_of
 from dfghdr_cli.io.ldr import read_frame
 from dfghdr_cli.io.radiance import read_radiance
 from dfghdr_cli.io.scenes import scene_files
 from dfghdr_cli.io.source import read_text
 from dfghdr_cli.nets.registry import build
 from dfghdr_cli.pipeline.models import _read_part
+from dfghdr_cli.training.perceptual import read_vgg
+from tests.conftest import write_dng
 
 SMALL = {"width": 4, "disentangle_width": 4, "code_length": 8}
 
@@ -67,7 +73,32 @@ def windows(path, **changed):
     path.write_bytes(data)
 
 
-PHOTOGRAPHS = {"a.jpg": huge_jpeg, "a.png": flat_png, "a.tif": huge_tile}
+def flat_jxl(path):
+    path.write_bytes(imagecodecs.jpegxl_encode(np.zeros((4100, 4100, 3), np.uint8), effort=1))
+
+
+def huge_dng(path):
+    """A raw file of 64x48 pixels whose header says more."""
+    write_dng(path, np.full((48, 64, 3), 0.5))
+    data = bytearray(path.read_bytes())
+    for tag in (256, 257):
+        at = next(
+            data.index(entry)
+            for kind, form in ((3, "<HHIHxx"), (4, "<HHII"))
+            for side in (48, 64)
+            if (entry := struct.pack(form, tag, kind, 1, side)) in data
+        )
+        data[at : at + 12] = struct.pack("<HHII", tag, 4, 1, 20_000)
+    path.write_bytes(data)
+
+
+PHOTOGRAPHS = {
+    "a.jpg": huge_jpeg,
+    "a.png": flat_png,
+    "a.tif": huge_tile,
+    "a.jxl": flat_jxl,
+    "a.dng": huge_dng,
+}
 
 
 @pytest.mark.parametrize("name", PHOTOGRAPHS)
@@ -192,3 +223,76 @@ def test_an_archive_that_unpacks_to_much_more_is_refused(tmp_path):
         limits.ensure_unpacked_size(path)
     with pytest.raises(ModelError, match="no file of plain weights"):
         _read_part(path)
+
+
+def test_a_picture_in_very_many_scans_is_refused(tmp_path):
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", (64, 64)).save(path, progressive=True)
+    data = path.read_bytes()
+    assert read_frame(path).pixels.shape == (64, 64, 3)
+    at = data.index(b"\xff\xda")
+    path.write_bytes(data[:at] + data[at:-2] * 50 + data[-2:])
+    with pytest.raises(InputError, match="as no camera writes it"):
+        read_frame(path)
+
+
+def test_markers_are_found_in_linear_time(tmp_path):
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", (64, 64)).save(path)
+    data = path.read_bytes()
+    header = read_jpeg_header(data)
+    assert scans_of(data, header) == (1, True)
+    before = time.process_time()
+    assert scans_of(data[: header.scans] + b"\xff" * 300_000 + b"\0", header) == (1, False)
+    assert time.process_time() - before < 2  # it was hours
+
+
+def test_not_all_of_a_million_pages_are_looked_at(tmp_path):
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as file:
+        for _ in range(120):
+            file.write(np.full((8, 8, 3), 9, np.uint8), photometric="rgb", metadata=None)
+    seen = []
+    original = tifffile.TiffPage.__init__
+
+    def counted(page, *arguments, **options):
+        seen.append(page)
+        original(page, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tifffile.TiffPage, "__init__", counted)
+        assert read_frame(path).pixels.shape == (8, 8, 3)
+    assert 1 < len(seen) <= 102
+
+
+def test_weights_of_vgg_that_unpack_to_much_more_are_refused(tmp_path):
+    path = tmp_path / "vgg.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        archive.writestr("block1_conv1.kernel.npy", bytes(100 << 20))
+    with pytest.raises(InputError, match=r"vgg\.npz"):
+        read_vgg(path)
+
+
+def test_weights_end_where_their_header_says(tmp_path):
+    """However long the file is: this one is sparse."""
+    modelstore.save_model(tmp_path / "m", build("dfgnet", SMALL), golden={"x": torch.zeros(9)})
+    for name in (modelstore.WEIGHTS, modelstore.GOLDEN):
+        path = tmp_path / "m" / name
+        os.truncate(path, 1 << 40)
+        with pytest.raises(ModelError, match="behind its end"):
+            modelstore.read_tensors(path)
+    with pytest.raises(ModelError, match="cannot be read"):
+        modelstore.load_model(str(tmp_path / "m"))
+
+
+def test_a_golden_case_of_many_pixels_is_refused_unread(tmp_path, monkeypatch):
+    golden = {"x": torch.zeros(9)}
+    modelstore.save_model(tmp_path / "m", build("dfgnet", SMALL), golden=golden)
+    model = modelstore.load_model(str(tmp_path / "m"))
+    header = json.dumps({"x": {"dtype": "U8", "shape": [1 << 40], "data_offsets": [0, 1 << 40]}})
+    path = tmp_path / "m" / modelstore.GOLDEN
+    path.write_bytes(struct.pack("<Q", len(header)) + header.encode())
+    os.truncate(path, 1 << 41)
+    monkeypatch.setattr(modelstore, "read_tensors", lambda _: pytest.fail("it was read"))
+    with pytest.raises(ModelError, match="too large"):
+        modelstore.verify(model)

@@ -8,6 +8,7 @@ with how it ended, if anything is.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import gc
 import importlib
 import io
@@ -17,7 +18,6 @@ import resource
 import select
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +29,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 LONGEST = 60.0  # seconds
 LARGEST = 2.0  # GiB resident
+_PIPE = 1 << 20  # bytes
 CODES = frozenset(range(8))
 _LOADED = (
     *("cv2", "imagecodecs", "OpenEXR", "rawpy", "tifffile", "exifread", "pillow_heif", "torch"),
@@ -141,32 +142,36 @@ class Program:
             variables: of the environment, beside those that are there.
             longest: seconds after which it is killed.
         """
-        with (
-            tempfile.TemporaryFile() as out,
-            tempfile.TemporaryFile() as err,
-            tempfile.TemporaryFile() as words,
-        ):
+        out, err, words = pipes = [_pipe() for _ in range(3)]
 
-            def last(code: int) -> None:
-                if check and code == 0:
-                    os.pwrite(words.fileno(), what_is_odd(folder).encode(), 0)
+        def last(code: int) -> None:
+            if check and code == 0:
+                os.write(words[1], what_is_odd(folder).encode()[:_PIPE])
 
-            began = time.monotonic()
-            streams = out.fileno(), err.fileno()
-            child = self.start(
-                arguments, folder, first=first, last=last, variables=variables, streams=streams
-            )
-            hung = not ended_within(child, longest)
-            if hung:
-                os.killpg(child, signal.SIGKILL)
-            _, status, usage = os.wait4(child, 0)
-            seconds = time.monotonic() - began
-            texts = [
-                os.pread(file.fileno(), 200_000, 0).decode(errors="replace")
-                for file in (out, err, words)
-            ]
+        began = time.monotonic()
+        child = self.start(
+            arguments, folder, first=first, last=last, variables=variables, streams=(out[1], err[1])
+        )
+        for _, write in pipes:
+            os.close(write)
+        hung = not ended_within(child, longest)
+        if hung:
+            os.killpg(child, signal.SIGKILL)
+        _, status, usage = os.wait4(child, 0)
+        seconds = time.monotonic() - began
+        texts = []
+        for read, _ in pipes:
+            with io.FileIO(read) as file:
+                texts.append(file.readall().decode(errors="replace"))
         code = os.waitstatus_to_exitcode(status)
         return Ending(code, *texts[:2], seconds, usage.ru_maxrss / 2**20, hung, texts[2])
+
+
+def _pipe() -> tuple[int, int]:
+    """A pipe that holds all that a run says, so that nobody has to read meanwhile."""
+    read, write = os.pipe()
+    fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, _PIPE)
+    return read, write
 
 
 def ended_within(child: int, seconds: float) -> bool:

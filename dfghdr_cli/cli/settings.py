@@ -12,6 +12,8 @@ from dfghdr_cli.errors import InputError, UsageError
 
 FILE = "dfghdr.toml"
 PREFIX = "DFGHDR_"
+_LONGEST = 1_000_000
+"""Bytes of a file of settings."""
 _FOR_FLAGS_ALONE = frozenset({"output", "overwrite", "help"})
 """Options that no file and no variable may set: where results go, and what they may replace."""
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
@@ -142,10 +144,14 @@ def _content(path: Path) -> dict[str, Any]:
     import tomllib
 
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            data = file.read(_LONGEST + 1)
+        if len(data) > _LONGEST:
+            raise ValueError("it is too long")
+        return tomllib.loads(data.decode())
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); check it.") from error
-    except ValueError as error:  # of TOML or of UTF-8
+    except (ValueError, RecursionError) as error:  # of TOML or of UTF-8
         raise InputError(f"{path} is no TOML ({error}); mend it.") from error
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_SEGMENT_END = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
+_SEGMENT_END = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
 """A marker behind entropy-coded data, in which FF is followed by 0 or a restart marker."""
+MOST_SCANS = 100
+"""Of a picture that is decoded: libjpeg writes ten; each takes as long as the whole picture."""
 _NO_FRAMES = (0xC4, 0xC8, 0xCC)
 _DIFFERENTIAL = (0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF)
 _EXIF, _ICC = b"Exif\0\0", b"ICC_PROFILE\0"
@@ -91,18 +93,20 @@ def jpeg_exif(data: bytes) -> bytes:
     return b""
 
 
-def is_complete(data: bytes, header: JpegHeader) -> bool:
-    """Whether the end marker of the picture is there, be there more behind it or not.
+def scans_of(data: bytes, header: JpegHeader) -> tuple[int, bool]:
+    """How often a picture goes over its pixels, and whether its end marker is there.
 
-    Decoders fill up what is missing with grey.
+    A progressive one does so several times. Decoders fill up what is missing with grey; what
+    comes after the end does not matter.
     """
-    place = header.scans
+    scans, place = 1, header.scans
     while found := _SEGMENT_END.search(data, place):
         if found[1] == b"\xd9":
-            return True
+            return scans, True
+        scans += found[1] == b"\xda"
         length = int.from_bytes(data[found.end() : found.end() + 2], "big")
         place = found.end() + max(length, 2)  # tables and the head of the next scan
-    return False
+    return scans, False
 
 
 def _segments(data: bytes) -> list[tuple[int, int, int]]:

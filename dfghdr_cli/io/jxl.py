@@ -25,6 +25,10 @@ _ENUM = (0, 0), (1, 0), (2, 4), (18, 6)
 """How a number of a table is stored (ISO/IEC 18181-1, B.2.6)."""
 
 
+_RATIOS = (1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1)
+"""Of width to height, by their numbers from 1 on."""
+
+
 class _Reader:
     """Bits of a codestream, the lowest of each byte first (ISO/IEC 18181-1, B.2)."""
 
@@ -91,6 +95,20 @@ def read_color(codestream: bytes) -> JxlColor:
             _read_extra_channel(reader)
         reader.bits(1)
         return _read_color_encoding(reader)
+    except IndexError as error:
+        raise ValueError("the header is cut off") from error
+
+
+def read_size(codestream: bytes) -> tuple[int, int]:
+    """Width and height of a codestream, as they are stored.
+
+    Raises:
+        ValueError: this is no codestream, or its header is cut off.
+    """
+    if not codestream.startswith(_SIGNATURE):
+        raise ValueError("no codestream of JPEG XL")
+    try:
+        return _read_size(_Reader(codestream[len(_SIGNATURE) :]))
     except IndexError as error:
         raise ValueError("the header is cut off") from error
 
@@ -199,20 +217,20 @@ def as_pq(codestream: bytes) -> bytes:
     return _SIGNATURE + writer.tobytes() + frames
 
 
-def _read_size(reader: _Reader) -> None:
-    """SizeHeader (ISO/IEC 18181-1, D.2)."""
+def _read_size(reader: _Reader) -> tuple[int, int]:
+    """SizeHeader (ISO/IEC 18181-1, D.2): width and height."""
     sizes = (1, 9), (1, 13), (1, 18), (1, 30)
     small = reader.bits(1)
 
-    def side() -> None:
-        if small:
-            reader.bits(5)
-        else:
-            reader.choice(*sizes)
+    def side() -> int:
+        return 8 * (1 + reader.bits(5)) if small else reader.choice(*sizes)
 
-    side()
-    if not reader.bits(3):  # else the width follows from the height
-        side()
+    height = side()
+    ratio = reader.bits(3)
+    if not ratio:
+        return side(), height
+    across, down = _RATIOS[ratio - 1]
+    return height * across // down, height
 
 
 def _read_depth(reader: _Reader) -> None:

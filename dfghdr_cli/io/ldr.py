@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,8 +27,8 @@ from dfghdr_cli.io.boxes import (
 )
 from dfghdr_cli.io.exif import exif_tags, heif_package, open_image, read_exposure, tag_number
 from dfghdr_cli.io.formats import image_format
-from dfghdr_cli.io.jpeg import is_complete, read_jpeg_header
-from dfghdr_cli.io.jxl import read_color
+from dfghdr_cli.io.jpeg import MOST_SCANS, read_jpeg_header, scans_of
+from dfghdr_cli.io.jxl import read_color, read_size
 from dfghdr_cli.io.png import read_png_header
 from dfghdr_cli.io.profile import Profile, convert, primaries_to_rec709, read_profile
 from dfghdr_cli.io.raw import WhiteBalance, develop, read_white_balance
@@ -41,6 +42,8 @@ _FLOAT_TOLERANCE = 1e-4
 _SAME_CURVE = 2e-3
 """Curves no further apart than this, in linear light, are one."""
 _PQ_OR_HLG = (PQ, HLG)
+_MOST_PAGES = 100
+"""Of a TIFF, that are looked at for its picture."""
 
 
 _UNSPECIFIED = 2
@@ -155,8 +158,14 @@ def _decode_jpeg(path: Path, tags: Mapping[str, Any]) -> _Decoded:
         raise InputError(f"{path} is a {kind} JPEG; convert it to RGB.")
     if header.hierarchical:
         raise InputError(f"{path} is a hierarchical JPEG; convert it to an ordinary one.")
-    if not is_complete(data, header):
+    scans, complete = scans_of(data, header)
+    if not complete:
         raise InputError(f"{path} is damaged or incomplete (it has no end); copy it again.")
+    if scans > MOST_SCANS:
+        raise InputError(
+            f"{path} goes over its pixels more than {MOST_SCANS} times, as no camera writes it; "
+            "save it anew."
+        )
     samples = imagecodecs.jpeg8_decode(data)
     if samples.dtype == np.uint16:
         samples = full_range(samples, header.bits)
@@ -219,9 +228,11 @@ def _decode_jxl(path: Path) -> _Decoded:
     import imagecodecs
 
     data = path.read_bytes()
+    codestream = jxl_codestream(data)
+    ensure_pixels(path, *read_size(codestream))
     space, linear = None, False
     try:
-        color = read_color(jxl_codestream(data))
+        color = read_color(codestream)
         if color.transfer in _PQ_OR_HLG:
             raise _is_hdr(path)
         linear = color.transfer == LINEAR or color.gamma == 1.0
@@ -274,7 +285,8 @@ def _decode_tiff(path: Path) -> _Decoded:
     # What it says of damaged files is said here in one sentence.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     with tifffile.TiffFile(path) as file:
-        pages = [page for page in file.pages if isinstance(page, TiffPage)]
+        first = itertools.islice(file.pages, _MOST_PAGES)
+        pages = [page for page in first if isinstance(page, TiffPage)]
         page = next((page for page in pages if not page.is_reduced), pages[0])
         if len(pages) > 1:
             number = pages.index(page) + 1

@@ -90,6 +90,8 @@ def test_config_show_says_where_each_value_comes_from(place, monkeypatch):
         ("align = ['x']", 2, "cannot be"),
         ("json = 'perhaps'", 2, "true or false"),
         ("align =", 4, "no TOML"),
+        ("x = [" + "[" * 100_000, 4, "is no TOML"),
+        ("#" * 1_000_001, 4, "too long"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(place, text, code, said):

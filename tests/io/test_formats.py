@@ -15,9 +15,10 @@ from PIL.TiffImagePlugin import IFDRational
 from dfghdr_cli.core.colour import P3, REC709, REC2020, conversion
 from dfghdr_cli.core.types import Exposure
 from dfghdr_cli.errors import InputError
+from dfghdr_cli.io.boxes import jxl_codestream
 from dfghdr_cli.io.exif import read_exposure
 from dfghdr_cli.io.formats import image_format
-from dfghdr_cli.io.jxl import JxlColor, read_color
+from dfghdr_cli.io.jxl import JxlColor, read_color, read_size
 from dfghdr_cli.io.ldr import read_frame
 from dfghdr_cli.io.metadata import read_metadata
 
@@ -367,6 +368,12 @@ def test_colours_of_jpeg_xl(color, expected):
     np.testing.assert_allclose(found.primaries, expected.primaries)
     assert (found.transfer, found.gamma) == (expected.transfer, expected.gamma)
     assert found.has_profile == expected.has_profile
+
+
+@pytest.mark.parametrize("size", [(40, 24), (64, 64), (96, 64), (300, 200), (4000, 3000), (7, 5)])
+def test_size_of_jpeg_xl(size):
+    data = bytes(imagecodecs.jpegxl_encode(np.zeros((size[1], size[0], 3), np.uint8), effort=1))
+    assert read_size(jxl_codestream(data)) == size
 
 
 def test_colours_of_jpeg_xl_that_cannot_be_read():
