@@ -155,9 +155,7 @@ def _how(code: int | None) -> str:
     return f"exit code {code}"
 
 
-def _work(
-    connection: Connection, end: Connection, trade: Trade, threads: int, level: int
-) -> None:
+def _work(connection: Connection, end: Connection, trade: Trade, threads: int, level: int) -> None:
     """What a worker does, from its start to its end."""
     follow(end)
     os.environ["OMP_NUM_THREADS"] = str(threads)
