@@ -245,7 +245,8 @@ def test_a_kill_while_a_model_is_replaced_leaves_the_old_or_the_new_one(
         if target.suffix in (".json", ".safetensors"):
             left -= 1
         if left == 0:
-            monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)
+            for call in ("unlink", "replace"):
+                monkeypatch.setattr(Path, call, lambda *_, **__: None)
             raise Killed
         return replace(path, target)
 
