@@ -296,3 +296,24 @@ def test_a_golden_case_of_many_pixels_is_refused_unread(tmp_path, monkeypatch):
     monkeypatch.setattr(modelstore, "read_tensors", lambda _: pytest.fail("it was read"))
     with pytest.raises(ModelError, match="too large"):
         modelstore.verify(model)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "name", "value"),
+    [
+        ("dfgmerge", "correction", [8, "a", 8]),
+        ("dfgmerge", "correction", float("nan")),
+        ("dfgmerge", "correction", True),
+        ("dfgmerge", "width", 8),
+        ("dfgmerge", "width", [8, 8]),
+        ("dfgmerge", "width", [8, 8.5, 8]),
+        ("dfgnet", "width", [8, 8, 8]),
+        ("dfgnet", "eau", "no"),
+        ("dfgnet", "eau", 0),
+        ("dfgnet", "code_length", 8.0),
+        ("dfgnet", "upsampling", None),
+    ],
+)
+def test_hyper_parameters_are_of_their_kind(architecture, name, value):
+    with pytest.raises(ModelError, match=f"impossible hyper-parameters.*{name}"):
+        build(architecture, {name: value})

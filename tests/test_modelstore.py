@@ -244,9 +244,8 @@ def test_a_kill_while_a_model_is_replaced_leaves_the_old_or_the_new_one(
         nonlocal left
         if target.suffix in (".json", ".safetensors"):
             left -= 1
-        if left == 0:
-            for call in ("unlink", "replace"):
-                monkeypatch.setattr(Path, call, lambda *_, **__: None)
+        if left <= 0:  # nor is anything taken back
+            monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)
             raise Killed
         return replace(path, target)
 

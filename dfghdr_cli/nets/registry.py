@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
@@ -50,6 +51,10 @@ def build(
             f"unknown hyper-parameters of {architecture}: {', '.join(sorted(unknown))}"
         )
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in hyper_parameters.items()}
+    usual = asdict(config())
+    for name, value in values.items():
+        if not _is_alike(value, usual[name]):
+            raise ModelError(f"impossible hyper-parameters of {architecture}: {name} = {value!r}")
     try:
         network = kind(config(**values), decoder=decoder)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
@@ -57,6 +62,20 @@ def build(
         raise ModelError(f"impossible hyper-parameters of {architecture}: {error}") from error
     network.inputs = inputs
     return network
+
+
+def _is_alike(value: object, usual: object) -> bool:
+    """Whether a hyper-parameter is of the kind of the usual one, and a number is finite."""
+    if isinstance(usual, tuple):
+        return (
+            isinstance(value, tuple)
+            and len(value) == len(usual)
+            and all(map(_is_alike, value, usual))
+        )
+    if isinstance(usual, float):
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        return whole or (isinstance(value, float) and math.isfinite(value))
+    return type(value) is type(usual)
 
 
 def describe(network: Network) -> tuple[str, dict[str, object]]:
