@@ -71,6 +71,7 @@ _NO_MEMORY = (
 )
 """What libraries say that raise errors of their own where memory does not suffice."""
 _OPENCV_NO_MEMORY = -4
+"""StsNoMem."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -324,6 +324,7 @@ def refuse_several_brackets(paths: Sequence[Path]) -> None:
 
 
 _MOST_FRAMES, _SHOWN = 9, 4
+"""Of one bracket; brackets that a message names."""
 
 
 def _files_of(one: BracketSet) -> str:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dfghdr_cli.core.calibration.response import Response
 from dfghdr_cli.core.encoding import encode
-from dfghdr_cli.core.types import SAME_EXPOSURE, FloatImage, Frame
+from dfghdr_cli.core.types import FloatImage, Frame, is_darkest
 from dfghdr_cli.core.worth import CLEAN, Worth, code_error, code_worth
 
 Samples = NDArray[Any]
@@ -125,8 +125,8 @@ class CodedBracket:
         return 2.0 ** -min(self.stops)
 
     def is_darkest(self, index: int) -> bool:
-        """Whether no frame is plainly darker: its white is the best there is."""
-        return self.stops[index] <= min(self.stops) + SAME_EXPOSURE
+        """See `core.types.is_darkest`."""
+        return is_darkest(self.stops, index)
 
     def reduced(self, size: tuple[int, int]) -> CodedBracket:
         """The same bracket at a smaller (height, width)."""

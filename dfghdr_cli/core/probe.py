@@ -21,6 +21,7 @@ _DEAD = 1e-3
 _LEAST_VARIANCE = 1e-6
 """Directions of less than this part of the largest variance do not count as varying."""
 _FOLDS = 6
+"""Parts of the groups, each predicted by probes that are fitted to the others."""
 
 
 @dataclass(frozen=True, slots=True)

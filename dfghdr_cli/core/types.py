@@ -24,6 +24,13 @@ OnProgress = Callable[[int, int, str], None]
 
 SAME_EXPOSURE = 0.05
 """Frames that differ by no more than this [stops] are exposed alike."""
+RECORDED_ALIKE = 0.01
+"""Exposures that are recorded, or found, nearer to each other than this [stops] are one number."""
+
+
+def is_darkest(stops: Sequence[float], index: int) -> bool:
+    """Whether no frame of a bracket is plainly darker: its white is the best there is."""
+    return stops[index] <= min(stops) + SAME_EXPOSURE
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from dfghdr_cli.errors import OutputError, OutputNameError
 
 _FORMATS = {".gif": "GIF", ".webp": "WEBP"}
 _QUALITY = 90
+"""Of WebP, 0 to 100."""
 
 
 def is_animation(path: Path) -> bool:

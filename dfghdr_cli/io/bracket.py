@@ -16,10 +16,16 @@ import numpy as np
 
 from dfghdr_cli.choices import ExposuresFrom
 from dfghdr_cli.core.calibration.exposure import choose_reference, usable_share
-from dfghdr_cli.core.types import Bracket, Exposure, FloatImage, Frame, LeftOut
+from dfghdr_cli.core.types import (
+    RECORDED_ALIKE,
+    Bracket,
+    Exposure,
+    FloatImage,
+    Frame,
+    LeftOut,
+)
 from dfghdr_cli.errors import InputError
 from dfghdr_cli.io.exposures import (
-    SAME_EXPOSURE,
     Exposures,
     asked_exposures,
     check_brightness,
@@ -122,7 +128,7 @@ def read_bracket(
             "the result is of little use, and shorter or longer exposures would help.",
             names_of(frames),
         )
-    if frames[-1].exposure.stops - frames[0].exposure.stops < SAME_EXPOSURE:
+    if frames[-1].exposure.stops - frames[0].exposure.stops < RECORDED_ALIKE:
         log.warning(
             "%s are exposed alike: their mean has less noise, but no more range than each.",
             names_of(frames),
@@ -144,7 +150,7 @@ def _best_frames(
     known = asked or recorded_exposures(paths)
     stops = np.array([exposure.stops for exposure in known.exposures])
     order = np.argsort(stops, kind="stable")
-    if known.doubt is not None or (np.diff(stops[order]) <= SAME_EXPOSURE).any():
+    if known.doubt is not None or (np.diff(stops[order]) <= RECORDED_ALIKE).any():
         raise InputError(
             f"A bracket has 2 to {_MOST_FRAMES} frames, not {len(paths)}, of which the best could "
             "be taken if the exposures of all were known and different; give fewer files, or "

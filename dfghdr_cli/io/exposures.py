@@ -19,13 +19,12 @@ from dfghdr_cli.core.calibration.exposure import (
 )
 from dfghdr_cli.core.calibration.exposure_ratios import ExposureEstimate, estimate_exposures
 from dfghdr_cli.core.calibration.white import full_code
-from dfghdr_cli.core.types import Exposure, FloatImage, Frame
+from dfghdr_cli.core.types import RECORDED_ALIKE, Exposure, FloatImage, Frame
 from dfghdr_cli.errors import InputError
 from dfghdr_cli.io.exif import read_bias, read_exposure
 
 log = logging.getLogger(__name__)
 
-SAME_EXPOSURE = 0.01  # [stops]
 _MOST_STOPS = 24.0
 _PLAINLY_DIFFERENT = 0.5  # [stops], between what is recorded and what the pixels show
 _SAMPLED_PIXELS = 100_000
@@ -157,7 +156,7 @@ def settled(frames: list[Frame], recorded: Exposures) -> tuple[list[Frame], str]
     samples = samples_of(ordered)
     looks = [looks_brighter_by(a, b) for a, b in pairwise(samples)]
     told = [comparable(a, b).mean() >= ENOUGH_TO_COMPARE for a, b in pairwise(samples)]
-    equal = sum(steps) < SAME_EXPOSURE
+    equal = sum(steps) < RECORDED_ALIKE
 
     def contradict(shown: Sequence[float]) -> bool:
         """Whether any step does; two frames that are both nearly black, or white, tell nothing."""
@@ -201,7 +200,7 @@ def _contradicts(shown: float, step: float) -> bool:
     The response being unknown, a step may look half or twice as large as it is, but not turned
     round, nor a fifth, nor something where there is nothing.
     """
-    if step < SAME_EXPOSURE:
+    if step < RECORDED_ALIKE:
         return abs(shown) > _PLAINLY_DIFFERENT
     if step < _PLAINLY_DIFFERENT:
         return shown < -_PLAINLY_DIFFERENT
@@ -244,7 +243,7 @@ def _agreeing_bias(frames: Sequence[Frame], estimate: ExposureEstimate) -> tuple
     """
     known = [None if frame.path is None else read_bias(frame.path) for frame in frames]
     bias = np.array([np.nan if value is None else value for value in known])
-    if not np.ptp(bias) > SAME_EXPOSURE:  # also where one is missing
+    if not np.ptp(bias) > RECORDED_ALIKE:  # also where one is missing
         return None
     bias -= bias.min()
     shown = np.array(estimate.stops)
@@ -261,7 +260,7 @@ def _agreeing_bias(frames: Sequence[Frame], estimate: ExposureEstimate) -> tuple
 def check_brightness(frames: Sequence[Frame], samples: Sequence[FloatImage]) -> None:
     """Compare the exposures as recorded with what the pixels show."""
     levels = [frame.exposure.stops for frame in frames]
-    if levels[-1] - levels[0] < SAME_EXPOSURE:
+    if levels[-1] - levels[0] < RECORDED_ALIKE:
         seen = [looks_brighter_by(samples[0], sample) for sample in samples]
         if max(seen) - min(seen) > _PLAINLY_DIFFERENT:
             names = ", ".join(frame.name for frame in frames)
@@ -273,7 +272,7 @@ def check_brightness(frames: Sequence[Frame], samples: Sequence[FloatImage]) -> 
     for i in range(len(frames) - 1):
         recorded = levels[i + 1] - levels[i]
         seen = looks_brighter_by(samples[i], samples[i + 1])
-        if seen < -_PLAINLY_DIFFERENT or (recorded < SAME_EXPOSURE and seen > _PLAINLY_DIFFERENT):
+        if seen < -_PLAINLY_DIFFERENT or (recorded < RECORDED_ALIKE and seen > _PLAINLY_DIFFERENT):
             log.warning(
                 "%s should be %.1f stops brighter than %s but looks %.1f stops %s; "
                 "check the exposures and their order.",

@@ -28,8 +28,8 @@ from dfghdr_cli.io.source import read_head
 
 log = logging.getLogger(__name__)
 
-
 HALF_MAX = 65504.0
+"""The largest half float (IEEE 754, binary16)."""
 
 
 # Attribute names longer than this stop older readers (the limit of OpenEXR 1.x).

@@ -32,6 +32,7 @@ _AUTOMATIC, _MANUAL = 2, 1
 """Of ExposureMode (Exif 2.32, 4.6.5); 0 is neither."""
 _NUMBERED_BY_MAKERS = ("MakerNote SequenceNumber", "MakerNote BracketShotNumber")
 _LONGEST_PLACE = 32
+"""Largest number of a shot in its bracket that is believed."""
 _ORDER = {suffix: order for order, suffix in enumerate(SUFFIXES)}
 
 

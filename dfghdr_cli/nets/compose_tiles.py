@@ -35,6 +35,7 @@ from dfghdr_cli.nets.weights import (
 _INVALID = np.float32(math.exp(LOG_INVALID))
 _SMOOTHED = np.float32(math.exp(LOG_SMOOTHED))
 _NOTHING = np.float32(1e-9)
+"""Least trust, so that weights stay above zero."""
 _TINY = np.finfo(np.float32).tiny
 
 

@@ -27,6 +27,7 @@ two."""
 
 HEIGHT, WIDTH = 48, 64
 STOPS = (-2.0, 0.0, 2.0)
+"""The golden bracket: its size [pixels] and its exposures [stops]."""
 INPUTS = ("code", "trust", "stops", "peak", "frames", "roles", "hypotheses")
 
 

@@ -37,6 +37,7 @@ _LEAST = {
     "crop": 64,
 }
 _MOST = {"average": 1, "curved": 1, "erase_after": 1}
+"""Bounds of the numbers of a recipe, inclusive; the others have none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,8 +61,10 @@ CONFIG = "config.json"
 ALIGNED = "aligned"
 PICTURES = "validation"
 VALIDATION_BATCHES = 8
+"""Batches of samples that a validation measures where no scenes are named."""
 NARROWING_BATCHES = 24
 NARROWING_SEED = 2**31 - 2
+"""Batches that tell which channels matter, see `training.narrow`; their seed is no training's."""
 # What may change when a run is resumed: how long it lasts, and what makes no difference.
 _FREE = frozenset(
     {

@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 GOLDEN_RATIO = 0.6180339887498949
 """Multiples of it modulo 1 fill [0, 1) evenly, however many there are."""
 _WHITE = np.float32(65535)
+"""Aligned frames are stored in 16 bits."""
 _IMAGES = (".exr", ".hdr")
 
 

@@ -2,20 +2,11 @@
 
 import numpy as np
 import pytest
-import torch
 
 from dfghdr_cli import modelfolders
 from dfghdr_cli.core.types import RadianceImage
 from dfghdr_cli.io.radiance import write_radiance
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """The sums of one thread always come in the same order."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+from tests.support.networks import one_thread  # noqa: F401
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from functools import cache
 
 import cv2
 import numpy as np
@@ -28,15 +29,19 @@ from dfghdr_cli.resources import resident_memory
 
 SIZE = (1632, 2448)
 STOPS = (-2.0, 0.0, 2.0)
-NETWORKS = {
-    "classic": None,
-    "dfgmerge": build("dfgmerge", {}),
-    "dfgnet": build("dfgnet", {"width": 16, "disentangle_width": 16, "code_length": 16}),
+SIZES = {
+    "dfgmerge": {},
+    "dfgnet": {"width": 16, "disentangle_width": 16, "code_length": 16},
 }
 
 
+@cache
+def network_of(kind):
+    return build(kind, SIZES[kind]) if kind in SIZES else None
+
+
 def work(kind="dfgmerge", size=SIZE, **more):
-    return MemoryEstimate(size, **{"frames": 3, "sample": 2, "network": NETWORKS[kind]} | more)
+    return MemoryEstimate(size, **{"frames": 3, "sample": 2, "network": network_of(kind)} | more)
 
 
 def most(some, config=MergeConfig()):  # noqa: B008
@@ -72,7 +77,7 @@ def test_no_amounts_of_memory(text):
         parse_memory(text)
 
 
-@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("kind", ["classic", *SIZES])
 def test_more_of_anything_takes_more(kind):
     least = sum(work(kind).stages(MergeConfig()).values())
     larger = {"size": (2000, 3000), "frames": 5, "sample": 4}
@@ -186,7 +191,7 @@ def test_nothing_but_the_first_frame_is_read_for_a_refusal(photographs, read):
 
 
 def test_frames_exposed_alike_take_more(models_dir, photographs, read):
-    install_model(NETWORKS["dfgmerge"], DEFAULT_MODEL, models_dir)
+    install_model(network_of("dfgmerge"), DEFAULT_MODEL, models_dir)
     least = most(work(), MergeConfig(proxy_pixels=625_000, tile=192))
     for path in photographs[1:]:
         path.write_bytes(photographs[0].read_bytes())

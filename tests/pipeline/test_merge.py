@@ -26,16 +26,15 @@ from dfghdr_cli.io.radiance import read_radiance
 from dfghdr_cli.merging.config import MergeConfig
 from dfghdr_cli.merging.hypotheses import SETTLED, HypothesisStack, decision_parts, settle
 from dfghdr_cli.merging.merge import merge_bracket
-from dfghdr_cli.modelstore import DEFAULT_MODEL, install_model, load_model
+from dfghdr_cli.modelstore import DEFAULT_MODEL, install_model
 from dfghdr_cli.nets.candidates import Hypothesis
 from dfghdr_cli.nets.compose import Decision
 from dfghdr_cli.nets.compose_tiles import compose_tile
-from dfghdr_cli.nets.registry import build
 from dfghdr_cli.pipeline.merge.request import MergeRequest, load_merger
 from dfghdr_cli.pipeline.merge.run import merge_files
 from dfghdr_cli.resources import Trace
+from tests.support.networks import KINDS, network_of
 
-TINY = {"width": (8, 8, 8), "disentangle_width": 4, "code_length": 8}
 CPU = torch.device("cpu")
 GAMMA = Response.named("gamma")
 
@@ -44,28 +43,7 @@ seeds = st.integers(0, 1000)
 brackets = st.sampled_from([(-2, 0, 2), (-1, 0), (0, 3), (-3, -1.5, 0), (-2, -1, 0, 1, 2)])
 
 
-def make_network(kind):
-    """None, a released network of each kind, an untrained, a randomly deciding or painting one."""
-    torch.manual_seed(0)
-    if kind == "classic":
-        return None
-    if kind == "released":
-        return load_model(DEFAULT_MODEL).network
-    if kind == "guided":
-        return load_model("dfgnet-w16").network
-    if kind == "dfgnet":
-        hyper_parameters = {"width": 4, "disentangle_width": 4, "code_length": 8}
-        return build("dfgnet", hyper_parameters).eval()
-    network = build("dfgmerge", TINY).eval()
-    if kind == "random":
-        for head in (network.head2, network.correct2):
-            torch.nn.init.normal_(head.weight, std=0.3)
-    return network
-
-
-KINDS = ("classic", "released", "untrained", "random", "dfgnet")
-NETWORKS = {kind: make_network(kind) for kind in (*KINDS, "guided")}
-MERGING = [kind for kind in NETWORKS if kind not in ("dfgnet", "guided")]
+MERGING = [kind for kind in KINDS if kind not in ("dfgnet", "guided")]
 
 
 def scene(seed, height=40, width=56):
@@ -86,7 +64,7 @@ def expose(radiance, stops):
 def merge(kind, linears, stops, config=MergeConfig(align="none"), reference=None):  # noqa: B008
     reference = stops.index(0) if reference is None else reference
     coded = CodedBracket.of_linear(linears, stops, reference)
-    return merge_bracket(NETWORKS[kind], coded, config).result
+    return merge_bracket(network_of(kind), coded, config).result
 
 
 def write_frames(folder, linears):
@@ -103,11 +81,11 @@ def merge_read(kind, paths, **exposures):
     bracket = read_bracket(paths, **exposures)
     linears = [GAMMA.linearise(frame.pixels) for frame in bracket.frames]
     coded = CodedBracket.of_linear(linears, bracket.stops, bracket.reference)
-    return merge_bracket(NETWORKS[kind], coded, MergeConfig()).result
+    return merge_bracket(network_of(kind), coded, MergeConfig()).result
 
 
 @few
-@given(seeds, brackets, st.randoms(use_true_random=False), st.sampled_from(list(NETWORKS)))
+@given(seeds, brackets, st.randoms(use_true_random=False), st.sampled_from(KINDS))
 def test_the_order_of_the_files_is_irrelevant(seed, stops, random, kind):
     with tempfile.TemporaryDirectory() as folder:
         paths = write_frames(Path(folder), expose(scene(seed), stops))
@@ -119,7 +97,7 @@ def test_the_order_of_the_files_is_irrelevant(seed, stops, random, kind):
 
 
 @few
-@given(seeds, brackets, st.floats(1e-3, 1e3), st.sampled_from(list(NETWORKS)))
+@given(seeds, brackets, st.floats(1e-3, 1e3), st.sampled_from(KINDS))
 def test_scaling_all_times_changes_nothing(seed, stops, factor, kind):
     times = [2.0**stop / 60 for stop in stops]
     with tempfile.TemporaryDirectory() as folder:
@@ -216,7 +194,7 @@ PATTERNS = {
 }
 
 
-@pytest.mark.parametrize("kind", list(NETWORKS))
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("pattern", list(PATTERNS))
 @pytest.mark.parametrize("align", ["auto", "none"])
 def test_the_result_is_always_a_picture(kind, pattern, align):
@@ -257,8 +235,6 @@ def test_equal_exposures_are_averaged(kind, tmp_path):
     paths = write_frames(tmp_path, noisy)
     result = merge_read(kind, paths, times=[0.01] * 4)
     assert result.radiance.peak == 1
-    if kind == "dfgnet":
-        return
     errors = [np.abs(picture - truth).mean() for picture in (result.radiance.pixels, noisy[0])]
     assert errors[0] < 0.55 * errors[1]
     assert np.abs(result.weights.mean(axis=(1, 2)) - 0.25).max() < 0.025
@@ -313,7 +289,7 @@ def test_a_reduced_picture_decides_for_the_full_one(kind, size):
     calls = []
     trace = Trace(lambda *call: calls.append(call))
     coded = CodedBracket.of_linear(linears, (-2, 0, 2), 1)
-    result = merge_bracket(NETWORKS[kind], coded, proxy, trace=trace).result
+    result = merge_bracket(network_of(kind), coded, proxy, trace=trace).result
     assert result.radiance.pixels.shape == (*size, 3)
     assert result.weights.shape == (3, *size)
     if kind == "random":
@@ -476,14 +452,14 @@ def test_load_merger(models_dir):
     assert load_merger("classic", device="cpu").name == "classic"
     with pytest.raises(ModelError, match=DEFAULT_MODEL):
         load_merger(device="cpu")
-    install_model(NETWORKS["random"], DEFAULT_MODEL, models_dir)
+    install_model(network_of("random"), DEFAULT_MODEL, models_dir)
     assert load_merger(device="cpu").name == DEFAULT_MODEL
 
 
 @pytest.mark.parametrize("level", [0, 65535])
 @pytest.mark.parametrize("method", ["dfgnet", "classic"])
 def test_files_that_show_nothing(level, method, models_dir, tmp_path, caplog):
-    install_model(NETWORKS["random"], DEFAULT_MODEL, models_dir)
+    install_model(network_of("random"), DEFAULT_MODEL, models_dir)
     paths = [tmp_path / f"{number}.tif" for number in range(3)]
     for path in paths:
         tifffile.imwrite(path, np.full((20, 24, 3), level, np.uint16))
@@ -520,7 +496,7 @@ def test_channels_that_clip_at_different_codes_keep_their_colour(kind, models_di
     whites = np.array([1.0, 0.8, 0.9]) ** 2.2
     linears = [np.minimum(linear, whites) for linear in expose(truth, (-2.0, 0.0, 2.0))]
     paths = write_frames(tmp_path, linears)
-    install_model(NETWORKS["released"], DEFAULT_MODEL, models_dir)
+    install_model(network_of("released"), DEFAULT_MODEL, models_dir)
     merger = load_merger("classic" if kind == "classic" else "dfgnet", device="cpu")
     request = MergeRequest(paths, [tmp_path / "a.exr"], stops=(-2, 0, 2))
     merge_files(merger, request)

@@ -28,13 +28,12 @@ from dfghdr_cli.training import guard
 from dfghdr_cli.training.config import TrainConfig
 from dfghdr_cli.training.losses import PAPER_MERGE_LOSS
 from dfghdr_cli.training.synth import SynthConfig
-
-TINY = {"width": (8, 8, 8), "disentangle_width": 4, "code_length": 8}
-
+from tests.support.networks import TINY
 
 THREE = TrainConfig(
     stage="merge", steps=3, batch=1, workers=0, warm_up=1, checkpoint_every=1, seed=7
 )
+
 BOTH = replace(THREE, stage="all", disentangle_steps=2, perceptual=0.0)
 
 

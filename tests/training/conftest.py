@@ -9,9 +9,9 @@ from dfghdr_cli.core.worth import CLEAN
 from dfghdr_cli.nets.registry import build
 from dfghdr_cli.training.camera import FORWARD, INVERSE
 from dfghdr_cli.training.synth import SceneSynthesiser, SynthConfig
+from tests.support.networks import TINY, one_thread  # noqa: F401
 
 SETTINGS = {"crop": 64, "margin": 8, "batch": 2, "variants": 1, "curved": 0.0}
-TINY = {"width": (8, 8, 8), "disentangle_width": 4, "code_length": 8}
 
 
 def hdr_picture(waves, seed=0, size=(160, 192)):
@@ -20,15 +20,6 @@ def hdr_picture(waves, seed=0, size=(160, 192)):
     smooth = np.exp(2.0 * np.sin(waves * x + np.arange(3)) * np.cos(waves * y))
     grain = np.random.default_rng(seed).uniform(0.0, 0.3, (*size, 3))
     return (smooth + grain).astype(np.float16)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """The sums of one thread always come in the same order."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)

@@ -21,9 +21,11 @@ _AROUND = 5
 _DOUBT = 1.5
 """Mean difference of the surroundings, over the noise of a pixel, at which a frame counts half."""
 _LEVELS = 16
+"""Ranges of codes, in each of which the noise is measured by itself."""
 _LEAST_NOISE = 0.5 / 255.0
 """Standard deviation of the difference of two frames [codes]: no file is that exact."""
 _SAMPLED = 200_000
+"""Pixels by which it is measured."""
 
 
 def fuse(

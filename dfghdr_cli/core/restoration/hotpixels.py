@@ -24,6 +24,7 @@ ALONE = 4
 to seven times at the utmost."""
 _SIDE = 3
 _RING = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], np.uint8)
+"""The neighbours of a pixel, and the side of the square that they and it make."""
 
 
 def hot_pixels(frames: Sequence[Frame]) -> Mask:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import starmap
 from typing import Any, cast
 
 import cv2
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfghdr_cli.core.clipping import JPEG_NEARLY_WHITE, JPEG_WHITE
-from dfghdr_cli.core.types import SAME_EXPOSURE, Bracket, FloatImage, Frame
+from dfghdr_cli.core.types import Bracket, FloatImage, Frame, is_darkest
 
 Samples = NDArray[np.uint8] | NDArray[np.uint16] | FloatImage
 
@@ -54,13 +55,13 @@ def restore_bracket(bracket: Bracket, white: Sequence[float] = (1.0, 1.0, 1.0)) 
         bracket: as it was read.
         white: (3,) code in (0, 1] from which on each channel is white, see `calibration.white`.
     """
-    darkest = min(bracket.stops) + SAME_EXPOSURE
 
-    def restored(frame: Frame, stops: float) -> Frame:
-        pixels = restore(frame.pixels, white, is_darkest=stops <= darkest)
+    def restored(index: int, frame: Frame) -> Frame:
+        darkest = is_darkest(bracket.stops, index)
+        pixels = restore(frame.pixels, white, is_darkest=darkest)
         return frame if pixels is frame.pixels else replace(frame, pixels=pixels, restored=True)
 
-    return replace(bracket, frames=tuple(map(restored, bracket.frames, bracket.stops)))
+    return replace(bracket, frames=tuple(starmap(restored, enumerate(bracket.frames))))
 
 
 def has_eight_bits(pixels: Samples) -> bool:

@@ -34,7 +34,9 @@ _PIXEL, _FRAME_PIXEL, _DECIDED_PIXEL = 90, 10, 80
 """Bytes a pixel of the result, and of each frame; and of each frame of the picture that decides,
 which is never larger than `_DECIDED`. See `dfghdr_cli.merging.memory` for more exact ones."""
 _DECIDED = 2_500_000
+"""Pixels; `MergeConfig.proxy_pixels`."""
 _MOST_JOBS = 16
+"""By itself a batch starts no more processes; each holds a model and a bracket."""
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ LOG_LUMINANCE = (-5.0, 5.0)
 _RECEPTOR_SAMPLES = 2048
 _CSF_SAMPLES = 256
 _RECEPTOR_GAIN = 0.006894596
+"""Samples of the tables over light, and the gain of the receptors (release 2.2)."""
 
 _STRAY = 0.061466549455263
 _DIRECT = 0.9972737002377707
@@ -34,6 +35,7 @@ _MTF = (
     ((1 - _DIRECT) * _STRAY, 37.0),
     ((1 - _DIRECT) * (1 - _STRAY), 360.0),
 )
+"""Weights and widths [cycles per degree] of the exponentials that make the optics (release 2.2)."""
 
 
 def frequencies(height: int, width: int, ppd: float, device: torch.device) -> Tensor:

@@ -43,6 +43,7 @@ Map = NDArray[np.float64]
 CHANGED = 0.001
 """Relative difference of light from which a pixel counts in the quality."""
 _DARK, _BRIGHT = 1e-5, 1e10
+"""Light is kept between these [cd/m2]."""
 _P = 10**0.544068
 _Q = 10**0.49576
 _SELF = 10**0.189065
