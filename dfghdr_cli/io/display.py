@@ -272,7 +272,7 @@ def _encode_avif(radiance: FloatImage, path: Path, quality: int, exif: bytes) ->
         level=min(quality, 99),  # 100 is lossless and drops the matrix
         speed=_AVIF_SPEED,
         bitspersample=10,
-        pixelformat="444",
+        pixelformat=imagecodecs.AVIF.PIXEL_FORMAT.YUV444,  # its name differs between versions
         primaries=9,
         transfer=16,
         matrix=9,
