@@ -99,12 +99,15 @@ class CodedBracket:
         white_tolerance: how much darker than the white of a clipped reference other frames may
             show the scene without contradicting it [stops]: exposures are not always quite right.
             Only aligned frames tell it.
+        misfit: how far frames may be apart without anything having moved, because no response
+            explains them all [stops]; see `core.calibration.response.Calibration`.
     """
 
     frames: tuple[CodedFrame, ...]
     stops: tuple[float, ...]
     reference: int
     white_tolerance: float = 0.0
+    misfit: float = 0.0
 
     @classmethod
     def of_linear(

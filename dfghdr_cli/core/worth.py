@@ -162,6 +162,7 @@ def apart(
     stops: float,
     worths: tuple[Worth, Worth],
     white_tolerance: float = 0.0,
+    misfit: float = 0.0,
 ) -> FloatImage | None:
     """How far the greys of a frame and the reference may be apart: see `flow.dense_flow`.
 
@@ -171,14 +172,19 @@ def apart(
         stops: its exposure relative to the reference [stops].
         worths: of the reference's and of the other frame's codes.
         white_tolerance: how much darker than the reference's white a darker frame may be [stops].
+        misfit: how far frames may be apart anywhere, see `core.frames.CodedBracket` [stops].
 
     Returns:
         (H, W) float32 in codes at the exposure of the brighter frame; None if it is 0 everywhere.
     """
-    if white_tolerance == 0.0 and not any(worth.tolerance.any() for worth in worths):
+    if white_tolerance == misfit == 0.0 and not any(worth.tolerance.any() for worth in worths):
         return None
     own, other = (np.float32(2.0 ** (max(s, 0.0) / GAMMA)) for s in (stops, -stops))
     sum_ = tolerance(reference, worths[0]) * own + tolerance(aligned, worths[1]) * other
+    if misfit > 0.0:
+        sum_ += np.float32(2.0 ** (misfit / GAMMA) - 1.0) * np.minimum(
+            reference * own, aligned * other
+        )
     if stops < 0:
         sum_ += is_white(reference, worths[0]) * np.float32(1.0 - 2.0 ** (-white_tolerance / GAMMA))
     return np.asarray(cv2.cvtColor(sum_, cv2.COLOR_RGB2GRAY), np.float32)

@@ -102,6 +102,7 @@ class HypothesisStack:
             coded.white_tolerance,
             torch.from_numpy(np.stack([worth.limits for worth in worths])),
             torch.from_numpy(np.stack([worth.tolerance for worth in worths])),
+            coded.misfit,
         )
 
     def _fill(self, blank: Candidates, rows: slice, columns: slice) -> None:

@@ -77,7 +77,7 @@ def prepare(
         CodedFrame.of_frame(frame, its)
         for frame, its in zip(bracket.frames, found.responses, strict=True)
     )
-    coded = CodedBracket(frames, bracket.stops, bracket.reference)
+    coded = CodedBracket(frames, bracket.stops, bracket.reference, misfit=found.misfit)
     return Prepared(coded, bracket, found.responses, found.report, hot_pixels)
 
 

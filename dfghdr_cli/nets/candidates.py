@@ -81,6 +81,8 @@ class Candidates:
             show the scene without contradicting it [stops], see `core.frames.CodedBracket`.
         limits: (B, K, 3, 4) float32, `core.worth.Worth.limits` of each candidate's frame.
         tolerance: (B, K, 3, 2) float32, `core.worth.Worth.tolerance` likewise.
+        misfit: how far frames may be apart although nothing moved [stops], see
+            `core.frames.CodedBracket`.
     """
 
     code: Tensor
@@ -93,6 +95,7 @@ class Candidates:
     white_tolerance: float = 0.0
     limits: Tensor = field(default_factory=lambda: torch.from_numpy(CLEAN.limits))
     tolerance: Tensor = field(default_factory=lambda: torch.from_numpy(CLEAN.tolerance))
+    misfit: float = 0.0
 
     def __post_init__(self) -> None:
         """What is said of one frame goes for all, on the device of the codes."""

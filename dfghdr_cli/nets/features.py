@@ -34,7 +34,7 @@ def equal_exposure_difference(stack: Candidates, which: slice = ALL) -> Tensor:
 
     Both are brought to the exposure of the brighter one, whose white clips them alike. Beside
     a clipped reference a candidate is `white_tolerance` brighter: so much it may be darker.
-    What both codes may be off by is no difference.
+    What both codes may be off by is no difference, nor what the whole bracket is.
     """
     # Codes of other exposures without going through radiance: (x**2.2 * g)**(1 / 2.2).
     stops = stack.stops[:, which, None, None, None]
@@ -50,9 +50,11 @@ def equal_exposure_difference(stack: Candidates, which: slice = ALL) -> Tensor:
     difference = own - reference
     # To look at a tensor makes a GPU wait, and cannot be exported.
     may_look = stack.code.device.type == "cpu" and not torch.compiler.is_exporting()
-    if may_look and not stack.tolerance.any():
+    if may_look and not stack.misfit and not stack.tolerance.any():
         return difference
     allowed = _tolerance(stack, slice(0, 1)) * of_reference + _tolerance(stack, which) * of_own
+    if stack.misfit:
+        allowed = allowed + (2.0 ** (stack.misfit / GAMMA) - 1.0) * torch.minimum(reference, own)
     return difference - difference.maximum(-allowed).minimum(allowed)
 
 

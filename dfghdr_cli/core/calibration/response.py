@@ -183,11 +183,14 @@ class Calibration:
         responses: of each frame; the same object for all.
         stops: exposure of each frame [stops], corrected, on the scale on which they were given.
         report: how they were found.
+        misfit: how far frames stay apart that no response and no exposures reconcile, as those of
+            phones, whose tone curves differ [stops]; 0 where all is explained.
     """
 
     responses: tuple[Response, ...]
     stops: tuple[float, ...]
     report: ResponseReport
+    misfit: float = 0.0
 
 
 # --- the choice -----------------------------------------------------------------------------------
@@ -198,6 +201,8 @@ _WORTH_A_WARNING = 0.1
 """Misfit [stops] from which a response that the user asked for is called contradicted."""
 _CONTRADICTED = 0.25
 """Misfit [stops] of the best response, over a pair of frames, that wrong exposures betray."""
+_MOST_MISFIT = 0.5
+"""Stops that frames may be apart at most without anything having moved."""
 _HOPELESS = 0.5
 """Misfit [stops] of the best explanation beyond which it is not used."""
 _LEAST_MATCHES = 100
@@ -301,8 +306,8 @@ def _title(frames: Sequence[Frame], index: int) -> str:
 
 def _contradiction(
     found: Explanation, misfits: Floats, matches: Matches, titles: Sequence[str]
-) -> str | None:
-    """A sentence on two frames that even the best explanation cannot reconcile."""
+) -> tuple[str | None, float]:
+    """A sentence on two frames that even the best explanation leaves apart, and how far [stops]."""
     worst, culprits = _CONTRADICTED, None
     for dark, bright in np.unique(matches.pair, axis=0):
         here = (matches.pair == (dark, bright)).all(axis=1)
@@ -312,11 +317,12 @@ def _contradiction(
         if off > worst:
             worst, culprits = off, (titles[dark], titles[bright])
     if culprits is None:
-        return None
-    return (
+        return None, 0.0
+    sentence = (
         f"The exposures of {culprits[0]} and {culprits[1]} are {worst:.1f} stops from what the "
         "pictures show: check the exposures given."
     )
+    return sentence, worst
 
 
 def estimate_response(
@@ -460,7 +466,9 @@ def _explained(
     if chosen.name == "fitted":
         response, rise = _with_black_offsets(response, fit, matches)
     residual = rise - matches.stops
-    warning = _contradiction(chosen, np.abs(residual), matches, titles) if agrees else None
+    warning, apart = None, 0.0
+    if agrees:
+        warning, apart = _contradiction(chosen, np.abs(residual), matches, titles)
     name, text = chosen.name, _sentence(chosen.name, misfit)
     if asked is not None:
         text = f"The response is {name}, as asked."
@@ -482,7 +490,9 @@ def _explained(
         warning = about if warning is None else f"{about} {warning}"
     text = f"{text} {about}".rstrip()
     report = ResponseReport(name, misfit, text, warning, _uncertainty(chosen), corrections)
-    return Calibration((response,) * len(frames), corrected, report)
+    # Exposures that were to be believed may be wrong as such: then frames must not be averaged.
+    apart = 0.0 if believe == "files" else min(apart, _MOST_MISFIT)
+    return Calibration((response,) * len(frames), corrected, report, apart)
 
 
 def _explanations(

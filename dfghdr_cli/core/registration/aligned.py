@@ -78,7 +78,7 @@ class AlignedBracket:
                 return None
             aligned, _ = self.warped(index)
             stops, worths = coded.stops[index], (own, coded.frames[index].worth)
-            allowed = apart(code, aligned, stops, worths, coded.white_tolerance)
+            allowed = apart(code, aligned, stops, worths, coded.white_tolerance, coded.misfit)
             return dense_flow(reference, decode(aligned), stops, allowed=allowed)
 
         with on_all_cores(few=True) as pool:

@@ -332,3 +332,24 @@ def test_exposures_that_only_pixels_tell_are_not_made_smaller(stops):
 def test_ranks_of_a_strip_are_a_strip():
     strip = np.random.default_rng(1).uniform(0, 1, (20_000, 3, 3)).astype(np.float32)
     assert _ranks(strip).shape[1] == 1
+
+
+def phone(powers: tuple[float, float, float]) -> Curve:
+    """Curves of its own for each photograph, and each channel, as phones have."""
+    return lambda linear: srgb_contrast(linear) ** np.array(powers)
+
+
+def test_frames_whose_curves_differ_are_left_apart():
+    """Then they may be apart in the merge, too, without anything having moved."""
+    stops = (-2.0, 0.0, 2.0)
+    powers = (1.8, 1.0, 1.8), (1.0, 1.0, 1.0), (0.5, 1.0, 0.5)
+    apart = [
+        shoot(scene(13), phone(power), (stop,), noise=0.01)[0]
+        for power, stop in zip(powers, stops, strict=True)
+    ]
+    found = choose_response("auto", apart, stops)
+    assert 0.25 < found.misfit <= 0.5
+    assert "from what the pictures show" in (found.report.warning or "")
+    assert choose_response("auto", apart, stops, "files").misfit == 0.0
+    alike = shoot(scene(13), srgb_contrast, stops, shake=3, object_size=110, noise=0.01)
+    assert choose_response("auto", alike, stops).misfit == 0.0
