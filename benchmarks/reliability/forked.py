@@ -115,6 +115,8 @@ class Program:
         sys.stdout.flush()
         child = os.fork()
         if child:
+            with contextlib.suppress(OSError):  # both do so, as nobody knows who comes first
+                os.setpgid(child, child)
             return child
         code = 99
         try:

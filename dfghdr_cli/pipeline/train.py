@@ -19,7 +19,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import Dataset
 
 from dfghdr_cli import __version__
-from dfghdr_cli.atomic import atomic_write, make_folder
+from dfghdr_cli.atomic import atomic_write, ensure_no_input, make_folder
 from dfghdr_cli.choices import Inputs
 from dfghdr_cli.devices import choose_device
 from dfghdr_cli.errors import (
@@ -29,6 +29,7 @@ from dfghdr_cli.errors import (
     OutputError,
     OutputExistsError,
 )
+from dfghdr_cli.modelfolders import find_model, model_files
 from dfghdr_cli.modelstore import load_model, save_model
 from dfghdr_cli.nets.dfgmerge import DFGMerge, DFGMergeConfig
 from dfghdr_cli.nets.dfgnet import DFGNet, DFGNetConfig
@@ -260,6 +261,15 @@ def _prepare_run(request: TrainRequest) -> dict[str, Any]:
         raise OutputError(f"cannot write to {request.run}: {error}") from error
 
 
+def _ensure_models_stay(request: TrainRequest) -> None:
+    """Refuse to write the trained model over one that the training starts or learns from."""
+    named = [name for name in (request.start, request.teacher) if name is not None]
+    own = request.run.resolve().name
+    folders = (request.run / own, request.run / f"{own}-good")
+    read = [path for name in named for path in model_files(find_model(name))]
+    ensure_no_input((path for folder in folders for path in model_files(folder)), read)
+
+
 def _completed(before: dict[str, Any]) -> dict[str, Any]:
     """The settings of a run with those that came later, as they then were."""
     permuted = "merge" if before.get("stage") == "merge" else "all"
@@ -327,6 +337,7 @@ def train_model(
     perceptual, teacher = _perceptual(request), _teacher(request)
     settings = _settings(request, network, narrow, config, perceptual, device)
     before = _prepare_run(request)
+    _ensure_models_stay(request)
     _ensure_same(request.run, before, settings)
     found = load_training_data(request.folders, smallest=request.synth.crop)
     counts = {"images": len(found.images), "scenes": found.scene_count, "skipped": found.skipped}

@@ -176,7 +176,14 @@ def pdf(name):
     return written(name, b"%PDF-1.7\n1 0 obj\n<< /Type /Catalog >>\nendobj\n" + bytes(200))
 
 
+def bad_response():
+    """It is looked at first: photographs take longer to read."""
+    Path("r.csv").write_text("words\n")
+    return [*written("cut.tif", as_tiff()[:8]), "--response", "r.csv"]
+
+
 REFUSED = {
+    "a response that is none": (bad_response, 4, ["r.csv does not hold a response"]),
     "a missing file": (lambda: with_third("nowhere.tif"), 4, ["nowhere.tif", "does not exist"]),
     "zero bytes": (lambda: written("none.jpg", b""), 4, ["none.jpg", "empty"]),
     "a truncated JPEG": (lambda: written("cut.jpg", half(as_jpeg())), 4, ["cut.jpg", "damaged"]),

@@ -17,7 +17,8 @@ from dfghdr_cli import modelfolders
 from dfghdr_cli.cli.app import app
 from dfghdr_cli.core.types import RadianceImage
 from dfghdr_cli.io.radiance import write_radiance
-from dfghdr_cli.modelstore import load_model
+from dfghdr_cli.modelstore import load_model, save_model
+from dfghdr_cli.nets.registry import build
 
 OPTIONS = ["--crop", "64", "--batch", "1", "--workers", "0", "--device", "cpu"]
 OPTIONS += ["--architecture", "dfgnet", "--width", "4", "--no-perceptual"]
@@ -244,3 +245,18 @@ def test_a_signal_to_all_processes_ends_it_quietly(place):
     assert process.returncode == 143
     assert b"error" not in said
     assert b"Traceback" not in said
+
+
+@pytest.mark.parametrize("role", ["--start", "--teacher"])
+def test_a_model_that_is_learned_from_is_never_replaced(place, role):
+    small = {"width": (8, 8, 8), "disentangle_width": 4, "code_length": 8}
+    save_model(place / "mine" / "mine", build("dfgmerge", small))
+    before = {path: path.read_bytes() for path in (place / "mine" / "mine").iterdir()}
+    small_steps = ["--steps", "1", "--crop", "64", "--batch", "1", "--workers", "0"]
+    options = [role, "mine/mine", "--stage", "merge", "--architecture", "dfgmerge", *small_steps]
+    options += ["--code-length", "8"] if role == "--start" else []
+    done = CliRunner().invoke(app, ["train", "pictures", "--run", "mine", *options])
+    assert done.exit_code == 7, done.output
+    assert "is a file that this command reads" in done.stderr
+    assert {path: path.read_bytes() for path in (place / "mine" / "mine").iterdir()} == before
+    assert [path.name for path in (place / "mine").iterdir()] == ["mine"]

@@ -37,7 +37,24 @@ def canon():
     return box(b"ftyp", b"crx \0\0\0\1") + box(b"moov", box(b"uuid", name + folders))
 
 
+def sigma():
+    exif = b"Exif\0\0" + WHOLE
+    jpeg = b"\xff\xd8\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
+    sections = {
+        b"PROP": b"SECp" + bytes(40),
+        b"IMAG": b"SECi" + struct.pack("<6I", 0x20000, 2, 11, 9, 9, 0) + bytes(80),
+        b"IMA2": b"SECi" + struct.pack("<6I", 0x20000, 2, 18, 9, 9, 0) + jpeg,
+    }
+    data, entries = b"FOVb" + bytes(100), b""
+    for kind, content in sections.items():
+        entries += struct.pack("<II", len(data), len(content)) + kind
+        data += content
+    head = b"SECd" + struct.pack("<II", 0x20000, len(sections))
+    return data + head + entries + struct.pack("<I", len(data))
+
+
 FILES = {
+    "a.x3f": sigma,
     "a.orf": lambda: (b"IIRO" if WHOLE[:2] == b"II" else b"MMOR") + WHOLE[4:],
     "a.raf": fuji,
     "a.mrw": lambda: (

@@ -108,6 +108,8 @@ def _merge_files(
     on_progress: OnProgress | None,
     ahead: FramesAhead | None,
 ) -> MergeReport:
+    if isinstance(request.response, Path):
+        read_response(request.response)  # to refuse it before photographs are read for nothing
     trace = Trace(on_progress, thrifty=request.max_memory is not None)
     fit = partial(_fitted, merger, request, resident_memory())
     done = merge_photographs(merger, _read(request, fit, trace, ahead), request, trace, fit)
