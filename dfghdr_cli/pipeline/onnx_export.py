@@ -12,6 +12,7 @@ import contextlib
 import io
 import json
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -221,7 +222,7 @@ def export_model(request: ExportRequest) -> tuple[Path, float | None]:
         request.size is None,
         {
             "dfghdr:version": __version__,
-            "dfghdr:model": model.info.name,
+            "dfghdr:model": os.fsencode(model.info.name).decode(errors="replace"),
             "dfghdr:weights": model.digest,
             "dfghdr:facts": json.dumps(function.facts),
         },

@@ -7,7 +7,7 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
@@ -132,6 +132,31 @@ def _next(parts: Iterator[Batch]) -> Batch:
             "A process that makes samples ended without a word; if memory ran short, take fewer "
             "--workers or a smaller --batch, then go on with --resume."
         ) from error
+
+
+@contextmanager
+def _raw_parts(
+    samples: Samples, indices: _Indices, size: int, workers: int, on_gpu: bool
+) -> Iterator[Iterator[Batch]]:
+    """The raw parts of samples, `size` at a time, made by processes that end with the block."""
+    leash = Leash()
+    loader = DataLoader(
+        RawParts(samples),
+        batch_size=size,
+        sampler=indices,
+        num_workers=workers,
+        pin_memory=on_gpu,
+        prefetch_factor=4 if workers else None,
+        # A forked worker would inherit OpenCV's thread pool without its threads, and hang.
+        multiprocessing_context="spawn" if workers else None,
+        worker_init_fn=partial(_begin_worker, leash.end),
+    )
+    try:
+        with deaf_to_signals() if workers else nullcontext():
+            parts = iter(loader)
+        yield parts
+    finally:
+        leash.let_go()
 
 
 def _begin_worker(end: Connection, number: int) -> None:
@@ -345,24 +370,9 @@ class StageRun:
         indices = _Indices(self.step, steps, config.batch, self.processes, samples)
         # Small parts, so that all workers take part in a large batch.
         size = max(n for n in range(1, min(share, LARGEST_PART) + 1) if share % n == 0)
-        leash = Leash()
-        loader = DataLoader(
-            RawParts(samples),
-            batch_size=size,
-            sampler=indices,
-            num_workers=config.workers,
-            pin_memory=self.device.type == "cuda",
-            prefetch_factor=4 if config.workers else None,
-            # A forked worker would inherit OpenCV's thread pool without its threads, and hang.
-            multiprocessing_context="spawn" if config.workers else None,
-            worker_init_fn=partial(_begin_worker, leash.end),
-        )
-        try:
-            with deaf_to_signals() if config.workers else nullcontext():
-                parts = iter(loader)
+        on_gpu = self.device.type == "cuda"
+        with _raw_parts(samples, indices, size, config.workers, on_gpu) as parts:
             yield from self._finished(parts, share // size, samples, indices)
-        finally:
-            leash.let_go()
 
     def _finished(
         self, parts: Iterator[Batch], count: int, samples: Samples, indices: _Indices

@@ -95,8 +95,14 @@ def _truncate(path: Path, stage: str, step: int) -> None:
 
 def _events(folder: Path, step: int) -> Any:
     writer = _writer_class()
-    # Events after this step come from before an interruption, and are made again.
-    return writer and writer(str(folder), purge_step=step + 1)
+    if writer is None:
+        return None
+    try:
+        # Events after this step come from before an interruption, and are made again.
+        return writer(str(folder), purge_step=step + 1)
+    except UnicodeEncodeError:
+        log.warning("no TensorBoard events, since tensorboard does not take the name %s", folder)
+        return None
 
 
 @cache

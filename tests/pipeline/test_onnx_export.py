@@ -68,17 +68,20 @@ def test_a_dfgnet_is_what_external_scores(install, make_scene, tmp_path):
     assert json.loads(properties["dfghdr:facts"])["reference"] == 2
 
 
-def test_a_file_of_any_size(install, tmp_path):
-    """Made with 64x96, run on another size."""
+def test_a_file_of_any_size(install, models_dir, tmp_path):
+    """Made with 64x96, run on another size; the model's name is no UTF-8."""
     install("dfgnet", decoder=True)
-    request = ExportRequest("dfgnet", tmp_path / "d.onnx", part="disentangle")
+    folder = (models_dir / "dfgnet").rename(models_dir / "net\udcff")
+    request = ExportRequest(str(folder), tmp_path / "d.onnx", part="disentangle")
     path, error = export_model(request)
     assert error < 1e-4
     session = onnxruntime.InferenceSession(path.read_bytes())
     random = np.random.default_rng(1)
     inputs = {name: random.random((1, 3, 96, 128), np.float32) for name in ("content", "exposure")}
     (found,) = session.run(None, inputs)
-    module = exported(load_model("dfgnet"), request).module
+    properties = {each.key: each.value for each in onnx.load(path).metadata_props}
+    assert properties["dfghdr:model"] == "net\ufffd"
+    module = exported(load_model(str(folder)), request).module
     with torch.no_grad():
         wanted = module(*(torch.from_numpy(x) for x in inputs.values())).numpy()
     assert found == pytest.approx(wanted, abs=1e-4)

@@ -72,3 +72,13 @@ def test_without_tensorboard_it_is_said_once(tmp_path, monkeypatch, caplog):
     assert rows(tmp_path) == [("disentangle", 1), ("merge", 1)]
     assert caplog.text.count("tensorboard is not installed") == 1
     assert not (tmp_path / "events").exists()
+
+
+def test_a_folder_that_tensorboard_cannot_take_is_no_obstacle(tmp_path, caplog):
+    pytest.importorskip("tensorboard")
+    folder = tmp_path / "run\udcff"
+    folder.mkdir()
+    with caplog.at_level(logging.WARNING, "dfghdr_cli"):
+        write(folder, "disentangle", 0, 0, [1])
+    assert rows(folder) == [("disentangle", 1)]
+    assert "does not take the name" in caplog.text
