@@ -410,8 +410,7 @@ class StageRun:
                 numbers = f"{self.step * config.batch} to {(self.step + 1) * config.batch - 1}"
                 name = f"step {self.step} of stage {stage} (samples {numbers})"
                 begun = time.monotonic()
-                batch = next(batches)
-                arrived = time.monotonic()
+                batch, arrived = next(batches), time.monotonic()
                 loss, terms = self.update(batch, rate, name)
                 pace.add(arrived - begun, time.monotonic() - arrived, loss)
                 self.step += 1
@@ -424,10 +423,9 @@ class StageRun:
                     self.average.eval()
                     value = validation(self.average.module, self.step)  # pyright: ignore
                 if record and (self.step % LOG_EVERY == 0 or value is not None):
-                    row = {"step": self.step, "seconds": round(self.seconds, 1)}
-                    row |= {"learning_rate": rate, **pace.row()}
-                    row["psnr"] = "" if value is None else round(value, 3)
-                    record.write(row, terms)
+                    times = {"step": self.step, "seconds": round(self.seconds, 1)}
+                    psnr = {"psnr": "" if value is None else round(value, 3)}
+                    record.write(times | {"learning_rate": rate, **pace.row()} | psnr, terms)
                 if processes.first and (self.step % config.checkpoint_every == 0 or done):
                     self.save()
                 if on_progress:

@@ -145,6 +145,13 @@ def _black_noise(matches: Matches, slope2: Floats) -> Floats:
     return np.interp(matches.bright, _CODES, fading) + np.interp(matches.dark, _CODES, fading)
 
 
+def _deviations(covariance_of_errors: Floats) -> Floats:
+    """(N,) of errors less their mean, which are surer than what all have in common."""
+    count = len(covariance_of_errors)
+    centred = np.eye(count) - 1.0 / count
+    return np.asarray(np.sqrt(np.diag(centred @ covariance_of_errors @ centred)), np.float64)
+
+
 class CurveFit:
     """Explanations of the matches of one bracket."""
 
@@ -279,21 +286,17 @@ class CurveFit:
         self, name: str, design: Floats, rise: Floats, precision: Floats, odds: float
     ) -> Explanation:
         target = self._matches.stops - rise
-        doubtful = self._free or bool(
-            (np.diag(precision)[-self._count :] < _WRONG**-2 * 1.01).any()
-        )
+        wrong = np.diag(precision)[-self._count :] < _WRONG**-2 * 1.01
+        doubtful = self._free or bool(wrong.any())
         values, matrix, evidence = self.explained(design, target, precision, doubtful=doubtful)
         residual = design @ values - target
         spread = np.asarray(np.linalg.inv(matrix), np.float64)
         knots = len(values) - self._count
         errors = values[knots:]
-        # Only differences count, which are surer than what all exposures have in common.
-        centred = np.eye(self._count) - 1.0 / self._count
-        deviations = np.sqrt(np.diag(centred @ spread[knots:, knots:] @ centred))
         return Explanation(
             name,
             errors - errors.mean(),
-            deviations,
+            _deviations(spread[knots:, knots:]),
             weighted_median(np.abs(residual), self.trust),
             evidence + odds,
             rise if knots == 0 else rise + self._hats @ values[:knots],

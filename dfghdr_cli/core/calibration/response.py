@@ -457,14 +457,10 @@ def _explained(
     if chosen.name == "fitted":  # errors that are not corrected are part of the curve
         fit = CurveFit(matches, len(frames), None)
         chosen = fit.camera()
-    response = (
-        _tabulated(chosen, white)
-        if chosen.name == "fitted"
-        else (asked or Response.named(chosen.name)).with_white(white)
-    )
-    rise = chosen.rise
-    if chosen.name == "fitted":
-        response, rise = _with_black_offsets(response, fit, matches)
+        response, rise = _with_black_offsets(_tabulated(chosen, white), fit, matches)
+    else:
+        response = (asked or Response.named(chosen.name)).with_white(white)
+        rise = chosen.rise
     residual = rise - matches.stops
     warning, apart = None, 0.0
     if agrees:

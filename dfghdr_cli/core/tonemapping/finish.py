@@ -111,9 +111,10 @@ def camera_colours(rgb: FloatImage, luminance: FloatImage) -> FloatImage:
     power, shoulder = _CAMERA
     shown = np.clip(luminance, 1e-9, 1).astype(np.float32)
     scene = np.power(shoulder * shown / (1 + shoulder - shown), np.float32(1 / power))  # its grey
-    light = np.maximum(rgb, 0) * (scene / np.maximum(luminance, np.float32(1e-9)))[..., None]
-    light = np.power(light, np.float32(power))
-    light = (1 + shoulder) * light / (light + np.float32(shoulder))
+    light: FloatImage = np.maximum(rgb, 0)
+    light *= (scene / np.maximum(luminance, np.float32(1e-9)))[..., None]
+    np.power(light, np.float32(power), out=light)
+    light *= np.float32(1 + shoulder) / (light + np.float32(shoulder))
     lighter = luminance_of(light)
     light *= np.minimum(1, shown / np.maximum(lighter, np.float32(1e-9)))[..., None]
     return light
