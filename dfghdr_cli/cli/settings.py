@@ -48,7 +48,10 @@ def files_read() -> list[Path]:
     except OSError:  # the working folder is gone
         places = []
     near = next((place / FILE for place in places if _is_file(place / FILE)), None)
-    own = user_config_path("dfghdr") / FILE
+    try:
+        own = user_config_path("dfghdr") / FILE
+    except RuntimeError:  # neither HOME nor an entry in the list of users
+        own = None
     return [path for path in (near, own) if path is not None and _is_file(path)]
 
 

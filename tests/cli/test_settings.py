@@ -105,3 +105,18 @@ def test_what_cannot_be_meant_is_refused(place, text, code, said):
 def test_a_value_that_the_option_cannot_take_is_wrong_usage(place):
     (place / settings.FILE).write_text("white = 'bright'")
     assert "--white" in run("tonemap", code=2).stderr
+
+
+def test_without_a_home_there_are_no_settings_of_the_users(place, monkeypatch):
+    """As in a container whose user is in no list."""
+    pwd = pytest.importorskip("pwd")
+
+    def nobody(_):
+        raise KeyError
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    for name in ("HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    assert "align" not in run("config", "show").stdout
+    (place / settings.FILE).write_text("align = 'none'")
+    assert "align" in run("config", "show").stdout
