@@ -160,8 +160,8 @@ def merge_batch(
     from dfghdr_cli.io.shots import find_shots
     from dfghdr_cli.pipeline.batch.plan import ensure_different_names, plan
 
-    options.json.check()
     card = find_shots(paths, recursive=options.recursive)
+    options.json.check(inputs=lambda: (p for s in card.shots for p in (*s.files.values(), *s.also)))
     sorting = find_sets(card.shots, count=options.count, by_folder=options.by_folder)
     pattern = options.pattern(sorting.sets)
     jobs = plan(

@@ -38,7 +38,7 @@ def show(
         for s in found
     ]
     where = console.Json(json, json_file, overwrite)
-    where.check()
+    where.check(inputs=settings.files_read)
     if where.put(dumps({"files": files, "settings": entries})):
         return
     for path in files:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -136,19 +136,26 @@ class Json:
     file: Path | None = None
     overwrite: bool = False
 
-    def check(self, outputs: Sequence[Path] = ()) -> None:
+    def check(
+        self,
+        outputs: Sequence[Path] = (),
+        inputs: Callable[[], Iterable[Path]] = tuple,
+    ) -> None:
         """Refuse, before any work, a file that cannot be written.
 
         Args:
             outputs: other files that the command writes.
+            inputs: the files that it reads, and folders of such; asked for only if need be.
 
         Raises:
-            OutputError: it cannot be, or exists, or is one of the outputs.
+            OutputError: it cannot be, or exists, or is one of the outputs or inputs.
         """
         if self.file is not None:
-            from dfghdr_cli.atomic import ensure_different, ensure_writable
+            from dfghdr_cli.atomic import ensure_different, ensure_no_input, ensure_writable
 
             ensure_different([*outputs, self.file])
+            if self.overwrite:
+                ensure_no_input([self.file], _files_of(inputs()))
             ensure_writable(self.file, self.overwrite)
 
     def put(self, text: str) -> bool:
@@ -165,6 +172,14 @@ class Json:
         if self.printed:
             print_result(text.rstrip())
         return self.printed
+
+
+def _files_of(paths: Iterable[Path]) -> Iterator[Path]:
+    """Files as they are, and folders with what lies in them."""
+    for path in paths:
+        yield path
+        with suppress(OSError):  # which is no folder, or cannot be read
+            yield from path.iterdir()
 
 
 def print_report(report: Report, json: Json) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from pathlib import Path
 from typing import Annotated
@@ -512,7 +513,7 @@ def _answer_early(
     missing = missing_of(
         results, overwrite=told.overwrite, skip_existing=told.resume, inputs=lambda: files
     )
-    told.json.check(results)
+    told.json.check(results, partial(_read_by_one, files, settings))
     if not missing:
         names = ", ".join(map(str, results))
         console.print_status(f"{names}: there already, nothing to do.")
@@ -522,6 +523,18 @@ def _answer_early(
         if not path.is_dir():
             read_head(path, 1)
     return False
+
+
+def _read_by_one(files: Sequence[Path], settings: MergeSettings) -> list[Path]:
+    """The files and folders that a merge reads."""
+    from dfghdr_cli.errors import ModelError
+    from dfghdr_cli.modelfolders import find_model
+
+    found = [*files, Path(settings.response)]
+    if settings.model is not None:
+        with suppress(ModelError):  # which is said when it is loaded
+            found.append(find_model(settings.model))
+    return found
 
 
 def _in_folder(output: Path, files: Sequence[Path]) -> Path:

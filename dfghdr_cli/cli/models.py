@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from json import dumps
 from pathlib import Path
 from typing import Annotated
@@ -34,7 +35,7 @@ def list_(
     from dfghdr_cli.pipeline.models import list_models
 
     where = console.Json(json, json_file, overwrite)
-    where.check()
+    where.check(inputs=_read_of)
     models = list_models()
     if where.put(dumps([model.values() for model in models])):
         return
@@ -67,7 +68,7 @@ def show(
     from dfghdr_cli.pipeline.models import show_model
 
     where = console.Json(json, json_file, overwrite)
-    where.check()
+    where.check(inputs=partial(_read_of, [name]))
     details = show_model(name)
     if where.put(dumps(details.values())):
         return
@@ -115,7 +116,7 @@ def verify(
     from dfghdr_cli.pipeline.models import verify_models
 
     where = console.Json(json, json_file, overwrite)
-    where.check()
+    where.check(inputs=partial(_read_of, names))
     verdicts = verify_models(names or ())
     if not where.put(dumps([verdict.values() for verdict in verdicts])):
         _print_table(
@@ -247,3 +248,10 @@ def _print_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> N
     for row in cells:
         table.add_row(*(Text(console.printable(row[index])) for index in shown))
     Console().print(table)
+
+
+def _read_of(names: Sequence[str] | None = None) -> list[Path]:
+    """The folders of models that are named, or of all."""
+    from dfghdr_cli.modelfolders import find_model, find_models
+
+    return [find_model(name) for name in names] if names else list(find_models().values())

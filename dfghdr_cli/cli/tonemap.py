@@ -184,7 +184,7 @@ def _answer_early(
         *(paths, results, sheet), format=format, overwrite=overwrite, skip_existing=skip_existing
     )
     there = tuple(path for path in (*results, sheet) if path is not None)
-    json.check(there)
+    json.check(there, lambda: paths)
     if not left:
         console.print_status(f"{', '.join(map(str, there))}: there already, nothing to do.")
         console.print_report(TonemapReport(there, (), there, (), ()), json)

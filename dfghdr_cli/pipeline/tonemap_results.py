@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,10 @@ def pictures_of(
     """
     if output is None:
         return [None] * len(paths)
-    if not output.is_dir():
+    folder = False
+    with suppress(OSError):  # which is said when it is checked
+        folder = output.is_dir()
+    if not folder:
         if len(paths) > 1:
             raise OutputError(
                 f"{output} is not a folder, which {len(paths)} pictures need; "
