@@ -490,7 +490,7 @@ OPERATORS: dict[str, Operator] = {
             "width": Parameter(0.2, 0.05, 1.0, "how choosy it is about well exposed parts"),
             "veil": Parameter(0.05, 0.0, 0.5, "the most grey that is taken off black, of white"),
             "contrast": Parameter(0.3, 0.0, 1.0, "of the S that is laid over the tones"),
-            "colour": Parameter(0.8, 0.0, 1.0, "colours, from the scene's to a camera's"),
+            "colour": Parameter(0.6, 0.0, 1.0, "colours, from the scene's to a camera's"),
         },
     ),
     "mu-law": Operator(
