@@ -6,6 +6,7 @@ import csv
 import io
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -74,11 +75,13 @@ def _truncate(path: Path, stage: str, step: int) -> None:
     """Keep rows of earlier stages, and those of `stage` up to `step`."""
     if not path.exists():
         return
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows: list[dict[str, str]] = []
+    # Of a log that is damaged as much is kept as can be read; the training does not need it.
+    with path.open(newline="", encoding="utf-8", errors="replace") as file, suppress(csv.Error):
+        rows.extend(csv.DictReader(file))
     kept = []
     for row in rows:
-        if row.get("stage") == stage and not (row.get("step") or "").isdigit():
+        if row.get("stage") == stage and not (row.get("step") or "").isdecimal():
             break
         if row.get("stage") == stage and int(row["step"]) > step:
             break

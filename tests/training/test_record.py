@@ -82,3 +82,12 @@ def test_a_folder_that_tensorboard_cannot_take_is_no_obstacle(tmp_path, caplog):
         write(folder, "disentangle", 0, 0, [1])
     assert rows(folder) == [("disentangle", 1)]
     assert "does not take the name" in caplog.text
+
+
+@pytest.mark.parametrize("damage", [b"\xea\xff\0\n" * 50, b'"' + b"x" * 200_000])
+def test_a_damaged_log_does_not_end_a_training(tmp_path, damage):
+    write(tmp_path, "merge", 0, 0, [1, 2])
+    with (tmp_path / "log.csv").open("ab") as file:
+        file.write(damage)
+    write(tmp_path, "merge", 2, 0, [3])
+    assert rows(tmp_path) == [("merge", 1), ("merge", 2), ("merge", 3)]
