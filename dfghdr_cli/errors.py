@@ -67,6 +67,7 @@ _NO_MEMORY = (
     *("insufficient memory", "cannot allocate memory", "can't allocate memory"),
     *("unable to allocate", "failed to allocate", "memory allocation", "failed to map segment"),
     *("can't start new thread", "thread constructor failed"),
+    *("unable to resize file </torch", "unable to allocate shared memory"),
     "could not create a primitive",  # oneDNN, which computes convolutions
 )
 """What libraries say that raise errors of their own where memory does not suffice."""

@@ -118,7 +118,7 @@ class Evaluate(Task):
         shutil.copytree(self.seeds / "scene" / "one", folder / "one")
         self._frames(folder)
         options = ["--method", "classic", "--metrics", "basic", "--overwrite"]
-        options += ["--json", "result.json", "--csv", "result.csv", "--report", "result.html"]
+        options += ["--json-file", "result.json", "--csv", "result.csv", "--report", "result.html"]
         return ["eval", "one", *options]
 
 
@@ -291,7 +291,10 @@ def at_random(
         task = tasks[name]
         if name not in took:
             arguments, _ = prepared(task, work)
-            took[name] = program.run(arguments, work).seconds
+            ending = program.run(arguments, work)
+            if ending.code:
+                raise SystemExit(f"{name} does not work: {ending.stderr}")
+            took[name] = ending.seconds
         arguments, inputs = prepared(task, work)
         began = time.monotonic()
         child = program.start(arguments, work)

@@ -162,7 +162,7 @@ class Cases:
         options = ["--method", "classic", "--method", "reference", "--metrics", "basic"]
         options += ["--predictions", "predictions"]
         options += rng.choice(([], ["--fit-scale"], ["--protocol", "paper"]))
-        options += ["--json", "result.json", "--csv", "result.csv"]
+        options += ["--json-file", "result.json", "--csv", "result.csv"]
         return ["eval", "one", *options, *rng.choice(([], ["--report", "result.html"]))]
 
     def model(self, rng: Random, folder: Path) -> Arguments:

@@ -8,13 +8,17 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Any
 
 from dfghdr_cli.cli import console
 from dfghdr_cli.errors import OutputError
+
+_logger = logging.getLogger(__name__)
 
 _PATIENCE = 1.0
 """Seconds in which a second Ctrl-C is taken for the first one."""
@@ -42,7 +46,7 @@ def run(program: Callable[[], object]) -> None:
     """
     code: int | str | None = 0
     interrupted = False
-    with _libraries_kept_quiet(), _signals():
+    with _libraries_kept_quiet(), _threads_kept_quiet(), _signals():
         try:
             program()
         except SystemExit as end:
@@ -122,6 +126,27 @@ def _signals() -> Iterator[None]:
         for number, handler in before.items():
             # Nothing more is to come of a signal that has done its work.
             signal.signal(number, signal.SIG_IGN if first else handler)
+
+
+@contextmanager
+def _threads_kept_quiet() -> Iterator[None]:
+    """What fails in a library's thread, or where Python tidies up, is for those who debug.
+
+    Where it matters, this thread hears of it, and says so in a sentence.
+    """
+    before = threading.excepthook, sys.unraisablehook
+
+    def in_thread(failure: threading.ExceptHookArgs) -> None:
+        _logger.debug("A thread failed:", exc_info=failure.exc_value)
+
+    def nowhere(failure: Any) -> None:
+        _logger.debug("Ignored:", exc_info=failure.exc_value)
+
+    threading.excepthook, sys.unraisablehook = in_thread, nowhere
+    try:
+        yield
+    finally:
+        threading.excepthook, sys.unraisablehook = before
 
 
 @contextmanager

@@ -142,3 +142,18 @@ def test_what_the_system_says_is_one_sentence(tmp_path, body, code, words):
     assert done.stderr.decode().startswith("error: ")
     assert words in done.stderr.decode()
     assert done.stderr.count(b"\n") == 1
+
+
+def test_what_fails_in_a_thread_is_said_to_those_who_debug():
+    body = """
+    import threading
+    def fail():
+        raise OSError(28, "No space left on device")
+    thread = threading.Thread(target=fail)
+    thread.start()
+    thread.join()
+    print("done")
+    """
+    done = run(body, stdout=subprocess.PIPE)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"done\n", b"")
+    assert b"A thread failed" in run(body, "-vv", stdout=subprocess.PIPE).stderr
