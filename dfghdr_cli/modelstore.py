@@ -116,7 +116,7 @@ def read_sizes(path: Path) -> dict[str, tuple[int, ...]]:
         raise ModelError(f"{path} cannot be read ({error}); get the model folder again") from error
 
 
-_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+_UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError)
 """What can come of a header that is another one than it should be."""
 
 
@@ -134,7 +134,7 @@ def _length(file: BinaryIO) -> int:
     """How long a .safetensors file is by its header [bytes]; it is read from its start again."""
     start, header = _header(file)
     file.seek(0)
-    return start + max((int(value["data_offsets"][1]) for value in header.values()), default=0)
+    return start + max([0, *(int(value["data_offsets"][1]) for value in header.values())])
 
 
 def read_info(folder: Path) -> ModelInfo:

@@ -317,3 +317,13 @@ def test_a_golden_case_of_many_pixels_is_refused_unread(tmp_path, monkeypatch):
 def test_hyper_parameters_are_of_their_kind(architecture, name, value):
     with pytest.raises(ModelError, match=f"impossible hyper-parameters.*{name}"):
         build(architecture, {name: value})
+
+
+@pytest.mark.parametrize("offsets", [[], [0], [0, -(1 << 40)], [0, 1e400], ["a", "b"], None, {}])
+def test_offsets_of_weights_that_are_none_are_refused(tmp_path, offsets):
+    entry = {"dtype": "F32", "shape": [1], "data_offsets": offsets}
+    header = json.dumps({"x": entry}).encode()
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
+    with pytest.raises(ModelError, match="cannot be read"):
+        modelstore.read_tensors(path)
