@@ -104,7 +104,9 @@ def _events(folder: Path, step: int) -> Any:
         # Events after this step come from before an interruption, and are made again.
         return writer(str(folder), purge_step=step + 1)
     except UnicodeEncodeError:
-        log.warning("no TensorBoard events, since tensorboard does not take the name %s", folder)
+        log.warning(
+            "no TensorBoard events, since tensorboard does not take the name %a", str(folder)
+        )
         return None
 
 

@@ -167,7 +167,7 @@ def test_the_demo_asks_for_its_panorama(run):
 
 
 def test_none_is_left_out():
-    """A program that is added gets a test."""
+    """A program that is added gets a test; "install_torch.py" has its own in tests/packaging."""
     text = "".join(p.read_text(encoding="utf-8") for p in (ROOT / "tests/benchmarks").glob("*.py"))
     programs = [
         path.name
