@@ -31,8 +31,8 @@ if __name__ == "__main__":
     helper = context.Process(target=help, args=(leash.end, theirs), daemon=True)
     with deaf_to_signals():
         helper.start()
-    print(ours.recv(), flush=True)
     try:
+        print(ours.recv(), flush=True)
         time.sleep(60)
     except Asked:
         time.sleep(0.2)
