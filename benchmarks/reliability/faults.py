@@ -15,13 +15,12 @@ import errno
 import os
 import resource
 import signal
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from forked import Ending, Program, contents, say, verdict
-from killed import TASKS, Task, checked, is_change, prepared
+from killed import TASKS, Task, before_change, checked, prepared
 from seeds import write_seeds
 
 BYTES = (0, 1, 100, 1000, 3000, 10_000, 30_000, 100_000, 300_000)
@@ -39,17 +38,12 @@ def full_after(size: int) -> None:
 
 def refused_at(step: int) -> None:
     """From now on one change to names of files, the n-th, fails as if the disk were broken."""
-    count = 0
 
-    def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        nonlocal count
-        if is_change(event, arguments):
-            count += 1
-            if count == step:
-                number = REASONS[step % len(REASONS)]
-                raise OSError(number, os.strerror(number), arguments[0])
+    def fail(path: Any) -> None:
+        number = REASONS[step % len(REASONS)]
+        raise OSError(number, os.strerror(number), path)
 
-    sys.addaudithook(hook)
+    before_change(step, fail)
 
 
 def short_of_memory(mebibytes: int) -> None:

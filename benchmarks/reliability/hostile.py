@@ -231,22 +231,24 @@ def dng_of_3900(seeds: Path, folder: Path) -> Arguments:
     return merge(folder, "a.dng", _dng(seeds, 3900))
 
 
-@case
-def heic_of_30000(seeds: Path, folder: Path) -> Arguments:
+def _said_to_be_30000(seeds: Path, folder: Path, kind: str) -> Arguments:
     """As the box of its size says."""
-    data = bytearray((seeds / "photographs" / "heic" / "0.heic").read_bytes())
+    data = bytearray((seeds / "photographs" / kind / f"0.{kind}").read_bytes())
     at = data.index(b"ispe") + 8
     data[at : at + 8] = struct.pack(">II", 30000, 30000)
-    return merge(folder, "a.heic", bytes(data))
+    return merge(folder, f"a.{kind}", bytes(data))
+
+
+@case
+def heic_of_30000(seeds: Path, folder: Path) -> Arguments:
+    """By its box."""
+    return _said_to_be_30000(seeds, folder, "heic")
 
 
 @case
 def avif_of_30000(seeds: Path, folder: Path) -> Arguments:
-    """As the box of its size says."""
-    data = bytearray((seeds / "photographs" / "avif" / "0.avif").read_bytes())
-    at = data.index(b"ispe") + 8
-    data[at : at + 8] = struct.pack(">II", 30000, 30000)
-    return merge(folder, "a.avif", bytes(data))
+    """By its box."""
+    return _said_to_be_30000(seeds, folder, "avif")
 
 
 @case

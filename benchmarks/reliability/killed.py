@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -223,8 +224,13 @@ def is_change(event: str, arguments: tuple[Any, ...]) -> bool:
     return event in _CHANGES
 
 
-def killed_at(step: int) -> None:
-    """From now on count changes to names of files, and kill this process before one of them."""
+def before_change(step: int, act: Callable[[Any], None]) -> None:
+    """From now on count changes to names of files, and act before the n-th.
+
+    Args:
+        step: n.
+        act: called with what is to be changed.
+    """
     count = 0
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
@@ -232,9 +238,14 @@ def killed_at(step: int) -> None:
         if is_change(event, arguments):
             count += 1
             if count == step:
-                os.kill(os.getpid(), signal.SIGKILL)
+                act(arguments[0])
 
     sys.addaudithook(hook)
+
+
+def killed_at(step: int) -> None:
+    """Kill this process before one of its changes to names of files."""
+    before_change(step, lambda _: os.kill(os.getpid(), signal.SIGKILL))
 
 
 def checked(program: Program, task: Task, folder: Path, arguments: list[str], inputs: Any) -> str:

@@ -7,8 +7,8 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -168,12 +168,14 @@ def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _has_all(network: Network, names: Iterable[str]) -> bool:
+    """Whether the configuration of a network has all of these hyper-parameters."""
+    return set(names) <= asdict(network.config).keys()
+
+
 def _wider(request: TrainRequest, network: Network) -> DFGNetConfig | None:
     """What the network to start from is to be widened to; None if it is not to be or cannot be."""
-    if not isinstance(network, DFGNet):
-        return None
-    names = {field.name for field in fields(DFGNetConfig)}
-    if not names.issuperset(request.hyper_parameters):
+    if not (isinstance(network, DFGNet) and _has_all(network, request.hyper_parameters)):
         return None
     config = replace(network.config, **request.hyper_parameters)
     return config if times_wider(config, network.config) else None
@@ -185,8 +187,7 @@ def _narrower(request: TrainRequest, network: Network) -> DFGMergeConfig | None:
         return None
     if network.disentangle.decoder is not None or request.config.stage != "merge":
         return None
-    names = {field.name for field in fields(DFGMergeConfig)}
-    if not names.issuperset(request.hyper_parameters):
+    if not _has_all(network, request.hyper_parameters):
         return None
     sizes = {name: _tuple(value) for name, value in request.hyper_parameters.items()}
     config = replace(network.config, **sizes)

@@ -14,13 +14,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dfghdr_cli.core.calibration.curve_fit import CurveFit
+from dfghdr_cli.core.calibration.curve_fit import CurveFit, black_fading
 from dfghdr_cli.core.calibration.matches import Matches
 
 Floats = NDArray[np.float64]
 
-_REACH = 0.1
-"""Codes over which an offset falls to 1 / e."""
 _ONSET = 0.03
 """Code up to which a black that is too dark grows from nothing: code 0 stays black."""
 _REMAINS = 0.05
@@ -48,7 +46,7 @@ def black_offsets(
         (3,) as shares of white, for `with_offsets`; None where none are more probable.
     """
     target = matches.stops - rise
-    shift = slopes[1] * _fading(matches.bright) - slopes[0] * _fading(matches.dark)
+    shift = slopes[1] * black_fading(matches.bright) - slopes[0] * black_fading(matches.dark)
     design = np.eye(3)[matches.channel] * shift[:, None]
     fit = fit.reweighed(design, target, np.eye(3) / _SIZES[-1] ** 2)
     best = None
@@ -64,10 +62,5 @@ def with_offsets(codes: Floats, offsets: Floats) -> Floats:
     """Codes (M,) before the common curve is taken, of each channel: (M, 3) in [0, 1], rising."""
     codes = codes[:, None]
     grown = np.where(offsets > 0, np.minimum(codes / _ONSET, 1.0), 1.0)
-    moved = codes + offsets * grown * _fading(codes)
+    moved = codes + offsets * grown * black_fading(codes)
     return np.clip(np.maximum(moved, _REMAINS * codes), 0.0, 1.0)
-
-
-def _fading(codes: Floats) -> Floats:
-    """Share of an offset that is there at codes."""
-    return np.exp(-codes / _REACH)

@@ -29,10 +29,11 @@ _SAMPLE = 100.0
 and lens flare, motion and local processing err for whole parts of a picture at once."""
 _CODE_NOISE = 0.5 / 255.0
 """Standard deviation of a matched code, from quantisation and sensor noise."""
-_BLACK, _BLACK_REACH = 2.0 / 255.0, 0.1
-"""Standard deviation of a camera's black, which is off for all dark codes at once, and the codes
-over which that fades: see `calibration.black`, by which six of eighteen cameras are off by 1 to 5
-levels."""
+_BLACK = 2.0 / 255.0
+"""Standard deviation of a camera's black, which is off for all dark codes at once: of eighteen
+brackets eight are off by 1 to 5 levels, see `calibration.black`."""
+_BLACK_REACH = 0.1
+"""Codes over which an error of black falls to 1 / e, see `calibration.black`."""
 _BASE_NOISE = 0.03
 """Standard deviation of an exposure ratio that does not depend on the code [stops]."""
 _WIDTHS = (1.0, 4.0, 16.0)
@@ -122,13 +123,16 @@ def weighted_median(values: Floats, weight: Floats) -> float:
 
 def _looks(matches: Matches, count: int, target: Floats) -> Floats:
     """Errors of the exposures (N,) as the median matches of each pair of frames show them."""
-    pairs, index = np.unique(matches.pair, axis=0, return_inverse=True)
-    rows, shown = np.zeros((len(pairs), count)), np.zeros(len(pairs))
-    for number, (dark, bright) in enumerate(pairs):
-        here = index.ravel() == number
-        shown[number] = weighted_median(target[here], matches.weight[here])
-        rows[number, [dark, bright]] = 1.0, -1.0
-    return np.asarray(np.linalg.lstsq(rows, shown, rcond=None)[0], np.float64)
+    rows, shown = [], []
+    for dark, bright, here in matches.by_pair():
+        shown.append(weighted_median(target[here], matches.weight[here]))
+        rows.append(np.eye(count)[dark] - np.eye(count)[bright])
+    return np.asarray(np.linalg.lstsq(np.array(rows), np.array(shown), rcond=None)[0], np.float64)
+
+
+def black_fading(codes: Floats) -> Floats:
+    """Share of an error of black that is there at codes."""
+    return np.exp(-codes / _BLACK_REACH)
 
 
 def _noise(matches: Matches, slope2: Floats) -> Floats:
@@ -141,7 +145,7 @@ def _noise(matches: Matches, slope2: Floats) -> Floats:
 
 def _black_noise(matches: Matches, slope2: Floats) -> Floats:
     """What an unknown black adds to `_noise`."""
-    fading = slope2 * (_BLACK * np.exp(-_CODES / _BLACK_REACH)) ** 2
+    fading = slope2 * (_BLACK * black_fading(_CODES)) ** 2
     return np.interp(matches.bright, _CODES, fading) + np.interp(matches.dark, _CODES, fading)
 
 

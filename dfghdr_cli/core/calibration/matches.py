@@ -9,7 +9,7 @@ something moved into can be told from the others.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
 
@@ -64,6 +64,11 @@ class Matches:
     def take(self, rows: slice | NDArray[np.bool_]) -> Matches:
         """Some of the matches."""
         return Matches(*(getattr(self, name)[rows] for name in self.__slots__))
+
+    def by_pair(self) -> Iterator[tuple[int, int, NDArray[np.bool_]]]:
+        """Each two frames that were matched, the darker one first, and which matches are theirs."""
+        for dark, bright in np.unique(self.pair, axis=0).tolist():
+            yield dark, bright, (self.pair == (dark, bright)).all(axis=1)
 
     def restated(self, stops: Sequence[float]) -> Matches:
         """The same matches where the frames are exposed as `stops` says, one a frame."""

@@ -309,8 +309,7 @@ def _contradiction(
 ) -> tuple[str | None, float]:
     """A sentence on two frames that even the best explanation leaves apart, and how far [stops]."""
     worst, culprits = _CONTRADICTED, None
-    for dark, bright in np.unique(matches.pair, axis=0):
-        here = (matches.pair == (dark, bright)).all(axis=1)
+    for dark, bright, here in matches.by_pair():
         if here.sum() < _LEAST_IN_PAIR:
             continue
         off = weighted_median(misfits[here], found.trust[here])
@@ -534,8 +533,7 @@ def _corrections(found: Explanation, believe: Belief) -> dict[int, float]:
 
 def _check_not_alike(matches: Matches, titles: Sequence[str]) -> None:
     """Refuse frames that look alike although they are said to be exposed differently."""
-    for dark, bright in np.unique(matches.pair, axis=0):
-        here = (matches.pair == (dark, bright)).all(axis=1)
+    for dark, bright, here in matches.by_pair():
         step = float(matches.stops[here][0])
         if step < _PLAINLY_APART or here.sum() < _LEAST_IN_PAIR:
             continue

@@ -246,13 +246,11 @@ def _shown(
     def fused(rgb: FloatImage, part: slice) -> FloatImage:
         assert whole is not None
         y = scene.luminance[part]
-        target, colours = curves(whole[part])
-        shown = target.copy()
+        shown, colours = curves(whole[part])
         colours = within_gamut(colours, rgb, y)
         colours *= np.float32(saturation)
-        rgb *= ratio(target * colours, y)
-        target *= 1 - colours
-        rgb += target[..., None]
+        rgb *= ratio(shown * colours, y)
+        rgb += (shown * (1 - colours))[..., None]
         as_camera = np.float32(scene.parameters["colour"])
         if as_camera:
             rgb += as_camera * (camera_colours(rgb, shown) - rgb)
