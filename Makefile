@@ -12,6 +12,8 @@ BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 PIP_INSTALL := $(BIN)/python -m pip install --constraint constraints.txt --editable
 INSTALL_TORCH := $(BIN)/python scripts/install_torch.py $(BIN)/python
 export TORCH
+# One more than there are cores: many tests wait for programs that they start.
+RUNNERS = $(shell $(PYTHON) -c "import os; print(min(8, (os.cpu_count() or 1) + 1))")
 SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir out/site
 PHOTOGRAPHS = $(sort $(foreach type,tif tiff jpg jpeg png,$(wildcard demo/*.$(type))))
 
@@ -32,7 +34,7 @@ test: .venv/installed-dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 	$(SITE)
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist worksteal --durations=10
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(RUNNERS) --dist worksteal --durations=10
 
 completions: .venv/installed
 	$(BIN)/python completions/generate.py completions

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import typer
 
-from dfghdr_cli.errors import OutputError
+from dfghdr_cli.errors import DeviceError, DfghdrError, OutputError, is_out_of_memory
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -71,6 +71,7 @@ def print_result(text: object) -> None:
 
     Raises:
         OutputError: stdout takes no more.
+        DeviceError: there is no memory left to write with.
     """
     line = str(text)
     terminal = sys.stdout is not None and sys.stdout.isatty()
@@ -82,9 +83,17 @@ def print_result(text: object) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise OutputError(
-            f"Standard output takes no more ({error.strerror or error}); write it elsewhere."
-        ) from error
+        raise refused_by_stdout(error) from error
+
+
+def refused_by_stdout(error: Exception) -> DfghdrError:
+    """What it means that stdout could not be written."""
+    reason = getattr(error, "strerror", None) or error
+    if is_out_of_memory(error):
+        return DeviceError(
+            f"There is not enough memory for standard output ({reason}); close other programs."
+        )
+    return OutputError(f"Standard output takes no more ({reason}); write it elsewhere.")
 
 
 def print_error(sentence: str) -> None:

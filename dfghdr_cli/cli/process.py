@@ -16,7 +16,6 @@ from types import FrameType
 from typing import Any
 
 from dfghdr_cli.cli import console
-from dfghdr_cli.errors import OutputError
 
 _logger = logging.getLogger(__name__)
 
@@ -94,9 +93,9 @@ def _last_words(code: int | str | None) -> int | str | None:
 
 
 def _refused(error: Exception) -> int:
-    reason = getattr(error, "strerror", None) or error
-    console.print_error(f"Standard output takes no more ({reason}); write it elsewhere.")
-    return OutputError.exit_code
+    refused = console.refused_by_stdout(error)
+    console.print_error(str(refused))
+    return refused.exit_code
 
 
 @contextmanager

@@ -109,6 +109,22 @@ def test_a_full_stdout_is_code_7(body):
     assert b"Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "import typer; typer.echo = fail; console.print_result('x')",
+        "once = [1]; sys.stdout = type('Full', (), {'flush': lambda _: once and fail(once.pop()),"
+        " 'fileno': lambda _: 1})()",
+    ],
+)
+def test_a_stdout_without_memory_is_code_6(body):
+    fail = "fail = lambda *_: exec('raise OSError(12, \"Cannot allocate memory\")'); "
+    done = run(fail + body, stdout=subprocess.PIPE)
+    assert done.returncode == 6
+    assert done.stderr.startswith(b"error: There is not enough memory for standard output")
+    assert done.stderr.count(b"\n") == 1
+
+
 def test_what_libraries_print_is_shown_only_when_asked():
     body = "os.write(2, b'libpng warning: odd\\\\x1b[2J'); console.print_error('ours')"
     assert run(body).stderr == b"error: ours\n"
