@@ -133,8 +133,10 @@ class Scoring:
 
     def tool(self, device: str | None = None) -> ScoringTool:
         """Load the methods."""
-        wanted = self.wanted if device is None else replace(self.wanted, device=device)
-        return ScoringTool(self, wanted.built(), str(choose_device(self.wanted_device)))
+        there = self
+        if device is not None:
+            there = replace(self, wanted=replace(self.wanted, device=device))
+        return ScoringTool(self, there.wanted.built(), str(choose_device(there.wanted_device)))
 
     def again(self, work: Case) -> Case:
         """Scoring leaves nothing behind."""
