@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Mapping
-from io import BytesIO, StringIO
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from dfghdr_cli.core.colour import (
 )
 from dfghdr_cli.core.types import FloatImage
 from dfghdr_cli.errors import InputError, refuse_if_out_of_memory
+from dfghdr_cli.io.prints import kept_from_stdout
 from dfghdr_cli.io.source import read_head
 from dfghdr_cli.limits import ensure_pixels
 
@@ -62,26 +62,28 @@ def decode_exr(path: Path) -> tuple[FloatImage, dict[str, Any], list[str]]:
     """
     import OpenEXR
 
-    deep = (OpenEXR.deepscanline, OpenEXR.deeptile)
+    flat = (OpenEXR.scanlineimage, OpenEXR.tiledimage)
     try:
         # Separate channels: the package cannot join R, G and B of different types.
-        # At a damaged file it prints a warning to stdout, which belongs to results.
         # Through memory: it does not take every name.
         data = BytesIO(path.read_bytes())
-        with contextlib.redirect_stdout(StringIO()):
-            with OpenEXR.File(data, header_only=True) as file:
-                for part in file.parts:
-                    _check_windows(path, part.header)
-            data.seek(0)
-        with (
-            contextlib.redirect_stdout(StringIO()),
-            OpenEXR.File(data, separate_channels=True) as file,
-        ):
+        with OpenEXR.File(data, header_only=True) as file:
+            for part in file.parts:
+                _check_windows(path, part.header)
+            promised = sum(part.type() in flat for part in file.parts)
+        data.seek(0)
+        # Parts that it cannot decode, for damage or for want of memory, it leaves out, and prints
+        # why. Deep ones are not missed.
+        with kept_from_stdout() as words:
+            file = OpenEXR.File(data, separate_channels=True)
+        with file:
+            if words and sum(part.type() in flat for part in file.parts) < max(1, promised):
+                raise RuntimeError("".join(words))
             found: list[str] = []
             for part in file.parts:
                 channels = part.channels
                 names = _picture_channels(channels)
-                if names and part.type() in (OpenEXR.scanlineimage, OpenEXR.tiledimage):
+                if names and part.type() in flat:
                     chosen = {name: channels[name] for name in (*names, *_alpha(names, channels))}
                     planes = {
                         name: (channel.pixels, (channel.xSampling, channel.ySampling))
@@ -92,7 +94,7 @@ def decode_exr(path: Path) -> tuple[FloatImage, dict[str, Any], list[str]]:
                     break
                 found += sorted(channels)
             else:
-                if all(part.type() in deep for part in file.parts):
+                if not promised:
                     raise _deep(path)
                 raise InputError(
                     f"{path} has no R, G, B or plain Y channels "

@@ -166,7 +166,9 @@ def _without_odd(path: Path, *folders: Mapping[int, Any]) -> Metadata:
                 kept[-1][tag] = value
     if odd:
         log.warning(
-            "%s: %s in its EXIF data cannot be understood and were left out.", path, ", ".join(odd)
+            "%s: what its EXIF data says as %s cannot be understood and was left out.",
+            path,
+            ", ".join(odd),
         )
     return Metadata(*kept)
 

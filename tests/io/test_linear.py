@@ -1,6 +1,7 @@
 """Linear files of other programs: what their pixels become, and what is said about it."""
 
 import logging
+import re
 import struct
 
 import numpy as np
@@ -231,6 +232,33 @@ def test_deep_files_are_called_so(tmp_path):
     assert data.count(kinds[0]) == 1
     (tmp_path / "a.exr").write_bytes(data.replace(*kinds))
     with pytest.raises(InputError, match=r"a\.exr holds deep data.*flatten"):
+        read_linear(tmp_path / "a.exr")
+
+
+def test_a_part_that_is_lost_is_not_replaced_by_another(tmp_path):
+    """The package leaves out what it cannot decode; the next part is another picture."""
+    grey = np.ones((64, 64, 3), np.float32)
+    parts = [
+        OpenEXR.Part({"compression": OpenEXR.ZIP_COMPRESSION}, planes(grey), name)
+        for name in ("left", "right")
+    ]
+    with OpenEXR.File(parts) as file:
+        file.write(str(tmp_path / "a.exr"))
+    assert "of its 2 parts left was taken" in read_linear(tmp_path / "a.exr").notes
+    data = bytearray((tmp_path / "a.exr").read_bytes())
+    deflated = re.search(rb"\x78[\x01\x5e\x9c\xda]", data)
+    assert deflated
+    data[deflated.end() : deflated.end() + 20] = bytes(20)
+    (tmp_path / "a.exr").write_bytes(data)
+    with pytest.raises(InputError, match=r"a\.exr is damaged"):
+        read_linear(tmp_path / "a.exr")
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9, 0.999])
+def test_a_file_that_ends_early_is_damaged_and_not_deep(tmp_path, share):
+    data = exr(tmp_path / "a.exr", planes(colours(64, 64))).read_bytes()
+    (tmp_path / "a.exr").write_bytes(data[: int(share * len(data))])
+    with pytest.raises(InputError, match=r"a\.exr is damaged"):
         read_linear(tmp_path / "a.exr")
 
 
