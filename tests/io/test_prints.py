@@ -10,28 +10,30 @@ from dfghdr_cli.io.prints import kept_from_stdout
 def test_only_the_words_of_the_own_thread_are_kept(monkeypatch):
     monkeypatch.setattr(sys, "stdout", real := io.StringIO())
     inside, done = threading.Event(), threading.Event()
+    kept = []
 
     def other():
         with kept_from_stdout() as words:
-            print("b")
+            sys.stdout.write("b")
             inside.set()
             done.wait(10)
-            print("c")
-        assert words == ["b", "\n", "c", "\n"]
-        print("d")
+            sys.stdout.write("c")
+        kept.extend(words)
+        sys.stdout.write("d")
 
     thread = threading.Thread(target=other)
     thread.start()
     assert inside.wait(10)
-    print("a")
+    sys.stdout.write("a")
     with kept_from_stdout() as words:
-        print("lost")
-    assert "".join(words) == "lost\n"
-    print("e", file=sys.stdout)
+        sys.stdout.write("lost")
+    assert "".join(words) == "lost"
+    sys.stdout.write("e")
     assert sys.stdout is not real
     done.set()
     thread.join()
-    assert real.getvalue() == "a\ne\nd\n"
+    assert kept == ["b", "c"]
+    assert real.getvalue() == "aed"
     assert sys.stdout is real
 
 
@@ -41,5 +43,5 @@ def test_what_somebody_else_puts_in_its_place_stays(monkeypatch):
     with kept_from_stdout():
         within, sys.stdout = sys.stdout, theirs
     assert sys.stdout is theirs
-    print("x", file=within)  # as if they gave back what they found
+    within.write("x")  # as if they gave back what they found
     assert theirs.getvalue() == ""
