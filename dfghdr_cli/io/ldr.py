@@ -22,6 +22,7 @@ from dfghdr_cli.io.boxes import (
     PQ,
     PRIMARIES_OF_CODE,
     avif_properties,
+    end_of_items,
     full_range,
     jxl_codestream,
 )
@@ -193,7 +194,14 @@ def _decode_png(path: Path, tags: Mapping[str, Any]) -> _Decoded:
     return _Decoded(samples, _orientation(tags), header.icc_profile, space, linear)
 
 
+def _refuse_if_cut_off(path: Path, end: int) -> None:
+    """Refuse a file that is shorter than what it consists of, where decoders may not mind."""
+    if (missing := end - path.stat().st_size) > 0:
+        raise InputError(f"{path} ends {missing} bytes before its picture does; copy it again.")
+
+
 def _decode_heic(path: Path) -> _Decoded:
+    _refuse_if_cut_off(path, end_of_items(path.read_bytes()))
     image = heif_package(path).open_heif(path, convert_hdr_to_8bit=False)
     ensure_pixels(path, *image.size)
     nclx = image.info.get("nclx_profile") or {}
@@ -211,6 +219,7 @@ def _decode_avif(path: Path) -> _Decoded:
     import imagecodecs
 
     data = path.read_bytes()
+    _refuse_if_cut_off(path, end_of_items(data))
     properties = avif_properties(data)
     with open_image(path, "AVIF") as image:
         ensure_pixels(path, *image.size)
@@ -280,7 +289,7 @@ def _is_hdr(path: Path) -> InputError:
 
 def _decode_tiff(path: Path) -> _Decoded:
     import tifffile
-    from tifffile import PHOTOMETRIC, TiffPage
+    from tifffile import COMPRESSION, PHOTOMETRIC, TiffPage
 
     # What it says of damaged files is said here in one sentence.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
@@ -306,6 +315,9 @@ def _decode_tiff(path: Path) -> _Decoded:
         ensure_pixels(path, page.tilewidth, page.tilelength)
         if page.imagedepth != 1:
             raise InputError(f"{path} is not a flat picture; export it as RGB TIFF.")
+        if page.compression != COMPRESSION.NONE:  # of the others the samples are counted
+            ends = map(sum, zip(page.dataoffsets, page.databytecounts, strict=True))
+            _refuse_if_cut_off(path, max(ends, default=0))
         samples = _lzw_of_opencv(path, page) if page is pages[0] else None
         if samples is None:
             samples = page.asarray()

@@ -9,13 +9,15 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image, ImageCms
 from PIL.TiffImagePlugin import IFDRational
 
 from dfghdr_cli.core.colour import P3, REC709, REC2020, conversion
 from dfghdr_cli.core.types import Exposure
 from dfghdr_cli.errors import InputError
-from dfghdr_cli.io.boxes import jxl_codestream
+from dfghdr_cli.io.boxes import end_of_items, jxl_codestream
 from dfghdr_cli.io.exif import read_exposure
 from dfghdr_cli.io.formats import image_format
 from dfghdr_cli.io.jxl import JxlColor, read_color, read_size
@@ -225,6 +227,77 @@ def test_exif_in_a_png(tmp_path, kind, keyword):
     path = put(tmp_path / "a.png", png(chunk(kind, content)))
     assert read_exposure(path) == Exposure.from_camera(1 / 50)
     assert read_metadata(path).main[271] == "Maker"
+
+
+@pytest.mark.parametrize("compression", ["lzw", "deflate", "zstd", "packbits"])
+def test_a_compressed_tiff_that_lacks_one_byte_is_refused(tmp_path, compression):
+    """Some decoders fill up the last pixels."""
+    noise = np.random.default_rng(0).integers(0, 65535, (32, 32, 3), np.uint16)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, noise, photometric="rgb", compression=compression, rowsperstrip=4)
+    np.testing.assert_array_equal(read_frame(path, GIVEN).pixels, noise)
+    put(path, path.read_bytes()[:-1])
+    with pytest.raises(InputError, match=r"a\.tif ends 1 bytes before its picture does"):
+        read_frame(path, GIVEN)
+
+
+@pytest.mark.parametrize("share", [0.4, 0.8, 0.99])
+def test_a_heic_of_tiles_that_was_cut_off_is_refused(tmp_path, monkeypatch, share):
+    """Phones write many tiles; the decoder would fill up those that are missing."""
+    heif = pytest.importorskip("pillow_heif")
+    monkeypatch.setattr(heif.options, "GRID_TILE_SIZE", 64, raising=False)
+    noise = np.random.default_rng(0).integers(0, 255, (128, 128, 3), np.uint8)
+    path = tmp_path / "a.heic"
+    heif.from_pillow(Image.fromarray(noise)).save(path, quality=90)
+    data = path.read_bytes()
+    if b"grid" not in data:
+        pytest.skip("this pillow-heif writes no tiles")
+    assert end_of_items(data) == len(data)
+    put(path, data + b"more")
+    assert read_frame(path, GIVEN).pixels.shape == (128, 128, 3)
+    put(path, data[: round(share * len(data))])
+    with pytest.raises(InputError, match=r"a\.heic ends \d+ bytes before its picture does"):
+        read_frame(path, GIVEN)
+
+
+def iloc(version, sizes, *items):
+    """The table of where the items of a file lie: (in another box, base, extents) of each."""
+    _, _, base, index = sizes
+    wide = 4 if version == 2 else 2
+    table = bytes([version, 0, 0, 0, sizes[0] << 4 | sizes[1], base << 4 | index])
+    table += len(items).to_bytes(wide, "big")
+    for number, (method, start, extents) in enumerate(items):
+        table += number.to_bytes(wide, "big")
+        table += method.to_bytes(2, "big") if version else b""
+        table += bytes(2) + start.to_bytes(base, "big") + len(extents).to_bytes(2, "big")
+        for extent in extents:
+            table += bytes(index if version else 0)
+            table += b"".join(v.to_bytes(n, "big") for v, n in zip(extent, sizes[:2], strict=True))
+    box = struct.pack(">I", len(table) + 8) + b"iloc" + table
+    return struct.pack(">I", len(box) + 12) + b"meta" + bytes(4) + box
+
+
+@pytest.mark.parametrize("version", [0, 1, 2])
+@pytest.mark.parametrize("sizes", [(4, 4, 0, 0), (8, 8, 8, 4), (4, 4, 4, 8), (0, 4, 8, 0)])
+def test_where_the_items_of_a_file_end(version, sizes):
+    base = 1000 * bool(sizes[2])
+    first = 70 * bool(sizes[0])
+    data = iloc(
+        version,
+        sizes,
+        (0, base, [(first, 5), (first, 30)]),
+        (0, 0, []),
+        (1, base, [(first, 999)]),
+    )
+    assert end_of_items(data) == base + first + (999 if version == 0 else 30)
+
+
+@given(data=st.binary(max_size=60), sizes=st.binary(min_size=2, max_size=2))
+def test_any_table_of_items_has_an_end(data, sizes):
+    box = bytes([1, 0, 0, 0]) + sizes + b"\xff\xff" + data
+    box = struct.pack(">I", len(box) + 8) + b"iloc" + box
+    assert end_of_items(struct.pack(">I", len(box) + 12) + b"meta" + bytes(4) + box) >= 0
+    assert end_of_items(data) == 0
 
 
 def heic(path, primaries, transfer):
