@@ -181,6 +181,7 @@ def root(
     from dfghdr_cli.resources import keep_freed_memory
 
     console.set_up_logging(-1 if quiet else verbose)
+    os.getcwd()  # without which oneMKL, under PyTorch, ends the process without a word
     keep_freed_memory()
 
 

@@ -160,6 +160,18 @@ def test_what_the_system_says_is_one_sentence(tmp_path, body, code, words):
     assert done.stderr.count(b"\n") == 1
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="folders in use stay there")
+def test_a_working_folder_that_is_gone_is_said_to_be(tmp_path):
+    """What computes for PyTorch would end the process, with the words kept that say so."""
+    (tmp_path / "gone").mkdir()
+    command = f'rmdir "$PWD"; exec "{sys.executable}" -m dfghdr_cli models list'
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=tmp_path / "gone", capture_output=True, timeout=60, check=False
+    )
+    assert done.returncode == 4
+    assert done.stderr.startswith(b"error: The working folder is no longer there")
+
+
 def test_what_fails_in_a_thread_is_said_to_those_who_debug():
     body = """
     import threading
