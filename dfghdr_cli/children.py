@@ -36,6 +36,15 @@ def deaf_to_signals() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def start_resource_tracker() -> None:
+    """Start the process that looks after what others share, deaf to what asks a program to end.
+
+    Without this one that another package starts dies of SIGHUP, and the next complains.
+    """
+    with deaf_to_signals():
+        pass  # which starts it
+
+
 class Leash:
     """What helpers hang on: they end at once when it is let go of, or when this process is gone.
 

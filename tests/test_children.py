@@ -83,3 +83,23 @@ def test_a_helper_does_not_outlive_its_parent(program):
         assert select.select([descriptor], [], [], 20)[0]
     finally:
         os.close(descriptor)
+
+
+TRACKER = """
+import os, signal, time
+from multiprocessing import resource_tracker
+from dfghdr_cli.children import start_resource_tracker
+
+start_resource_tracker()
+tracker = resource_tracker._resource_tracker._pid
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    os.kill(tracker, number)
+time.sleep(0.2)
+print(os.waitpid(tracker, os.WNOHANG))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such signals")
+def test_what_looks_after_shared_things_hears_no_signal():
+    said = subprocess.run([sys.executable, "-c", TRACKER], capture_output=True, check=True)
+    assert said.stdout.split() == [b"(0,", b"0)"]

@@ -11,6 +11,7 @@ import errno
 import gc
 import os
 import traceback
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -181,7 +182,7 @@ def root(
     from dfghdr_cli.resources import keep_freed_memory
 
     console.set_up_logging(-1 if quiet else verbose)
-    os.getcwd()  # without which oneMKL, under PyTorch, ends the process without a word
+    Path.cwd()  # without which oneMKL, under PyTorch, ends the process without a word
     keep_freed_memory()
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from dfghdr_cli import __version__
+from dfghdr_cli.children import start_resource_tracker
 from dfghdr_cli.errors import DeviceError, DfghdrError, InputError, MissingPackageError
 from dfghdr_cli.limits import MAX_PIXELS_VARIABLE
 from dfghdr_cli.pipeline.workers.tasks import (
@@ -266,6 +267,7 @@ def _connected(where: str, stack: ExitStack) -> Any:
         count = where.removeprefix(_LOCAL)
         if not (count.isdecimal() and 0 < int(count) <= 64):
             raise InputError(f"--dask {where}: say local:N, N processes from 1 to 64.")
+        start_resource_tracker()
         cluster = distributed.LocalCluster(
             n_workers=int(count),
             threads_per_worker=max(1, cores() // int(count)),
