@@ -11,9 +11,10 @@ coarse motion did, the coarse motion stays: in flat parts DIS drifts.
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from dfghdr_cli.core.registration.align import SMALLEST, equalise
@@ -146,28 +147,28 @@ def _matching_cost(
     height, width = reference.shape
     count = 2 * REACH + 1
 
-    def padded(image: FloatImage, value: float) -> FloatImage:
-        border = cv2.copyMakeBorder(
+    def padded(image: NDArray[Any], value: float) -> NDArray[Any]:
+        return cv2.copyMakeBorder(
             image, REACH, REACH, REACH, REACH, cv2.BORDER_CONSTANT, value=value
         )
-        return np.asarray(border, np.float32)
 
     here = [reference, *_gradients(reference)]
-    spare = None if allowed is None else allowed[..., None]
-    there = [padded(other, -1.0), *(padded(image, 0.0) for image in _gradients(other))]
-    cost = np.empty((height // 2, width // 2, count, count), np.float32)
-    for row in range(count):
-        windows = [sliding_window_view(t[row : row + height], count, axis=1) for t in there]
-        parts = [
-            _beyond(np.abs(w - h[..., None]), spare) for w, h in zip(windows, here, strict=True)
-        ]
-        pixel = np.minimum(parts[0], CAP) + np.minimum(parts[1] + parts[2], CAP)
-        pixel[windows[0] < 0] = UNSEEN
-        pixel = np.pad(pixel, ((1, 1), (1, 1), (0, 0)), mode="edge")
-        pixel = pixel[0::2] + pixel[1::2]
-        pixel = pixel[:-1] + pixel[1:]
-        pixel = pixel[:, 0::2] + pixel[:, 1::2]
-        cost[:, :, row] = (pixel[:, :-1] + pixel[:, 1:]) / 16
+    there = [padded(image, 0.0) for image in (other, *_gradients(other))]
+    outside = padded(np.zeros(other.shape, np.uint8), 1.0).astype(bool)
+    cost = np.empty((count * count, (height // 2) * (width // 2)), np.float32)
+    # One displacement after the other: its few planes stay in a CPU's cache.
+    for number, of_displacement in enumerate(cost):
+        dy, dx = divmod(number, count)
+        windows = [plane[dy : dy + height, dx : dx + width] for plane in there]
+        grey, across, down = (
+            _beyond(np.abs(w - h), allowed) for w, h in zip(windows, here, strict=True)
+        )
+        pixel = np.minimum(grey, CAP) + np.minimum(across + down, CAP)
+        np.copyto(pixel, UNSEEN, where=outside[dy : dy + height, dx : dx + width])
+        around = cv2.boxFilter(pixel, -1, (4, 4), None, (1, 1), True, cv2.BORDER_REPLICATE)
+        of_displacement[:] = around[::2, ::2].ravel()
+    by_block = np.asarray(cv2.transpose(cost), np.float32)
+    cost = by_block.reshape(height // 2, width // 2, count, count)
     offset = np.arange(-REACH, REACH + 1, dtype=np.float32)
     length = np.hypot(offset[:, None], offset)
     cost += MOVED_PENALTY * (np.minimum(length, 1) + 0.02 * length)
