@@ -134,6 +134,34 @@ def test_killed_and_resumed(place, after):
         read_radiance(place / "out" / f"{name}.exr")
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX")
+def test_a_watch_that_was_killed_goes_on(place):
+    """What it merged stays, nothing is half written, and a signal ends it quietly."""
+
+    def watch(count):
+        """Until so many brackets are noted; the process."""
+        watching = program(place, "--watch", "--settle", "1", "--jobs", "1", "--no-preview")
+        while len(read_manifest(place / "out")) < count:
+            assert watching.poll() is None
+            time.sleep(0.05)
+        return watching
+
+    killed = watch(1)
+    killed.kill()
+    killed.communicate()
+    first = place / "out" / f"{SETS[0]}.exr"
+    before = first.stat()
+    going_on = watch(3)
+    going_on.terminate()
+    _, said = going_on.communicate()
+    assert going_on.returncode == 143
+    assert "rror" not in said
+    assert first.stat() == before
+    assert sorted(path.name for path in (place / "out").iterdir()) == sorted(
+        [NAME, *(f"{name}.exr" for name in SETS)]
+    )
+
+
 def test_dry_run_shows_the_table(place):
     done = merge("card", "--batch", "--dry-run")
     rows = [re.split(r"  +", line) for line in done.stdout.splitlines()]
