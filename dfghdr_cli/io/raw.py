@@ -30,6 +30,8 @@ _ELSEWHERE = 0xFFFFFFFF
 """In the place of an offset, which Panasonic's tag holds then."""
 _FEW = 16
 _NARROW = 256
+_BLOCK = 64
+"""Side of a square of samples: less than tiles have, in which some raw files keep theirs."""
 _EMPTY_ROWS = 0.01
 """Share of rows; some cameras count one or two that are never read."""
 
@@ -170,10 +172,11 @@ def _check_length(path: Path) -> None:
 
 
 def _check_picture(path: Path, raw: Any) -> None:
-    """Refuse what no sensor gives: one value everywhere, or whole rows of its mosaic at 0.
+    """Refuse what no sensor gives: one value everywhere, or whole rows or tiles of it at 0.
 
     Read noise is some tenths of a step at least (0.3 leaves 0 alone in one sample of 20), so that
-    even where black is 0, not one row of a thousand samples stays at it.
+    even where black is 0, not one row of a thousand samples stays at it. Where black is above 0,
+    none of a whole square does, even if noise was taken off.
     """
     import rawpy
 
@@ -188,11 +191,25 @@ def _check_picture(path: Path, raw: Any) -> None:
     if raw.raw_type is not rawpy.RawType.Flat:
         return
     empty = float((samples.max(axis=1) == 0).mean())
-    if samples.shape[1] >= _NARROW and empty > _EMPTY_ROWS:
+    lost = empty if samples.shape[1] >= _NARROW and empty > _EMPTY_ROWS else 0.0
+    if min(raw.black_level_per_channel) > 0:
+        lost = max(lost, _empty_blocks(samples))
+    if lost:
+        share = f"{lost:.0%}" if lost >= 0.01 else "a part"
         raise InputError(
-            f"{path} lacks {empty:.0%} of its picture, where all values are 0; "
+            f"{path} lacks {share} of its picture, where all values are 0; "
             "copy it again from the card."
         )
+
+
+def _empty_blocks(samples: NDArray[np.uint16]) -> float:
+    """The share of squares of samples that are 0 altogether."""
+    rows, columns = (length // _BLOCK for length in samples.shape)
+    if not rows * columns:
+        return 0.0
+    whole = samples[: rows * _BLOCK, : columns * _BLOCK]
+    largest = whole.reshape(rows, _BLOCK, columns * _BLOCK).max(axis=1)
+    return float((largest.reshape(rows, columns, _BLOCK).max(axis=2) == 0).mean())
 
 
 @contextmanager

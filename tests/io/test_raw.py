@@ -152,6 +152,22 @@ def test_a_part_that_was_lost_is_noticed(tmp_path, dng, black):
         read_frame(path)
 
 
+@pytest.mark.parametrize(("side", "noticed"), [(256, "6% of"), (128, "a part of"), (64, None)])
+def test_a_tile_that_was_lost_is_noticed(tmp_path, dng, side, noticed):
+    """Where black is above 0, a square of zeros is no shadow, wherever it lies."""
+    path = dng(tmp_path / "a.dng", np.full((768, 768, 3), 0.3), noise=3)
+    codes = tifffile.imread(path)
+    codes[300 : 300 + side, 300 : 300 + side] = 0
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        file.filehandle.seek(file.pages.first.dataoffsets[0])
+        file.filehandle.write(codes.tobytes())
+    if noticed is None:
+        assert read_frame(path).pixels.shape == (768, 768, 3)
+        return
+    with pytest.raises(InputError, match=rf"a\.dng lacks {noticed} its picture"):
+        read_frame(path)
+
+
 @pytest.mark.parametrize(("light", "noise", "black"), [(0, 0.35, 0), (0, 2, 512), (2, 0, 0)])
 def test_black_and_white_frames_are_pictures(tmp_path, dng, light, noise, black):
     """A cap on the lens, of a camera that takes black off by itself, too; nothing but the sun."""
