@@ -144,6 +144,7 @@ PHOTOGRAPHS: dict[str, tuple[str, Writer]] = {
     "avif": (".avif", lambda p, s: _pillow(p, s, quality=90)),
     "jxl": (".jxl", lambda p, s: p.write_bytes(imagecodecs.jpegxl_encode(codes(s, "u2")))),
     "heic": (".heic", lambda p, s: _heic(p, s)),
+    "heictiles": (".heic", lambda p, s: _heic(p, s, tile_size=32)),
     "tiff": (".tif", lambda p, s: _tiff(p, s, compression="lzw")),
     "tiff16": (".tif", lambda p, s: _tiff(p, s, "u2", compression="zlib", predictor=True)),
     "tiff32": (".tif", lambda p, s: _tiff(p, s, "f4", compression="zlib", predictor=True)),
@@ -164,11 +165,11 @@ def _mpo(path: Path, stops: float) -> None:
     Image.fromarray(pixels).save(path, "MPO", save_all=True, append_images=more, exif=exif(stops))
 
 
-def _heic(path: Path, stops: float) -> None:
+def _heic(path: Path, stops: float, **options: object) -> None:
     import pillow_heif
 
     made = pillow_heif.from_pillow(Image.fromarray(codes(stops)))
-    made.save(path, quality=90, exif=exif(stops).tobytes())
+    made.save(path, quality=90, exif=exif(stops).tobytes(), **options)
 
 
 def _ultrahdr(path: Path, stops: float) -> None:

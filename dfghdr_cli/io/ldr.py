@@ -301,7 +301,8 @@ def _decode_tiff(path: Path) -> _Decoded:
             number = pages.index(page) + 1
             log.warning("%s holds %d pages; page %d is used.", path, len(pages), number)
         grey = (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE)
-        if page.photometric not in (*grey, PHOTOMETRIC.RGB):
+        of_jpeg = page.compression == COMPRESSION.JPEG and page.photometric == PHOTOMETRIC.YCBCR
+        if page.photometric not in (*grey, PHOTOMETRIC.RGB) and not of_jpeg:  # decoded to RGB
             kind = getattr(page.photometric, "name", page.photometric)
             raise InputError(f"{path} is a {kind} TIFF; convert it to RGB.")
         bits = page.bitspersample

@@ -229,6 +229,21 @@ def test_exif_in_a_png(tmp_path, kind, keyword):
     assert read_metadata(path).main[271] == "Maker"
 
 
+@pytest.mark.parametrize("options", [{}, {"tile": (16, 16)}, {"rowsperstrip": 16}], ids=str)
+def test_a_tiff_whose_codes_jpeg_compressed(tmp_path, options):
+    """As luma and colour differences, which the decoder turns to RGB, but not those of others."""
+    path = tmp_path / "a.tif"
+    picture = np.repeat(np.repeat(RAMP, 4, axis=0), 4, axis=1)
+    tifffile.imwrite(path, picture, photometric="rgb", compression="jpeg", **options)
+    pixels = read_frame(path, GIVEN).pixels
+    with Image.open(path) as image:
+        np.testing.assert_array_equal(pixels, np.asarray(image.convert("RGB")))
+    assert np.abs(pixels.astype(int) - picture).mean() < 8
+    tifffile.imwrite(path, picture, photometric="ycbcr")
+    with pytest.raises(InputError, match=r"a\.tif is a YCBCR TIFF"):
+        read_frame(path, GIVEN)
+
+
 @pytest.mark.parametrize("compression", ["lzw", "deflate", "zstd", "packbits"])
 def test_a_compressed_tiff_that_lacks_one_byte_is_refused(tmp_path, compression):
     """Some decoders fill up the last pixels."""
