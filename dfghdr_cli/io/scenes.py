@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from dfghdr_cli.core.scene_check import contradiction
 from dfghdr_cli.core.types import Bracket, Exposure, FloatImage, Frame, Mask
 from dfghdr_cli.errors import InputError
+from dfghdr_cli.io.bracket import read_bracket
 from dfghdr_cli.io.layouts import KALANTARI, SICE, SceneFiles, scene_files_at, scenes_among
 from dfghdr_cli.io.ldr import read_frame
 from dfghdr_cli.io.radiance import read_radiance
@@ -26,19 +27,30 @@ _GAMMA = 2.2
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
-    """A bracket and the picture it should become.
+class NamedBracket:
+    """A bracket to be merged.
 
     Attributes:
         name: of its folder.
-        bracket: 2 to 9 frames; the darkest is at 0 stops and the middle one is the reference.
+        bracket: 2 to 9 frames.
+    """
+
+    name: str
+    bracket: Bracket
+
+
+@dataclass(frozen=True, slots=True)
+class Scene(NamedBracket):
+    """A bracket and the picture it should become.
+
+    The darkest frame is at 0 stops and the middle one is the reference.
+
+    Attributes:
         truth: (H, W, 3) float32 linear, aligned with the reference; 1.0 = the white of the
             darkest frame, so it is radiance / bracket.peak.
         motion: (H, W) bool, the pixels that move, or None where the scene does not say.
     """
 
-    name: str
-    bracket: Bracket
     truth: FloatImage
     motion: Mask | None
 
@@ -75,6 +87,23 @@ def find_scenes(root: Path) -> list[Path]:
 def scene_files(path: Path) -> list[Path]:
     """The files of a scene that `read_scene` reads, those that are there."""
     return scene_files_at(path).all
+
+
+def has_truth(path: Path) -> bool:
+    """Whether a scene's data set has truth: which of `read_scene` and `read_without_truth`."""
+    return scene_files_at(path).layout is not SICE
+
+
+def read_without_truth(path: Path) -> NamedBracket:
+    """Read a scene of a data set without truth, as photographs of any camera are read.
+
+    Args:
+        path: what `find_scenes` gives.
+
+    Raises:
+        InputError: see `dfghdr_cli.io.bracket.read_bracket`.
+    """
+    return NamedBracket(path.resolve().name, read_bracket(scene_files_at(path).frames))
 
 
 def read_scene(path: Path) -> Scene:

@@ -19,10 +19,12 @@ from dfghdr_cli.io.scenes import read_scene
 from dfghdr_cli.modelstore import DEFAULT_MODEL, install_model
 from dfghdr_cli.nets.registry import build
 from dfghdr_cli.pipeline.evaluate.methods import PROTOCOLS, Protocol, build_methods, reference_alone
+from dfghdr_cli.pipeline.evaluate.paper_report import PaperReport
 from dfghdr_cli.pipeline.evaluate.results import ALL_METRICS
 from dfghdr_cli.pipeline.evaluate.run import evaluate
 from dfghdr_cli.pipeline.merge.request import MergeRequest, load_merger
 from dfghdr_cli.pipeline.merge.run import merge_files
+from tests.support.photographs import photograph, textured_scene
 
 SMALL = {"width": (4, 4, 4), "disentangle_width": 4, "code_length": 4}
 
@@ -49,6 +51,29 @@ def predict(folder, scenes, change=lambda truth: truth, suffix=".exr"):
         picture = RadianceImage(np.ascontiguousarray(change(truth), np.float32), 1.0)
         write_radiance(folder / f"{scene.name}{suffix}", picture, exr_type="float")
     return folder
+
+
+def test_a_set_without_truth_is_scored_by_mef_ssim(tmp_path):
+    """SICE: frames without exposures and a label for screens; the merge shows more than a frame."""
+    scene = textured_scene(5)
+    for number, stops in enumerate((-3, 0, 3)):
+        path = tmp_path / "set" / "1" / f"{number + 1}.JPG"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), photograph(scene, stops, seed=number)[..., ::-1])
+    (tmp_path / "set" / "Label").mkdir()
+    shutil.copy(tmp_path / "set" / "1" / "2.JPG", tmp_path / "set" / "Label" / "1.JPG")
+    result = run(tmp_path / "set", "classic", "reference")
+    (facts,) = result.scenes
+    assert facts.stops == pytest.approx((0, 3, 6), abs=0.3)
+    scores = {name: result.mean(name, "mef_ssim") for name in ("classic", "reference")}
+    assert 0.9 < scores["classic"] < 1
+    assert scores["classic"] > scores["reference"] + 0.02
+    others = [metric.key for metric in ALL_METRICS if metric.key != "mef_ssim"]
+    assert all(result.mean("classic", key) is None for key in others)
+    assert "mef_ssim" in result.to_csv()
+    with pytest.raises(InputError, match="leave out --paper-report"):
+        PaperReport().files(result)
+    assert json.loads(result.to_json())["scenes"]
 
 
 def test_kalantaris_layout_works_as_it_is(kalantari):

@@ -30,7 +30,7 @@ from dfghdr_cli.errors import (
     ModelError,
     refuse_if_out_of_memory,
 )
-from dfghdr_cli.io.scenes import Scene
+from dfghdr_cli.io.scenes import NamedBracket
 from dfghdr_cli.io.source import first_line, read_head
 from dfghdr_cli.pipeline.evaluate.methods import Method
 
@@ -106,7 +106,7 @@ def external_methods(
     return methods
 
 
-def six_channels(scene: Scene) -> Inputs:
+def six_channels(scene: NamedBracket) -> Inputs:
     """What a network is given of a scene: for each frame (1, 6, H, W), dark to bright."""
     inputs = []
     for frame in scene.bracket.frames:
@@ -116,8 +116,8 @@ def six_channels(scene: Scene) -> Inputs:
     return inputs
 
 
-def _scored(path: Path, network: Network) -> Callable[[Scene], FloatImage]:
-    def run(scene: Scene) -> FloatImage:
+def _scored(path: Path, network: Network) -> Callable[[NamedBracket], FloatImage]:
+    def run(scene: NamedBracket) -> FloatImage:
         if len(scene.bracket.frames) != FRAMES:
             raise InputError(
                 f"{path} takes {FRAMES} frames, and the scene has {len(scene.bracket.frames)}; "

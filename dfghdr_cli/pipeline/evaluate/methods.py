@@ -17,7 +17,7 @@ from dfghdr_cli.core.metrics.opencv_baselines import OpencvMerge, opencv_merge
 from dfghdr_cli.core.types import Bracket, FloatImage, Frame
 from dfghdr_cli.errors import InputError
 from dfghdr_cli.io.radiance import read_radiance
-from dfghdr_cli.io.scenes import Scene
+from dfghdr_cli.io.scenes import NamedBracket, Scene
 from dfghdr_cli.merging.config import MergeConfig
 from dfghdr_cli.merging.merge import merge_bracket
 from dfghdr_cli.merging.prepare import gamma_coded
@@ -86,14 +86,14 @@ class Method:
     Attributes:
         name: its name in tables.
         kind: "model", "predictions" or the name of a method without a model.
-        run: scene to (H, W, 3) linear, 1.0 = the white of the darkest frame; raises InputError
-            where it has no picture for a scene.
+        run: frames of gamma codes to (H, W, 3) linear, 1.0 = the white of the darkest frame; raises
+            InputError where it has no picture for a scene.
         digest: of a model's weights.
     """
 
     name: str
     kind: str
-    run: Callable[[Scene], FloatImage]
+    run: Callable[[NamedBracket], FloatImage]
     digest: str | None = None
 
     @property
@@ -149,10 +149,10 @@ def build_methods(
     ]
 
 
-def _merging(merger: Merger, config: MergeConfig) -> Callable[[Scene], FloatImage]:
+def _merging(merger: Merger, config: MergeConfig) -> Callable[[NamedBracket], FloatImage]:
     network = merger.model.network if merger.model else None
 
-    def run(scene: Scene) -> FloatImage:
+    def run(scene: NamedBracket) -> FloatImage:
         result = merge_bracket(network, gamma_coded(scene.bracket), config, weights=False).result
         for warning in result.warnings:
             log.warning("%s: %s", scene.name, warning)
@@ -163,7 +163,7 @@ def _merging(merger: Merger, config: MergeConfig) -> Callable[[Scene], FloatImag
 
 def _without_model(
     name: MethodName, device: str, config: MergeConfig
-) -> Callable[[Scene], FloatImage]:
+) -> Callable[[NamedBracket], FloatImage]:
     if name == "classic":
         return _merging(load_merger("classic", None, device), config)
     if name == "reference":
@@ -171,30 +171,30 @@ def _without_model(
     return lambda scene: _opencv(scene, name)
 
 
-def reference_alone(scene: Scene) -> FloatImage:
+def reference_alone(scene: NamedBracket) -> FloatImage:
     """The reference frame linearised: what there is to see without merging anything."""
     frame = scene.bracket.frames[scene.bracket.reference]
     return decode(frame.encoded()) / np.float32(scene.bracket.peak)
 
 
-def _opencv(scene: Scene, kind: OpencvMerge) -> FloatImage:
+def _opencv(scene: NamedBracket, kind: OpencvMerge) -> FloatImage:
     frames = scene.bracket.frames
     stops = [frame.exposure.stops for frame in frames]
     codes = [frame.encoded() for frame in frames]
     return opencv_merge(codes, stops, scene.bracket.reference, kind)
 
 
-def _predicted(folder: Path) -> Callable[[Scene], FloatImage]:
-    def run(scene: Scene) -> FloatImage:
+def _predicted(folder: Path) -> Callable[[NamedBracket], FloatImage]:
+    def run(scene: NamedBracket) -> FloatImage:
         paths = [folder / f"{scene.name}{suffix}" for suffix in PREDICTION_SUFFIXES]
         path = next((path for path in paths if path.exists()), None)
         if path is None:
             raise InputError(f"{paths[0]} does not exist, nor does it end in .hdr; put it there.")
         picture, header = read_radiance(path)
-        if picture.shape != scene.truth.shape:
-            height, width = scene.truth.shape[:2]
+        if picture.shape[:2] != scene.bracket.size:
+            height, width = scene.bracket.size
             raise InputError(
-                f"{path} has {picture.shape[1]}x{picture.shape[0]} pixels but the truth has "
+                f"{path} has {picture.shape[1]}x{picture.shape[0]} pixels but the scene has "
                 f"{width}x{height}; make them of one size."
             )
         peak = header.get("dfghdr:peak")

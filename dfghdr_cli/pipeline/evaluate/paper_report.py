@@ -21,7 +21,7 @@ import numpy as np
 from dfghdr_cli.atomic import atomic_write_all, ensure_writable, make_folder
 from dfghdr_cli.core.metrics.fidelity import TILE, psnr_mu
 from dfghdr_cli.core.types import FloatImage
-from dfghdr_cli.errors import ModelError
+from dfghdr_cli.errors import InputError, ModelError
 from dfghdr_cli.io.charts import BACKGROUND, Cell, reduced, table
 from dfghdr_cli.io.display import encode_display
 from dfghdr_cli.io.plots import INKS, encode_pdf
@@ -144,7 +144,15 @@ class PaperReport:
             networks: the file behind a method, likewise.
             settings: further ones to be told, ready for JSON.
             device: where Figure 2 is computed.
+
+        Raises:
+            InputError: no scene with truth was scored.
         """
+        if not self._photographs:
+            raise InputError(
+                "The paper's table and figures compare with a truth, which none of these scenes "
+                "has; leave out --paper-report, or add scenes with truth."
+            )
         models, networks = models or {}, networks or {}
         facts = {name: model_facts(model) for name, model in models.items()}
         labels = {name: _label(name, fact) for name, fact in facts.items()}

@@ -14,6 +14,7 @@ import numpy as np
 
 from dfghdr_cli import __version__
 from dfghdr_cli.core.metrics.fidelity import METRICS, Measured, bootstrap_interval
+from dfghdr_cli.core.metrics.mef_ssim import MEF_SSIM
 from dfghdr_cli.core.metrics.perceptual import PERCEPTUAL_METRICS, Perceptual
 from dfghdr_cli.core.types import FloatImage, Mask
 from dfghdr_cli.io.scenes import Scene
@@ -21,7 +22,7 @@ from dfghdr_cli.pipeline.evaluate.methods import Method, Protocol
 
 Row = dict[str, float | None]
 """What one method achieved on one scene: `ALL_METRICS`, `COSTS` and the fitted `scale`."""
-ALL_METRICS = METRICS + PERCEPTUAL_METRICS
+ALL_METRICS = (*METRICS, *PERCEPTUAL_METRICS, MEF_SSIM)
 """Every figure, in the order of tables."""
 COSTS = ("seconds", "peak_memory_mib")
 """Of making the picture out of decoded frames, without reading and scoring; None for files."""

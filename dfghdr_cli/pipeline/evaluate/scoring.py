@@ -11,17 +11,26 @@ from pathlib import Path
 import numpy as np
 
 from dfghdr_cli.core.encoding import decode
-from dfghdr_cli.core.metrics.fidelity import Measured, measure_fidelity
+from dfghdr_cli.core.metrics.fidelity import METRICS, Measured, measure_fidelity
+from dfghdr_cli.core.metrics.mef_ssim import MEF_SSIM, SMALLEST, mef_ssim
 from dfghdr_cli.core.metrics.moving import moving_pixels
 from dfghdr_cli.core.metrics.perceptual import PERCEPTUAL_METRICS, Perceptual
 from dfghdr_cli.core.registration.aligned import align_bracket
 from dfghdr_cli.core.registration.warp import warp
-from dfghdr_cli.core.types import FloatImage, Mask, OnProgress
+from dfghdr_cli.core.tonemapping.operators import ToneSettings, tone_map
+from dfghdr_cli.core.types import Bracket, Exposure, FloatImage, Mask, OnProgress
 from dfghdr_cli.devices import choose_device
 from dfghdr_cli.errors import InputError
-from dfghdr_cli.io.scenes import Scene, check_scene, read_scene
+from dfghdr_cli.io.scenes import (
+    NamedBracket,
+    Scene,
+    check_scene,
+    has_truth,
+    read_scene,
+    read_without_truth,
+)
 from dfghdr_cli.merging.config import MergeConfig
-from dfghdr_cli.merging.prepare import gamma_coded
+from dfghdr_cli.merging.prepare import gamma_coded, prepare
 from dfghdr_cli.pipeline.evaluate.external import External, external_methods
 from dfghdr_cli.pipeline.evaluate.methods import (
     PROTOCOLS,
@@ -177,7 +186,12 @@ class ScoringTool:
         pictures: dict[str, FloatImage] = {}
         costs: dict[str, Row] = {}
         try:
-            scene = self.scoring.protocol.applied(replace(read_scene(work.path), name=work.name))
+            if has_truth(work.path):
+                scene = replace(read_scene(work.path), name=work.name)
+                scene = shown = self.scoring.protocol.applied(scene)
+            else:
+                shown = replace(read_without_truth(work.path), name=work.name)
+                scene = _calibrated(shown)
             for number, method in enumerate(order):
                 if on_progress:
                     on_progress(number, len(order) + 1, f"{work.name}: {method.name}")
@@ -187,12 +201,14 @@ class ScoringTool:
             return excluded, [f"{work.name} is left out: {error}"]
         if on_progress:
             on_progress(len(order), len(order) + 1, f"{work.name}: figures")
+        if not isinstance(scene, Scene):
+            return Scored(*_score_without_truth(work, shown, scene, pictures), costs, None), ()
         outcome = _score(work, scene, pictures, self.scoring.fit_scale, self.scoring.perceptual)
         kept = outcome if self.scoring.pictures else None
         return Scored(outcome.facts, outcome.measured, costs, kept), ()
 
 
-def _run(method: Method, scene: Scene) -> tuple[FloatImage, Row]:
+def _run(method: Method, scene: NamedBracket) -> tuple[FloatImage, Row]:
     if not method.computes:
         return method.run(scene), dict.fromkeys(COSTS)
     with peak_memory() as peak:
@@ -235,10 +251,44 @@ def _score(
         for name, picture in pictures.items()
     }
     scaled = {name: pictures[name] * np.float32(m.scale) for name, m in measured.items()}
-    slow: Row = {metric.key: None for metric in PERCEPTUAL_METRICS}
+    slow: Row = {metric.key: None for metric in (*PERCEPTUAL_METRICS, MEF_SSIM)}
     for name, found in measured.items():
-        found.values.update(perceptual.measure(scaled[name], truth) if perceptual else slow)
+        found.values.update(slow | (perceptual.measure(scaled[name], truth) if perceptual else {}))
     return Outcome(facts, scene, moving, scaled, measured)
+
+
+def _calibrated(shown: NamedBracket) -> NamedBracket:
+    """Photographs of any camera as a scene with truth has them: gamma codes, the darkest at 0."""
+    prepared = prepare(shown.bracket)
+    stops = prepared.bracket.stops
+    frames = tuple(
+        replace(
+            frame,
+            pixels=np.rint(65535 * coded.code()).astype(np.uint16),
+            exposure=Exposure(stop - min(stops)),
+        )
+        for frame, coded, stop in zip(
+            prepared.bracket.frames, prepared.coded.frames, stops, strict=True
+        )
+    )
+    return replace(shown, bracket=Bracket(frames, prepared.bracket.reference))
+
+
+def _score_without_truth(
+    case: Case, shown: NamedBracket, scene: NamedBracket, pictures: dict[str, FloatImage]
+) -> tuple[SceneFacts, dict[str, Measured]]:
+    """How much of what the photographs show is in the pictures that screens would show."""
+    height, width = scene.bracket.size
+    stops = tuple(frame.exposure.stops for frame in scene.bracket.frames)
+    facts = SceneFacts(case.name, case.path, (width, height), stops, "nothing", 0.0, 0.0)
+    codes = [frame.encoded() for frame in shown.bracket.frames]
+    measured = {}
+    for name, picture in pictures.items():
+        values: Row = {metric.key: None for metric in (*METRICS, *PERCEPTUAL_METRICS, MEF_SSIM)}
+        if min(height, width) >= SMALLEST:
+            values[MEF_SSIM.key] = mef_ssim(codes, tone_map(picture, ToneSettings()).pixels)
+        measured[name] = Measured(values, (0, 0), 1.0)
+    return facts, measured
 
 
 def _moving(scene: Scene) -> Mask:
