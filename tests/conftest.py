@@ -8,6 +8,11 @@ from importlib import metadata
 import numpy as np
 import pytest
 import tifffile
+from hypothesis import HealthCheck, settings
+
+# A computer that is busy with other things makes no test fail.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 PACKAGES = ("dfghdr", "torch", "numpy", "opencv-python-headless", "OpenEXR", "typer", "rich")
 

@@ -38,7 +38,11 @@ def test_one_scene_whatever_exposure_hand_and_tone_curve(seed, stops, dx, dy, de
     scene = textured_scene(seed)
     one = photograph(scene, 0.0, seed=1)
     other = photograph(scene, stops, motion=shaken(dx, dy, degrees), seed=2, gamma=gamma)
-    assert show_one_scene(seen(one), seen(other)) == "same"
+    verdict = show_one_scene(seen(one), seen(other))
+    assert verdict != "other"
+    # Three stops up a bright scene is white nearly all over, and nothing can be told.
+    if (other < 255).all(axis=2).mean() > 0.5:
+        assert verdict == "same"
 
 
 @few
