@@ -68,6 +68,12 @@ def _measured(code: FloatImage, low: FloatImage, limits: Limits) -> FloatImage:
     return np.asarray(MEASURES_LEAST + (1.0 - MEASURES_LEAST) * least, np.float32)
 
 
+def _linear(code: FloatImage) -> FloatImage:
+    """Light of gamma codes (3, H, W)."""
+    light = np.asarray(cv2.pow(code, GAMMA), np.float32)
+    return light.reshape(code.shape)  # without its last side where that is 1
+
+
 class _White:
     """Where the reference of a tile is clipped, and what other frames say about it.
 
@@ -84,7 +90,7 @@ class _White:
         self.floor = limits[:, WHITE] ** GAMMA * np.float32(2.0**-tolerance / peak)
         least = (limits[:, SHOULDER] / CLIPPING_STARTS) ** GAMMA * 2.0**-tolerance
         self.least = np.asarray(least, np.float32)
-        self.radiance = np.maximum(np.asarray(cv2.pow(code, GAMMA), np.float32), 1e-9 * peak)
+        self.radiance = np.maximum(_linear(code), 1e-9 * peak)
         self.more = [bound * 2.0**tolerance for bound in MORE]
         self.overruled = np.zeros_like(self.most)
 
@@ -171,7 +177,7 @@ def compose_tile(candidates: Candidates, decision: Decision) -> Merge:
     first = candidates.frames[0]
     # The reference comes last: others may overrule it.
     for k in sorted(range(len(codes)), key=lambda k: candidates.frames[k] == first):
-        radiance = np.asarray(cv2.pow(codes[k], GAMMA), np.float32)
+        radiance = _linear(codes[k])
         radiance *= np.float32(2.0 ** -float(candidates.stops[0, k]))
         trust, seen = _trust_and_seen(candidates, k, radiance, most, white)
         trust *= trusts[k]

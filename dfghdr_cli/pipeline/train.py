@@ -259,7 +259,9 @@ def _prepare_run(request: TrainRequest) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise InputError(f"{config} is damaged ({error}); start afresh") from error
     except OSError as error:
-        raise OutputError(f"cannot write to {request.run}: {error}") from error
+        raise OutputError(
+            f"{config} cannot be looked at ({error.strerror}); choose another folder for the run"
+        ) from error
 
 
 def _ensure_models_stay(request: TrainRequest) -> None:

@@ -160,6 +160,11 @@ def test_quiet_says_nothing_but_the_result(place):
         (["pictures", "--run", "mine", "--crop", "68"], 5, "68"),
         (["pictures", "--run", "mine", "--device", "cuda:77"], 6, "cuda:77"),
         (["pictures", "--run", "pictures/one.exr"], 7, "one.exr"),
+        (
+            ["pictures", "--run", "x" * 300],
+            7,
+            "looked at (File name too long)",
+        ),
         (["pictures"], 2, "--run"),
         (["--run", "mine"], 2, "FOLDERS"),
         (["pictures", "--run", "mine", "--steps", "0"], 2, "--steps"),

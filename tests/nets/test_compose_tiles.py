@@ -58,6 +58,15 @@ def test_black_and_white(candidates, level):
     assert merge.radiance.isfinite().all()
 
 
+@pytest.mark.parametrize("size", [(16, 1), (1, 24), (1, 1)])
+def test_a_line_and_a_pixel(candidates, size):
+    """As a mutated file made it; OpenCV leaves out the last side where it is 1."""
+    bracket = candidates(3, *size)
+    for level in (0.3, 1.08):
+        lit = replace(bracket, code=(bracket.code * level).clamp(0, 1))
+        hold_equal(lit, decision(lit))
+
+
 def test_extreme_logits(candidates):
     bracket = candidates(3, 16, 24)
     decided = decision(bracket, 60.0)
