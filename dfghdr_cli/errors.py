@@ -74,6 +74,9 @@ _NO_MEMORY = (
 _OPENCV_NO_MEMORY = -4
 """StsNoMem."""
 
+_LEAST = 64 << 20
+"""Bytes; where not even so many are to be had, C code fails in ways of its own."""
+
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error, of whatever library, means that memory did not suffice.
@@ -87,7 +90,18 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         return True
     said = str(error).lower()
-    return any(words.lower() in said for words in _NO_MEMORY)
+    if any(words.lower() in said for words in _NO_MEMORY):
+        return True
+    # Of C code that names no error, and of modules that were imported by half.
+    return isinstance(error, SystemError | ImportError) and _is_memory_short()
+
+
+def _is_memory_short() -> bool:
+    try:
+        bytearray(_LEAST)
+    except MemoryError:
+        return True
+    return False
 
 
 def refuse_if_out_of_memory(error: BaseException, what: object) -> None:

@@ -188,6 +188,14 @@ def test_memory_is_never_called_damage(tmp_path, monkeypatch, error):
             read(str(path) if read is modelstore.load_model else path)
 
 
+def test_what_c_code_fails_by_where_there_is_no_memory(monkeypatch):
+    odd = SystemError("error return without exception set")
+    assert not is_out_of_memory(odd)
+    monkeypatch.setattr("dfghdr_cli.errors._LEAST", 1 << 62)
+    assert is_out_of_memory(odd)
+    assert not is_out_of_memory(ValueError("broken data stream"))
+
+
 def test_what_is_damaged_is_not_said_to_lack_memory():
     for error in (ValueError("broken data stream"), OSError(5, "Input/output error"), KeyError(4)):
         assert not is_out_of_memory(error)
