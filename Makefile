@@ -12,6 +12,8 @@ BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 PIP_INSTALL := $(BIN)/python -m pip install --constraint constraints.txt --editable
 INSTALL_TORCH := $(BIN)/python scripts/install_torch.py $(BIN)/python
 export TORCH
+# Some containers forbid caches of bytecode: every program that a test starts would compile ours anew.
+unexport PYTHONDONTWRITEBYTECODE
 # One more than there are cores: many tests wait for programs that they start.
 RUNNERS = $(shell $(PYTHON) -c "import os; print(min(8, (os.cpu_count() or 1) + 1))")
 SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir out/site

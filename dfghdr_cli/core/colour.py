@@ -125,8 +125,10 @@ def convert_radiance(
     return result, outside / max(1, pixels.shape[0] * pixels.shape[1])
 
 
-LUMINANCE = to_xyz(REC709)[1].astype(np.float32)
-"""Weights of linear Rec. 709 R, G and B in luminance; they sum to 1."""
+LUMINANCE: dict[DisplaySpace, NDArray[np.float32]] = {
+    space: to_xyz(primaries)[1].astype(np.float32) for space, primaries in PRIMARIES.items()
+}
+"""Weights of linear R, G and B in luminance, by their primaries; they sum to 1."""
 
 
 def srgb_encode(linear: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -7,6 +7,7 @@ import math
 import cv2
 import numpy as np
 
+from dfghdr_cli.choices import DisplaySpace
 from dfghdr_cli.core.colour import LUMINANCE
 from dfghdr_cli.core.types import FloatImage
 
@@ -20,9 +21,12 @@ NOISE_FLOOR = 2.0**-10
 their rounding and a sensor's read noise."""
 
 
-def luminance_of(radiance: FloatImage) -> FloatImage:
-    """(H, W) float32 luminance of (H, W, 3) linear Rec. 709 (ITU-R BT.709-6, item 3.2)."""
-    return np.asarray(cv2.transform(radiance, LUMINANCE[None]), np.float32).reshape(
+def luminance_of(radiance: FloatImage, space: DisplaySpace = "srgb") -> FloatImage:
+    """(H, W) float32 luminance of (H, W, 3) linear light.
+
+    In the primaries of `space`; those of sRGB are Rec. 709's (ITU-R BT.709-6, item 3.2).
+    """
+    return np.asarray(cv2.transform(radiance, LUMINANCE[space][None]), np.float32).reshape(
         radiance.shape[:2]
     )
 

@@ -6,6 +6,7 @@ file of exposures holds something else, a merge is scored against a picture that
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,14 @@ WELL_EXPOSED = (0.1, 0.9)
 FEWEST = 0.01
 """Share of well exposed pixels under which a frame tells nothing."""
 
+CLIPPED = 0.98
+"""Codes from here on count as white, whatever the curve: a JPEG does not keep it exactly."""
+_LEVELS = 16
+"""How many levels of light, each `TOLERANCE` wide, are looked at below white and above it."""
+_SAME_CODE = 0.05
+"""How far the codes of one light may be apart in frames of one curve; half a stop about middle
+codes is 0.08 by gamma 2.2, and more by the steeper curves of cameras."""
+
 LEAST_CORRELATION = 0.3
 """Of a frame and the truth of its scene, however much of it moves; of two scenes it is about 0."""
 
@@ -37,10 +46,13 @@ class Contradiction:
         text: a clause on exposures and truth, without the scene's name and without a full stop.
         errors: how much brighter each frame is than the scene says [stops]; None where a frame
             has too few well exposed pixels.
+        of_curve: whether it is only that the frames follow another curve than gamma 2.2, while
+            exposures and truth are right.
     """
 
     text: str
     errors: tuple[float | None, ...]
+    of_curve: bool = False
 
 
 def measured_stops(code: FloatImage, truth: FloatImage) -> float | None:
@@ -96,6 +108,9 @@ def contradiction(
         return None
     if all(_correlation(codes[k], truth) < LEAST_CORRELATION for k in known):
         text = "the truth does not show what the frames do"
+    elif _another_curve(codes, stops, truth):
+        text = "the frames seem to follow another curve than gamma 2.2"
+        return Contradiction(text, tuple(errors), of_curve=True)
     elif _agree(found, said):
         text = _scale(float(np.median(found - said)), stops)
     else:
@@ -111,6 +126,35 @@ def _correlation(code: FloatImage, truth: FloatImage) -> float:
     if min(np.ptp(light), np.ptp(aim)) == 0:
         return 0.0
     return float(np.corrcoef(light, aim)[0, 1])
+
+
+def _another_curve(codes: Sequence[FloatImage], stops: Sequence[float], truth: FloatImage) -> bool:
+    """Whether one curve of the truth explains all frames, and reaches white where it should.
+
+    Wrong exposures give frames that disagree about the code of one light, and a wrong scale of the
+    truth lets all of them become white at another light than 1.
+    """
+    curves: list[dict[int, float]] = []
+    whites: list[int] = []
+    truth = truth[::4, ::4]
+    for code, stop in zip((code[::4, ::4] for code in codes), stops, strict=True):
+        light = np.log2(np.maximum(truth.astype(np.float64) * 2.0**stop, 1e-6))
+        level = np.floor(light / TOLERANCE)
+        shares = {k: level == k for k in range(-_LEVELS, _LEVELS)}
+        curve = {k: float(np.median(code[h])) for k, h in shares.items() if h.mean() >= FEWEST}
+        white = [k for k, value in curve.items() if value >= CLIPPED]
+        if white and min(white) - 1 in curve:  # else it may be white from an earlier one on
+            whites.append(min(white))
+        curves.append(curve)
+    apart = [
+        abs(one[k] - other[k])
+        for one, other in itertools.combinations(curves, 2)
+        for k in one.keys() & other.keys()
+        if min(one[k], other[k]) < CLIPPED
+    ]
+    if not whites or not apart or not set(whites) <= {-1, 0}:
+        return False
+    return float(np.median(apart)) <= _SAME_CODE
 
 
 def _agree(found: Floats, said: Floats, tolerance: float = TOLERANCE) -> bool:

@@ -154,12 +154,13 @@ def read_scene(path: Path) -> Scene:
     return Scene(path.resolve().name, bracket, truth, motion)
 
 
-def check_scene(path: Path, scene: Scene) -> str | None:
+def check_scene(path: Path, scene: Scene, *, frames_count: bool = True) -> str | None:
     """What a scene says that its frames do not bear out, and what to do.
 
     Args:
         path: see `read_scene`.
         scene: what it gave, or the same in another size.
+        frames_count: whether anything is made of the frames, which must follow gamma 2.2 for that.
 
     Returns:
         A sentence without its full stop, or None where all fits.
@@ -171,8 +172,10 @@ def check_scene(path: Path, scene: Scene) -> str | None:
         [frame.name for frame in frames],
         scene.truth,
     )
-    if wrong is None:
+    if wrong is None or (wrong.of_curve and not frames_count):
         return None
+    if wrong.of_curve:
+        return f"{path}: {wrong.text}; encode them by gamma 2.2"
     files = scene_files_at(path)
     names = " or ".join(file.name for file in (files.exposures, files.truth) if file is not None)
     return f"{path}: {wrong.text}; correct {names}"

@@ -88,6 +88,7 @@ def merge_bracket(
     if not paints(network, config):
         with trace.stage("merge"):
             extend_inside(result, aligned)
+            trace.step(1, 1, "merge")
     flowed = tuple(flow is not None for flow in flows)
     coded = aligned.coded
     return Merged(result, aligned.alignments, flowed, coded.stops, coded.white_tolerance)

@@ -55,7 +55,7 @@ CASES = [
 
 @pytest.mark.parametrize(("line", "values"), CASES, ids=[line for line, _ in CASES])
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_a_shell_completes(shell, line, values, tmp_path):
+def test_a_shell_completes(shell, line, values, tmp_path, programs):
     """In the shell itself, where it is installed."""
     if not shutil.which(shell):
         pytest.skip(f"needs {shell}")
@@ -73,7 +73,7 @@ def test_a_shell_completes(shell, line, values, tmp_path):
         cwd=tmp_path,
         env={
             **os.environ,
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
             "DFGHDR_MODELS_DIR": str(tmp_path),
             "HOME": str(tmp_path),
         },

@@ -48,9 +48,10 @@ SHELL = {
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory, make_scene):
+def place(tmp_path_factory, make_scene, programs):
     """A folder with all that the examples name: photographs, scenes, HDR images, weights."""
     folder = tmp_path_factory.mktemp("documents")
+    (folder / "programs").symlink_to(programs)
     (folder / "demo").mkdir()
     for path in (ROOT / "demo").glob("*.jpg"):
         with Image.open(path) as image:
@@ -72,7 +73,7 @@ def run(place, *command):
     """Run a command there, in an environment where only its own models are found."""
     environment = {
         **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{place / 'programs'}{os.pathsep}{os.environ['PATH']}",
         "DFGHDR_MODELS_DIR": str(place / "models"),
         "XDG_DATA_HOME": str(place / "data"),
         "PYTHONWARNINGS": "ignore",

@@ -1,11 +1,13 @@
 """Exposures and truths that contradict the frames of a scene, each by the mistake it comes from."""
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dfghdr_cli.core.scene_check import TOLERANCE, contradiction, measured_stops
+from tests.support.curves import CURVES, jpeg
 
 TRUTH = np.exp2(np.random.default_rng(3).uniform(-10, 0, (96, 96, 3))).astype(np.float32)
 """Ten stops, evenly: every frame has well exposed pixels."""
@@ -103,3 +105,37 @@ def test_the_truth_of_another_scene():
     assert found.text == "the truth does not show what the frames do"
     flat = np.full_like(TRUTH, 900)
     assert contradiction(frames([0, 2]), [0, 2], ["a", "b"], flat).text == found.text
+
+
+def developed(curve, stops, truth=TRUTH):
+    """8-bit codes after a JPEG, as a camera of that curve has them."""
+    lights = [np.clip(truth.astype(float) * 2.0**stop, 0, 1) for stop in stops]
+    return [(jpeg(CURVES[curve](light)) / 255).astype(np.float32) for light in lights]
+
+
+SMOOTH = cv2.resize(TRUTH[:16, :16], (512, 512), interpolation=cv2.INTER_CUBIC).clip(0, 1)
+CAMERAS = ("srgb-s", "log-s", "filmic", "flat")
+
+
+@pytest.mark.parametrize("curve", ["log-s", "filmic"])
+def test_another_curve_is_no_wrong_exposure(curve):
+    """The truth and the exposures are right, so they are not to be corrected."""
+    found = contradiction(developed(curve, (0, 3, 6), SMOOTH), (0, 3, 6), "abc", SMOOTH)
+    assert found.of_curve
+    assert found.text == "the frames seem to follow another curve than gamma 2.2"
+
+
+@pytest.mark.parametrize("curve", ["srgb-s", "flat"])
+def test_a_curve_that_is_near_enough_is_none(curve):
+    codes = developed(curve, (0, 3, 6), SMOOTH)
+    assert contradiction(codes, (0, 3, 6), "abc", SMOOTH) is None
+
+
+@pytest.mark.parametrize("curve", CAMERAS)
+@pytest.mark.parametrize(
+    ("said", "scale"), [((0, 3, 6), 0.25), ((0, 3, 6), 8.0), ((0, 1, 2), 1), ((0, 2, 6), 1)]
+)
+def test_mistakes_are_found_under_another_curve(curve, said, scale):
+    found = contradiction(developed(curve, (0, 3, 6), SMOOTH), said, "abc", SMOOTH * scale)
+    assert found is not None
+    assert not found.of_curve

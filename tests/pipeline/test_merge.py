@@ -299,7 +299,6 @@ def test_a_reduced_picture_decides_for_the_full_one(kind, size):
     assert np.median(np.abs(ratio - 1)) < 1e-3
     assert np.abs(ratio - 1).max() < 0.05  # every pixel still comes from the full-size frames
     np.testing.assert_allclose(result.weights.sum(axis=0), 1, rtol=1e-5)
-    # What is outside of all frames is filled in at last, and only its beginning is told.
     assert (size[0], size[0], "merge") in calls
     full = merge(kind, linears, (-2, 0, 2), replace(proxy, resolution="full"))
     assert np.array_equal(full.radiance.pixels, direct.radiance.pixels)

@@ -93,7 +93,9 @@ def finish(code: NDArray[np.floating], veil: float, contrast: float) -> Finish:
     return Finish(light.astype(np.float32), saturation.astype(np.float32))
 
 
-def camera_colours(rgb: FloatImage, luminance: FloatImage) -> FloatImage:
+def camera_colours(
+    rgb: FloatImage, luminance: FloatImage, space: DisplaySpace = "srgb"
+) -> FloatImage:
     """Colours as a camera shows them, whose tone curve lies on each channel by itself.
 
     The scene's light that the camera's curve shows as `luminance` gets the colour of `rgb`, and the
@@ -104,6 +106,7 @@ def camera_colours(rgb: FloatImage, luminance: FloatImage) -> FloatImage:
     Args:
         rgb: (H, W, 3) float32, linear, in the display's primaries.
         luminance: (H, W) float32 of it, the display's light, from 0 to 1; it may go beyond.
+        space: the primaries.
 
     Returns:
         (H, W, 3) float32, linear, from 0 to 1 + s.
@@ -115,7 +118,7 @@ def camera_colours(rgb: FloatImage, luminance: FloatImage) -> FloatImage:
     light *= (scene / np.maximum(luminance, np.float32(1e-9)))[..., None]
     np.power(light, np.float32(power), out=light)
     light *= np.float32(1 + shoulder) / (light + np.float32(shoulder))
-    lighter = luminance_of(light)
+    lighter = luminance_of(light, space)
     light *= np.minimum(1, shown / np.maximum(lighter, np.float32(1e-9)))[..., None]
     return light
 

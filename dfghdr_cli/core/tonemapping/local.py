@@ -321,17 +321,21 @@ def _adjoint(pairs: list[tuple[Plane, Plane]]) -> Plane:
 def _conjugate_gradients(operator: Callable[[Plane], Plane], target: Plane) -> Plane:
     solution = np.zeros_like(target)
     residual, direction = target.copy(), target.copy()
-    power = start = float(np.vdot(residual, residual))
+    power = start = _dot(residual, residual)
     for _ in range(_STEPS):
         if power <= 1e-8 * start or power == 0:
             break
         image = operator(direction)
-        step = np.float32(power / float(np.vdot(direction, image)))
+        step = np.float32(power / _dot(direction, image))
         solution += step * direction
         residual -= step * image
-        before, power = power, float(np.vdot(residual, residual))
+        before, power = power, _dot(residual, residual)
         direction = residual + np.float32(power / before) * direction
     return solution
+
+
+def _dot(first: Plane, second: Plane) -> float:
+    return float(np.vdot(first, second))  # typed once: pyright takes half a minute for it in a loop
 
 
 def _guided(small: Plane, solved: Plane, log: Plane) -> Plane:

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from dfghdr_cli.choices import DisplaySpace
 from dfghdr_cli.core.clipping import largest_channel
 from dfghdr_cli.core.colour import (
+    LUMINANCE,
     PRIMARIES,
     REC709,
     conversion,
@@ -35,7 +36,6 @@ from dfghdr_cli.core.colour import (
     keep_hue,
     srgb_decode,
     srgb_encode,
-    to_xyz,
     transform,
 )
 from dfghdr_cli.core.encoding import MU, mu_law
@@ -253,7 +253,7 @@ def _shown(
         rgb += (shown * (1 - colours))[..., None]
         as_camera = np.float32(scene.parameters["colour"])
         if as_camera:
-            rgb += as_camera * (camera_colours(rgb, shown) - rgb)
+            rgb += as_camera * (camera_colours(rgb, shown, space) - rgb)
         return encoded(fade_to_white(rgb, space), y)
 
     whole = operator.function(scene) if operator.kind in ("local", "fused") else None
@@ -305,8 +305,7 @@ _FARTHEST_LIFT = 2.0
 
 def _saturated(light: NDArray[np.floating], saturation: float, space: DisplaySpace) -> FloatImage:
     if saturation != 1:
-        weights = to_xyz(PRIMARIES[space])[1].astype(np.float32)
-        grey = (light @ weights)[..., None]
+        grey = (light @ LUMINANCE[space])[..., None]
         light = grey + np.float32(saturation) * (light - grey)
     return np.asarray(light, np.float32)
 

@@ -203,7 +203,11 @@ class ScoringTool:
             on_progress(len(order), len(order) + 1, f"{work.name}: figures")
         if not isinstance(scene, Scene):
             return Scored(*_score_without_truth(work, shown, scene, pictures), costs, None), ()
-        outcome = _score(work, scene, pictures, self.scoring.fit_scale, self.scoring.perceptual)
+        computed = any(method.computes for method in self.methods)
+        wrong = check_scene(work.path, scene, frames_count=computed)
+        outcome = _score(
+            *(work, scene, wrong, pictures, self.scoring.fit_scale, self.scoring.perceptual)
+        )
         kept = outcome if self.scoring.pictures else None
         return Scored(outcome.facts, outcome.measured, costs, kept), ()
 
@@ -221,12 +225,13 @@ def _run(method: Method, scene: NamedBracket) -> tuple[FloatImage, Row]:
 def _score(
     case: Case,
     scene: Scene,
+    wrong: str | None,
     pictures: dict[str, FloatImage],
     fit_scale: bool,
     perceptual: Perceptual | None,
 ) -> Outcome:
     truth = scene.truth
-    if (wrong := check_scene(case.path, scene)) is not None:
+    if wrong is not None:
         log.warning("%s, since its figures compare unlike things.", wrong)
     elif (truth > BEYOND_WHITE).mean() > 0.001:
         log.warning(

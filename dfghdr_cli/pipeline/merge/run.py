@@ -257,6 +257,7 @@ def _write(
             trace.step(number, len(missing), f"write {path.suffix[1:]}")
             file.write(results.encoded(path))
             trace.give_back()
+        trace.step(1, 1, "write")
     return results.exposures
 
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from dfghdr_cli.core.colour import oklab, srgb_decode, srgb_encode
+from dfghdr_cli.core.colour import P3, oklab, srgb_decode, srgb_encode, to_xyz
 from dfghdr_cli.core.tonemapping.finish import (
     BLACK,
     camera_colours,
@@ -84,6 +84,16 @@ def test_colours_are_those_of_a_camera_s_curve_on_channels(tint):
     np.testing.assert_allclose(shown / (shown @ WEIGHTS)[:, None], wanted / grey[:, None], rtol=0.1)
     assert (np.abs(measured - wanted).max(axis=1) > 0.03 * grey).any()
     assert (shown @ WEIGHTS <= grey * 1.0001).all()
+
+
+@given(st.lists(st.floats(0.01, 1), min_size=3, max_size=3), st.floats(0.05, 1))
+@example([1, 0.2, 0.1], 0.05)  # a twentieth lighter where it counts as a colour of Rec. 709
+def test_a_camera_s_colours_are_no_lighter_in_any_primaries(colour, luminance):
+    weights = to_xyz(P3)[1]
+    rgb = np.array(colour) / (np.array(colour) @ weights) * luminance
+    light = np.array([[luminance]], np.float32)
+    shown = camera_colours(rgb[None, None].astype(np.float32), light, "p3")
+    assert (shown @ weights <= light * 1.001).all()
 
 
 @given(st.lists(st.floats(-0.2, 4), min_size=3, max_size=3), st.floats(0, 3))
