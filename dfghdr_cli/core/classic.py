@@ -16,7 +16,14 @@ from dfghdr_cli.core.clipping import CLIPPING_STARTS, any_channel, largest_chann
 from dfghdr_cli.core.encoding import GAMMA, decode
 from dfghdr_cli.core.registration.aligned import AlignedBracket, Flows
 from dfghdr_cli.core.tiles import Tile, for_every_tile
-from dfghdr_cli.core.types import SAME_EXPOSURE, FloatImage, Mask, MergeResult, RadianceImage
+from dfghdr_cli.core.types import (
+    FloatImage,
+    Mask,
+    MergeResult,
+    RadianceImage,
+    is_brightest,
+    is_darkest,
+)
 from dfghdr_cli.core.worth import CLEAN, SHOULDER, WHITE, Worth, darkness, is_white, ramp, whiteness
 
 LEAST_WEIGHT = 0.001
@@ -106,12 +113,17 @@ def classic_merge(
         weights: (N, H, W) float32, each frame's share, summing to 1 (or 0 where none is valid).
     """
     worths = [CLEAN] * len(codes) if worths is None else worths
-    darkest, brightest = min(stops) + SAME_EXPOSURE, max(stops) - SAME_EXPOSURE
     weights = np.stack(
         [
-            classic_weights(code, stop <= darkest, stop >= brightest, worth, least_weight(stop))
-            * trust
-            for code, trust, stop, worth in zip(codes, valid, stops, worths, strict=True)
+            trust
+            * classic_weights(
+                code,
+                is_darkest(stops, k),
+                is_brightest(stops, k),
+                worths[k],
+                least_weight(stops[k]),
+            )
+            for k, (code, trust) in enumerate(zip(codes, valid, strict=True))
         ]
     ).astype(np.float32, copy=False)
     weights /= np.maximum(weights.sum(axis=0), np.finfo(np.float32).tiny)

@@ -33,6 +33,11 @@ def is_darkest(stops: Sequence[float], index: int) -> bool:
     return stops[index] <= min(stops) + SAME_EXPOSURE
 
 
+def is_brightest(stops: Sequence[float], index: int) -> bool:
+    """Whether no frame of a bracket is plainly brighter: its black is the best there is."""
+    return stops[index] >= max(stops) - SAME_EXPOSURE
+
+
 @dataclass(frozen=True, slots=True)
 class Exposure:
     """How much light one frame gathered.

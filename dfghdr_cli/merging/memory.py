@@ -20,6 +20,45 @@ from dfghdr_cli.merging.config import SMALLEST_TILE, MergeConfig, paints
 from dfghdr_cli.nets.network import Network
 
 MIB = 2**20
+
+# Bytes a pixel, measured by the peak of a stage on brackets as above, but for the two that follow
+# from the arrays. What is "of every frame" is counted once for each.
+_ALIGNED = 40
+"""Of a pair of frames that are aligned, at the size at which they are."""
+_FUSED = 16
+"""Of every frame, where frames exposed alike were fused: what stays of it."""
+_FUSING = 20
+"""Of the fused frame and of each that goes into it, while they are fused."""
+_MATCHED = 14
+"""Of every frame that is matched by flow."""
+_FLOW = 105
+"""Of a pair while its flow is sought."""
+_FLOW_ANYHOW = 70 * MIB
+"""Likewise, whatever the size [bytes]."""
+_CANDIDATE = 60
+"""Of every frame as candidates, still and moved, with their flows."""
+_PAINTED_CANDIDATE = 20
+"""Of every frame where a network paints, which sees it still only."""
+_DECISION = 8
+"""Of every frame: what a network that weighs gives."""
+_PAINTED = 16
+"""Of every frame: what a network that paints gives, and its guide."""
+_CARRIED = 200
+"""Of every frame in a tile that is merged at full size."""
+_RESULT = 13
+"""Of the result: a picture in single precision, and a mask of what is clipped."""
+_PREVIEW = 32
+"""Of a result that is written, with a preview by the mu-law at most."""
+_SCREEN = 76
+"""Likewise, where an operator makes pictures for screens."""
+_DNG = 36
+"""Likewise, where the bytes of a DNG are made."""
+_CONVERTED = 12
+"""Of a second picture in single precision, in other primaries."""
+_LIBRARIES = 80 * MIB
+"""Of what is loaded on the way, and cannot be given back for what lies beside it [bytes]."""
+_THREAD = 20 * MIB
+"""Likewise, of every thread."""
 SMALLEST_PROXY = 600_000
 """Pixels of the smallest picture that decides for a large one."""
 
@@ -59,30 +98,31 @@ class MemoryEstimate:
             3 * max(2, self.sample) * count * pixels
         )  # 8 bits become 16 (`core.restoration.jpeg`)
         weights = 4 * count * pixels if self.ghost_map else 0
-        stages = {"align": 40 * pairs * min(pixels, ALIGNED_PIXELS)}
+        stages = {"align": _ALIGNED * pairs * min(pixels, ALIGNED_PIXELS)}
         if self.alike > 1 and self.network is not None:  # fused frames and their shares stay
-            frames += 16 * count * pixels
-            stages["fuse"] = 20 * (1 + self.alike) * pixels
+            frames += _FUSED * count * pixels
+            stages["fuse"] = _FUSING * (1 + self.alike) * pixels
         painted = paints(self.network, config)
         proxy = round(pixels * config.reduction(self.size) ** 2)
         if self.network is not None or config.align == "flow":
             small = round(pixels * config.proxy_reduction(self.size) ** 2)
             matched = small if painted else proxy
-            stages["flow"] = 14 * count * matched + pairs * (70 * MIB + 105 * matched)
+            pair = _FLOW_ANYHOW + _FLOW * matched
+            stages["flow"] = _MATCHED * count * matched + pairs * pair
         held = 0  # candidates, what became of them, and flows
         if self.network is not None:
-            held = (20 if painted else 60) * count * proxy
+            held = (_PAINTED_CANDIDATE if painted else _CANDIDATE) * count * proxy
             side = config.tile + 2 * self.network.halo
             tile = self.network.activations(count) * min(side**2, proxy)
-            stages["network"] = held + (16 if self.network.paints else 8) * count * proxy + tile
-        carried = 200 * count * threads * MERGED_TILE**2
-        stages["merge"] = held + carried + 13 * pixels + weights
-        pictures = max(76 if self.screens else 32, 36 if self.dng else 0)
-        written = 13 + pictures + (12 if self.converted else 0)
+            given = _PAINTED if self.network.paints else _DECISION
+            stages["network"] = held + given * count * proxy + tile
+        carried = _CARRIED * count * threads * MERGED_TILE**2
+        stages["merge"] = held + carried + _RESULT * pixels + weights
+        pictures = max(_SCREEN if self.screens else _PREVIEW, _DNG if self.dng else 0)
+        written = _RESULT + pictures + (_CONVERTED if self.converted else 0)
         stages = {stage: frames + need for stage, need in stages.items()}
         stages["write"] = written * pixels + weights  # when the frames are gone
-        # Libraries loaded on the way, and what cannot be given back for what lies beside it.
-        everywhere = (80 + 20 * threads) * MIB
+        everywhere = _LIBRARIES + _THREAD * threads
         return {stage: everywhere + need for stage, need in stages.items()}
 
     def fitted(self, config: MergeConfig, limit: int, held: int) -> MergeConfig:

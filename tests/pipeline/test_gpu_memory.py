@@ -151,9 +151,9 @@ def test_smaller_tiles_do(kind, name, freed):
 @pytest.mark.parametrize("kind", SMALL)
 def test_what_a_gpu_must_hold_depends_on_the_tile_alone(kind):
     needs = []
-    for width in (384, 1280):
+    for width in (384, 768):
         gpu = FakeGPU("cuda", math.inf)
-        assert run(gpu, network(kind), candidates(384, width), 128).warnings == ()
+        assert run(gpu, network(kind), candidates(256, width), 128).warnings == ()
         needs.append((gpu.peak, gpu.brought))
     assert needs[0] == needs[1]
 
