@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dfghdr_cli.core.clipping import METERED_CODE
 from dfghdr_cli.core.encoding import decode
 from dfghdr_cli.core.types import FloatImage
 
@@ -26,8 +27,6 @@ WELL_EXPOSED = (0.1, 0.9)
 FEWEST = 0.01
 """Share of well exposed pixels under which a frame tells nothing."""
 
-CLIPPED = 0.98
-"""Codes from here on count as white, whatever the curve: a JPEG does not keep it exactly."""
 _LEVELS = 16
 """How many levels of light, each `TOLERANCE` wide, are looked at below white and above it."""
 _SAME_CODE = 0.05
@@ -142,7 +141,7 @@ def _another_curve(codes: Sequence[FloatImage], stops: Sequence[float], truth: F
         level = np.floor(light / TOLERANCE)
         shares = {k: level == k for k in range(-_LEVELS, _LEVELS)}
         curve = {k: float(np.median(code[h])) for k, h in shares.items() if h.mean() >= FEWEST}
-        white = [k for k, value in curve.items() if value >= CLIPPED]
+        white = [k for k, value in curve.items() if value >= METERED_CODE]
         if white and min(white) - 1 in curve:  # else it may be white from an earlier one on
             whites.append(min(white))
         curves.append(curve)
@@ -150,7 +149,7 @@ def _another_curve(codes: Sequence[FloatImage], stops: Sequence[float], truth: F
         abs(one[k] - other[k])
         for one, other in itertools.combinations(curves, 2)
         for k in one.keys() & other.keys()
-        if min(one[k], other[k]) < CLIPPED
+        if min(one[k], other[k]) < METERED_CODE
     ]
     if not whites or not apart or not set(whites) <= {-1, 0}:
         return False
