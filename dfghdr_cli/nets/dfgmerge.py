@@ -12,7 +12,6 @@ full resolution the same way. The disentangle network sees the block averages.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import repeat
 
@@ -21,17 +20,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dfghdr_cli.choices import Upsampling
-from dfghdr_cli.nets.candidates import ALL, Candidates, Hypothesis
+from dfghdr_cli.nets.candidates import Candidates, Hypothesis
 from dfghdr_cli.nets.compose import Decision, Merge, compose
 from dfghdr_cli.nets.dfg import conv_of_both
 from dfghdr_cli.nets.dfgnet import DFGEncoder, Stage, Upsample, encode
 from dfghdr_cli.nets.disentangle import DisentangleNetwork, ImageStatistics
 from dfghdr_cli.nets.features import FEATURES, features, phases
 from dfghdr_cli.nets.network import Network
-
-STRIP_PIXELS = 1 << 15
-"""Pixels of a strip, for each core: three channels of them take 400 kB of the 1 to 2 MB of cache
-that a core has of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +125,14 @@ class DFGMerge(Network):
             for hypothesis in (Hypothesis.MOVED, Hypothesis.SMOOTHED)
         ]
         constant = torch.cat([stops, *(flag.expand_as(stops) for flag in flags)], 2)
-        strips = [phases(strip) for strip in _strips(candidates)]
+        height, width = (length // 2 for length in candidates.code.shape[-2:])
+        halves = phases(candidates)
 
         def image(k: int) -> Tensor:
-            return torch.cat([_seen(strip, k, constant[:, k]) for strip in strips], 2)
+            seen = features(halves, slice(k, k + 1))
+            planes = [part.reshape(len(stops), -1, height, width) for part in seen]
+            planes.append(constant[:, k, :, None, None].expand(-1, -1, height, width))
+            return torch.cat(planes, 1)
 
         x = map(image, range(count))
         first, (fine, middle, coarse) = self.encoder(x, codes, taps, candidates.roles)
@@ -173,29 +172,3 @@ class DFGMerge(Network):
     def activations(self, frames: int) -> int:
         """See `Network`: two candidates a frame, half as large."""
         return self.config.width[0] * (19 + 7 * frames)
-
-
-def _strips(candidates: Candidates) -> Iterator[Candidates]:
-    """The same brackets in strips of rows, so low that `features` of one stay in a CPU's caches."""
-    height, width = candidates.code.shape[-2:]
-    on_cpu = candidates.code.device.type == "cpu" and not torch.compiler.is_exporting()
-    pixels = STRIP_PIXELS * torch.get_num_threads()
-    rows = max(pixels // width // 2, 1) * 2 if on_cpu else height
-    for top in range(0, height, rows):
-        yield candidates.crop(slice(top, top + rows), ALL)
-
-
-def _seen(halves: Candidates, k: int, constant: Tensor) -> Tensor:
-    """What the network sees of a candidate: (B, 4 * FEATURES + C, h, w).
-
-    Args:
-        halves: `phases` of the candidates.
-        k: which of them.
-        constant: (B, C), the same at every pixel.
-    """
-    height, width = halves.code.shape[-2] // 4, halves.code.shape[-1]
-    planes = [
-        part.reshape(len(constant), -1, height, width) for part in features(halves, slice(k, k + 1))
-    ]
-    planes.append(constant[..., None, None].expand(-1, -1, height, width))
-    return torch.cat(planes, 1).contiguous(memory_format=torch.channels_last)
