@@ -49,8 +49,9 @@ def test_curves_of_odd_values():
 def test_ticks_span_the_values(low, span):
     ticks = _ticks(low, low + span)
     assert 2 <= len(ticks) <= 9
-    assert ticks[0] <= low + 1e-9 * abs(low)
-    assert ticks[-1] >= low + span - 1e-9 * abs(low + span)
+    least = 1e-9 * max(abs(low), span)
+    assert ticks[0] <= low + least
+    assert ticks[-1] >= low + span - least
     assert len(set(ticks)) == len(ticks)
 
 
