@@ -1,4 +1,5 @@
 import ctypes
+import os
 import subprocess
 import sys
 import time
@@ -19,6 +20,24 @@ def test_a_stage_adds_up():
     assert list(watch.seconds) == ["slow", "quick"]
     assert 0.04 <= watch.seconds["slow"] < 5
     assert watch.seconds["quick"] < 0.02
+
+
+@pytest.mark.parametrize("given", [None, "ACTIVE"])
+def test_threads_of_a_command_sleep_unless_told_otherwise(given):
+    """What a command's PyTorch will see, in a process that has not loaded it yet."""
+    program = (
+        "import os, sys\n"
+        "from dfghdr_cli.cli.app import app\n"
+        "app(['config', 'show'], standalone_mode=False)\n"
+        "assert 'torch' not in sys.modules\n"
+        "print(os.environ['OMP_WAIT_POLICY'])\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+    environment |= {} if given is None else {"OMP_WAIT_POLICY": given}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == (given or "PASSIVE")
 
 
 def test_a_stage_that_fails_is_counted():

@@ -179,11 +179,12 @@ def root(
     """Merge a hand-held exposure bracket into one clean HDR image, without ghosts."""
     if quiet and verbose:
         raise typer.BadParameter("--quiet and --verbose exclude each other.")
-    from dfghdr_cli.resources import keep_freed_memory
+    from dfghdr_cli.resources import keep_freed_memory, let_threads_sleep
 
     console.set_up_logging(-1 if quiet else verbose)
     Path.cwd()  # without which oneMKL, under PyTorch, ends the process without a word
     keep_freed_memory()
+    let_threads_sleep()
 
 
 app = typer.Typer(

@@ -146,7 +146,6 @@ def merge(paths, *options):
     names = ("XDG_DATA_HOME", "DFGHDR_MODELS_DIR")
     environment = {name: value for name, value in os.environ.items() if name not in names}
     environment["OMP_NUM_THREADS"] = "2"
-    environment["OMP_WAIT_POLICY"] = "PASSIVE"  # where others run, too, spinning takes minutes
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
