@@ -1,4 +1,4 @@
-"""What a code knows, and how to make it forget: linear probes and erasure, invariance and axes.
+"""What a code knows: linear probes, invariance and axes.
 
 A *code* here is a vector a network made of one image; a *group* holds all images of one origin, so
 that nothing is predicted of an image from another picture of the same place.
@@ -18,8 +18,6 @@ STRENGTHS = tuple(10.0 ** (power / 2) for power in range(-8, 9))
 """Ridge penalties that are tried, each times the mean eigenvalue of the codes' covariance."""
 _DEAD = 1e-3
 """A component that varies by less than this part of the liveliest one is not blown up."""
-_LEAST_VARIANCE = 1e-6
-"""Directions of less than this part of the largest variance do not count as varying."""
 _FOLDS = 6
 """Parts of the groups, each predicted by probes that are fitted to the others."""
 
@@ -73,48 +71,6 @@ def fit_probe(codes: Floats, values: Floats, groups: NDArray[np.integer]) -> Pro
     offset = float(values.mean())
     weights = _ridge(x, values - offset)[:, errors.argmin()]
     return Probe(mean, scale, weights, offset)
-
-
-@dataclass(frozen=True, slots=True)
-class Eraser:
-    """An affine map of codes, `matrix @ code + offset`.
-
-    Attributes:
-        matrix: (L, L).
-        offset: (L,).
-    """
-
-    matrix: Floats
-    offset: Floats
-
-    def erase(self, codes: Floats) -> Floats:
-        """The map of codes (n, L): (n, L)."""
-        return codes @ self.matrix.T + self.offset
-
-
-def fit_eraser(codes: Floats, values: Floats) -> Eraser:
-    """The map after which no linear function of a code tells anything about a number.
-
-    It takes out the one direction along which codes go with the number, by as much as the best
-    linear predictor sees of it. Of all affine maps that leave nothing to tell it changes the codes
-    least, in the mean square and whatever the inner product.
-
-    Source: LEACE, theorem 4.3 of Belrose et al., "LEACE: Perfect linear concept erasure in closed
-    form", 2023, for a concept of one dimension.
-
-    Args:
-        codes: (n, L).
-        values: (n,) what is to be forgotten.
-    """
-    mean = codes.mean(0)
-    x, z = (codes - mean).astype(np.float64), values - values.mean()
-    along = x.T @ z / len(z)
-    weights = np.linalg.pinv(x.T @ x / len(z), rcond=_LEAST_VARIANCE, hermitian=True) @ along
-    told = float(along @ weights)
-    matrix = np.eye(len(mean))
-    if told > 0:
-        matrix -= np.outer(along, weights) / told
-    return Eraser(matrix, mean - matrix @ mean)
 
 
 def _ridge(x: Floats, y: Floats) -> Floats:

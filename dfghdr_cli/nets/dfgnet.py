@@ -39,6 +39,8 @@ class DFGNetConfig:
         eau: whether the exposure attention units are there (False: Model 1 of Table 1).
         sau: whether the spatial attention units are there (False: Model 2 of Table 1).
         upsampling: of the decoder, see `dfghdr_cli.choices.Upsampling`.
+        decoder_width: channels D of the decoder's last stage, and an eighth of the spatial code's;
+            0 is as many as `disentangle_width`, as in the paper.
     """
 
     width: int = 64
@@ -47,6 +49,7 @@ class DFGNetConfig:
     eau: bool = True
     sau: bool = True
     upsampling: Upsampling = "transposed"
+    decoder_width: int = 0
 
 
 class Stage(nn.Module):
@@ -170,7 +173,11 @@ class DFGNet(Network):
         super().__init__(config, decoder=decoder)
         width, taps = config.width, config.disentangle_width
         self.disentangle = DisentangleNetwork(
-            taps, config.code_length, decoder=decoder, upsampling=config.upsampling
+            taps,
+            config.code_length,
+            decoder=decoder,
+            upsampling=config.upsampling,
+            decoder_width=config.decoder_width,
         )
         self.encoder = DFGEncoder(
             6,

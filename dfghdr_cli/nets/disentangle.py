@@ -6,6 +6,9 @@ the paper's figure and the published code differ, this follows the code:
 - The spatial features that DFGNet reads are the raw outputs of the first three convolutions,
   before normalisation and ReLU.
 - The spatial encoder ends in a normalisation and a 1x1 convolution that Fig. 1 does not show.
+- The spatial code is the spatial encoder's output as AdaIN, the decoder's first step, normalises
+  it. Decoded pictures are the same; but the averages and deviations of its channels, which tell the
+  exposure and which nothing in the decoder sees, are no part of the code.
 - The decoder upsamples by three transposed-convolution blocks, not by bilinear interpolation,
   unless the configuration of a network says so (`upsampling`).
 """
@@ -103,52 +106,45 @@ class SpatialEncoder(nn.Module):
 class SpatialTail(nn.Module):
     """The rest of E_sp, from the third tap to the spatial code; DFGNet never uses it."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, taps: int, width: int) -> None:
+        """`taps` is the width of the encoder whose third tap it takes, `width` the decoder's."""
         super().__init__()
-        self.norm3 = SampleNorm(4 * width)
-        self.down3 = ReflectConv(4 * width, 8 * width, 4, stride=2)
+        self.norm3 = SampleNorm(4 * taps)
+        self.down3 = ReflectConv(4 * taps, 8 * width, 4, stride=2)
         self.block1 = ResidualBlock(8 * width)
         self.block2 = ResidualBlock(8 * width)
         self.norm_tail = SampleNorm(8 * width)
         self.tail = nn.Conv2d(8 * width, 8 * width, 1)
 
     def forward(self, tap3: Tensor) -> Tensor:
-        """Spatial code F_sp (B, 8C, H/8, W/8) of a third tap (B, 4C, H/4, W/4)."""
+        """E_sp's output (B, 8D, H/8, W/8) of a third tap (B, 4C, H/4, W/4)."""
         x = self.down3(F.relu(self.norm3(tap3)))
         x = self.block2(self.block1(x))
         return self.tail(F.relu(self.norm_tail(x)))
 
-    @torch.no_grad()
-    def map_code(self, matrix: Tensor, offset: Tensor) -> None:
-        """Let F_sp pass an affine map at every pixel from now on; so its averages pass it, too.
 
-        Args:
-            matrix: (8C, 8C).
-            offset: (8C,).
-        """
-        weight, bias = self.tail.weight, self.tail.bias
-        assert bias is not None
-        weight.copy_((matrix @ weight.flatten(1).to(matrix))[..., None, None])
-        bias.copy_(matrix @ bias.to(matrix) + offset)
-
-
-def adain(content: Tensor, mean: Tensor, deviation: Tensor, epsilon: float = 1e-5) -> Tensor:
-    """Adaptive instance normalisation (Huang and Belongie 2017, reference [14] of the paper).
+def normalised(content: Tensor, epsilon: float = 1e-5) -> Tensor:
+    """The first half of AdaIN (Huang and Belongie 2017, reference [14] of the paper).
 
     Args:
         content: (B, C, H, W).
-        mean: (B, C) offset each channel gets.
-        deviation: (B, C) gain each channel gets; unconstrained, as in the published code.
-        epsilon: added to the content's (unbiased) standard deviation.
+        epsilon: added to the (unbiased) standard deviation of each channel.
 
     Returns:
-        (B, C, H, W) in float32, whatever the content is in.
+        (B, C, H, W) in float32, whatever the content is in: each channel of mean 0, deviation 1.
     """
     content = content.float()
-    own_mean = content.mean((2, 3), keepdim=True)
-    own_deviation = content.std((2, 3), keepdim=True) + epsilon
-    normalised = (content - own_mean) / own_deviation
-    return normalised * deviation[..., None, None] + mean[..., None, None]
+    mean = content.mean((2, 3), keepdim=True)
+    deviation = content.std((2, 3), keepdim=True) + epsilon
+    return (content - mean) / deviation
+
+
+def adapted(code: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
+    """The second half of AdaIN: (B, C, H, W) of the code, with a mean and a deviation (B, C).
+
+    Neither is constrained, as in the published code.
+    """
+    return code * deviation[..., None, None] + mean[..., None, None]
 
 
 class Decoder(nn.Module):
@@ -176,8 +172,8 @@ class Decoder(nn.Module):
             nn.init.ones_(self.deviation.bias)  # pyright: ignore[reportArgumentType]
 
     def forward(self, spatial_code: Tensor, exposure_code: Tensor) -> Tensor:
-        """Image (B, 3, H, W), nominally in [-1, 1], of codes (B, 8C, H/8, W/8) and (B, L)."""
-        x = adain(spatial_code, self.mean(exposure_code), self.deviation(exposure_code))
+        """Image (B, 3, H, W), nominally in [-1, 1], of codes (B, 8D, H/8, W/8) and (B, L)."""
+        x = adapted(spatial_code, self.mean(exposure_code), self.deviation(exposure_code))
         x = self.block(self.head(x))
         x = self.up3(self.up2(self.up1(x)))
         return self.tail(F.relu(self.norm_tail(x)))
@@ -198,20 +194,22 @@ class DisentangleNetwork(nn.Module):
         *,
         decoder: bool,
         upsampling: Upsampling = "transposed",
+        decoder_width: int = 0,
     ) -> None:
         super().__init__()
         if upsampling not in get_args(Upsampling):
             raise ValueError(f"there is no upsampling {upsampling!r}")
         self.exposure = ExposureEncoder(width, code_length)
         self.spatial = SpatialEncoder(width)
-        self.tail = SpatialTail(width) if decoder else None
-        self.decoder = Decoder(width, code_length, upsampling) if decoder else None
+        inner = decoder_width or width
+        self.tail = SpatialTail(width, inner) if decoder else None
+        self.decoder = Decoder(inner, code_length, upsampling) if decoder else None
 
     def spatial_code(self, x: Tensor) -> Tensor:
-        """F_sp (B, 8C, H/8, W/8) of images x (B, 3, H, W) in [-1, 1]."""
+        """F_sp (B, 8D, H/8, W/8) of images x (B, 3, H, W) in [-1, 1]."""
         if self.tail is None:
             raise ValueError("this network was built without its decoder")
-        return self.tail(self.spatial(x)[2])
+        return normalised(self.tail(self.spatial(x)[2]))
 
     def statistics(self, x: Tensor) -> ImageStatistics:
         """Whole-image statistics of images x (B, 3, H, W) in [-1, 1]."""

@@ -28,15 +28,17 @@ _T = TypeVar("_T")
 
 TOLD = frozenset({"version", "device", "folders", "images", "scenes", "skipped", "vgg"})
 """What a run's config.json says of that run alone: it is passed over."""
+GONE = frozenset({"erase_after"})
+"""Settings of older runs that nothing depends on any more: passed over likewise."""
 _LEAST = {
     **dict.fromkeys(("batch", "steps", "disentangle_steps", "variants", "stride"), 1),
     **dict.fromkeys(("checkpoint_every", "validate_every", "margin"), 1),
     **dict.fromkeys(("workers", "seed", "warm_up", "learning_rate", "minutes"), 0),
     **dict.fromkeys(("disentangle_minutes", "weight_decay", "clip", "perceptual"), 0),
-    **dict.fromkeys(("average", "curved", "erase_after", "max_motion"), 0),
+    **dict.fromkeys(("average", "curved", "max_motion"), 0),
     "crop": 64,
 }
-_MOST = {"average": 1, "curved": 1, "erase_after": 1}
+_MOST = {"average": 1, "curved": 1}
 """Bounds of the numbers of a recipe, inclusive; the others have none."""
 
 
@@ -98,7 +100,7 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def _recipe(values: Mapping[str, Any]) -> Recipe:
-    values = {key: value for key, value in values.items() if key not in TOLD}
+    values = {key: value for key, value in values.items() if key not in TOLD | GONE}
     tables = {name: values.pop(name, {}) for name in ("hyper_parameters", "synth", "crops", "loss")}
     for name, table in tables.items():
         if not isinstance(table, dict):

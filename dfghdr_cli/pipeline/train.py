@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -61,8 +62,8 @@ log = logging.getLogger(__name__)
 CONFIG = "config.json"
 ALIGNED = "aligned"
 PICTURES = "validation"
-VALIDATION_BATCHES = 8
-"""Batches of samples that a validation measures where no scenes are named."""
+VALIDATION_SAMPLES = 32
+"""Samples that a validation measures where no scenes are named, or a batch if that is more."""
 NARROWING_BATCHES = 24
 NARROWING_SEED = 2**31 - 2
 """Batches that tell which channels matter, see `training.narrow`; their seed is no training's."""
@@ -277,7 +278,10 @@ def _completed(before: dict[str, Any]) -> dict[str, Any]:
     """The settings of a run with those that came later, as they then were."""
     permuted = "merge" if before.get("stage") == "merge" else "all"
     whole = {"inputs": "flow", "permute_channels": permuted, **before}
-    later = {"hyper_parameters": {"upsampling": "transposed"}, "synth": {"permute_channels": True}}
+    decoder: dict[str, Any] = {"upsampling": "transposed"}
+    if before.get("architecture") == "dfgnet":
+        decoder["decoder_width"] = 0
+    later = {"hyper_parameters": decoder, "synth": {"permute_channels": True}}
     for name, values in later.items():
         if isinstance(whole.get(name), dict):
             whole[name] = values | whole[name]
@@ -332,6 +336,8 @@ def train_model(
     """
     processes, device = join_processes(choose_device(request.device))
     precision = _precision(request.config, device)
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True  # all samples are of one size
     if request.synth.crop % 8:
         raise ModelError(f"a crop of {request.synth.crop} is not a multiple of 8")
     torch.manual_seed(request.config.seed)
@@ -497,9 +503,9 @@ def _validations(
         found["merge"] = validate_on_scenes(request.validation, device, pictures)
     for stage in config.stages:
         if stage not in found:
-            length = VALIDATION_BATCHES * config.batch
-            held_out = samples(2**31 - 1, length, stage=stage)
-            batches = fixed_batches(held_out, VALIDATION_BATCHES, config.batch, device)
+            count = math.ceil(VALIDATION_SAMPLES / config.batch)
+            held_out = samples(2**31 - 1, count * config.batch, stage=stage)
+            batches = fixed_batches(held_out, count, config.batch, device)
             made = validate_on_samples if stage == "merge" else validate_decoding
             found[stage] = made(batches, pictures)
     return found

@@ -186,9 +186,11 @@ def expose(
     stored = _between(camera["forward"].flatten(0, 2), root.flatten(0, 2)).view_as(root)
     levels = camera["levels"].view(each)
     stored = stored.mul_(levels).round_().div_(levels)
-    for sample, quality in enumerate(qualities):
-        if quality:
-            stored[sample] = jpeg(stored[sample], quality)
+    chosen = [sample for sample, quality in enumerate(qualities) if quality]
+    if chosen:
+        frames = stored.shape[1]
+        of_frames = [qualities[sample] for sample in chosen for _ in range(frames)]
+        stored[chosen] = jpeg(stored[chosen].flatten(0, 1), of_frames).unflatten(0, (-1, frames))
     if curved:
         tables = camera["inverse"][:, None].expand(-1, stored.shape[1], -1, -1).flatten(0, 2)
         index = (stored * (INVERSE - 1)).round_().to(torch.int32).flatten(0, 2)

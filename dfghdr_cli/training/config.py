@@ -40,8 +40,6 @@ class TrainConfig:
             apart from the mean of the three.
         edges: weight of another that is not: (1) and (4) of the differences of neighbours, which
             a faint grid of the decoder's transposed convolutions changes most.
-        erase_after: the part of stage disentangle after which the exposure is taken out of the
-            spatial code's averages and the decoder alone goes on learning; 1 = never.
         imitation: weight of a term of stage merge for networks that learn from a teacher: how far
             the weights of their merge are from the teacher's (Kullback-Leibler divergence).
         permute_channels: where red, green and blue of samples may change places, as far as the
@@ -75,7 +73,6 @@ class TrainConfig:
     perceptual: float = 0.1
     colour: float = 4.0
     edges: float = 1.0
-    erase_after: float = 2 / 3
     imitation: float = 0.02
     permute_channels: PermutedStages = "merge"
     precision: Precision = "auto"
@@ -118,7 +115,6 @@ PAPER = TrainConfig(
     average=0.0,
     colour=0.0,
     edges=0.0,
-    erase_after=1.0,
     loss=PAPER_MERGE_LOSS,
 )
 """The recipe of section 3.2: Adam with 1e-4, which decays by 0.1, and L1 alone.

@@ -40,7 +40,7 @@ class Draw:
         mirror: whether it is.
         order: of the channels.
         stops: how much brighter it is exposed than the scene.
-        noise: seed of its noise.
+        noise: seed of its noise, or of all of a batch that a GPU makes at once.
     """
 
     corner: tuple[int, int]
@@ -142,12 +142,14 @@ def develop(scenes: Scenes, draws: Sequence[Draw], crop: int) -> Batch:
 
 def _develop(scenes: Scenes, draws: Sequence[Draw], crop: int) -> Batch:
     arrays = scenes.arrays
-    radiance = torch.stack(
-        [part[:, list(d.order)] for part, d in zip(arrays["radiance"], draws, strict=True)]
-    ).float()
+    radiance = arrays["radiance"]
     device, size = radiance.device, radiance.shape[-1]
+    order = torch.tensor([d.order for d in draws]).to(device)[:, None, :, None, None]
+    radiance = radiance.gather(2, order.expand_as(radiance)).float()
     jitter = torch.tensor([d.stops for d in draws], device=device)
-    noise = torch.stack([_noise(d.noise, radiance.shape[1:], device) for d in draws])
+    # One after the other, noise of their own would keep a GPU waiting.
+    generator = torch.Generator(device).manual_seed(draws[0].noise)
+    noise = torch.randn(radiance.shape, generator=generator, device=device)
     code = expose(
         radiance,
         arrays["exposures"] + jitter[:, None],
@@ -157,18 +159,18 @@ def _develop(scenes: Scenes, draws: Sequence[Draw], crop: int) -> Batch:
         curved=scenes.curved,
     )
 
+    index = _index(draws, size, crop).to(device)
+
     def cut(image: Tensor) -> Tensor:
         """(B, ..., S, S) to (B, ..., crop, crop), each sample's part as it sees it."""
-        parts = []
-        for one, d in zip(image, draws, strict=True):
-            rows, columns = (slice(start, start + crop) for start in d.corner)
-            parts.append(seen(one[..., rows, columns], d.turns, d.mirror))
-        return torch.stack(parts)
+        flat = image.flatten(-2)
+        picked = index.view(len(index), *(1,) * (flat.dim() - 2), -1)
+        picked = picked.expand(*flat.shape[:-1], -1)
+        return flat.gather(-1, picked).unflatten(-1, (crop, crop))
 
     reference = cut(code[:, 0])
-    pixels = torch.arange(size, device=device, dtype=torch.float32)
-    place = torch.stack(torch.meshgrid(pixels, pixels, indexing="xy"))
-    place = cut(place.expand(len(draws), -1, -1, -1))[:, None]
+    place = torch.stack([index % size, index // size], 1).float()
+    place = place.unflatten(-1, (crop, crop))[:, None]
     flow = cut(arrays["flow"])
     # (B, F - 1, 2 hypotheses, 2, crop, crop)
     target = torch.stack([place.expand_as(flow), place + flow], 2)
@@ -204,9 +206,13 @@ def _develop(scenes: Scenes, draws: Sequence[Draw], crop: int) -> Batch:
     }
 
 
-def _noise(seed: int, shape: Sequence[int], device: torch.device) -> Tensor:
-    generator = torch.Generator(device).manual_seed(seed)
-    return torch.randn(tuple(shape), generator=generator, device=device)
+def _index(draws: Sequence[Draw], size: int, crop: int) -> Tensor:
+    """Which pixels of a scene, counted by rows, each sample sees: (B, crop ** 2) int64."""
+    pixels, parts = torch.arange(size * size).view(size, size), []
+    for d in draws:
+        rows, columns = (slice(start, start + crop) for start in d.corner)
+        parts.append(seen(pixels[rows, columns], d.turns, d.mirror).flatten())
+    return torch.stack(parts)
 
 
 def _projected(transform: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ quality as the Independent JPEG Group's library does. What is lossless is left o
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import cache
 
 import torch
@@ -39,37 +40,43 @@ _TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136, -0.714136), (1.0, 1.772, 0.0))
 
 
 @cache
-def _constants(quality: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The transform (8, 8), both tables (2, 8, 8), and the matrices of colours."""
+def _constants(device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The transform (8, 8), both tables of qualities from 0 (101, 2, 8, 8), and colours' matrices.
+
+    There is no quality 0; its tables are those of 1.
+    """
     k = torch.arange(8, dtype=torch.float64)
     transform = torch.cos((2 * k + 1) * k[:, None] * math.pi / 16) / 2.0
     transform[0] /= math.sqrt(2.0)
-    scale = 5000 // quality if quality < 50 else 200 - 2 * quality
+    qualities = [max(1, quality) for quality in range(101)]
+    scales = [5000 // quality if quality < 50 else 200 - 2 * quality for quality in qualities]
+    scale = torch.tensor(scales)[:, None, None, None]
     tables = (torch.tensor([_LUMINANCE, _CHROMINANCE]) * scale + 50) // 100
     constants = (transform, tables.clamp(1, 255), torch.tensor(_TO_YCC), torch.tensor(_TO_RGB))
     first, second, third, fourth = (x.to(device, torch.float32) for x in constants)
     return first, second, third, fourth
 
 
-def jpeg(pictures: Tensor, quality: int) -> Tensor:
+def jpeg(pictures: Tensor, qualities: Sequence[int]) -> Tensor:
     """Pictures as they come back from a JPEG file, up to the rounding inside a decoder.
 
     Args:
         pictures: (n, 3, H, W) float32 in [0, 1].
-        quality: 1 to 100, as of the IJG's library.
+        qualities: n of them, 1 to 100, as of the IJG's library.
 
     Returns:
         (n, 3, H, W) float32 in [0, 1], multiples of 1 / 255.
     """
-    transform, tables, to_ycc, to_rgb = _constants(quality, pictures.device)
+    transform, tables, to_ycc, to_rgb = _constants(pictures.device)
+    luminance, chrominance = tables[list(qualities)].unbind(1)
     height, width = pictures.shape[-2:]
     right, below = -width % 16, -height % 16
     # Every sum over few terms in float32, which autocast would round.
     with torch.autocast(pictures.device.type, enabled=False):
         wide = F.pad(pictures * 255.0, (0, right, 0, below), mode="replicate").round_()
         luma, chroma = torch.einsum("ij,njhw->nihw", to_ycc, wide).split([1, 2], 1)
-        luma = _rounded(luma - 128.0, transform, tables[0])
-        chroma = _rounded(F.avg_pool2d(chroma, 2), transform, tables[1])
+        luma = _rounded(luma - 128.0, transform, luminance)
+        chroma = _rounded(F.avg_pool2d(chroma, 2), transform, chrominance)
         # libjpeg weighs the nearer of two samples by 3/4, as linear interpolation does.
         chroma = F.interpolate(chroma, scale_factor=2.0, mode="bilinear", align_corners=False)
         back = torch.einsum("ij,njhw->nihw", to_rgb, torch.cat([luma + 128.0, chroma], 1))
@@ -77,11 +84,12 @@ def jpeg(pictures: Tensor, quality: int) -> Tensor:
 
 
 def _rounded(planes: Tensor, transform: Tensor, table: Tensor) -> Tensor:
-    """Planes (n, c, H, W) whose blocks' coefficients are rounded to multiples of a table."""
+    """Planes (n, c, H, W), their coefficients rounded to multiples of a table each, (n, 8, 8)."""
     count, channels, height, width = planes.shape
     blocks = planes.view(count, channels, height // 8, 8, width // 8, 8)
     blocks = blocks.permute(0, 1, 2, 4, 3, 5)
+    steps = table[:, None, None, None]
     coefficients = transform @ blocks @ transform.mT
-    coefficients = coefficients.div_(table).round_().mul_(table)
+    coefficients = coefficients.div_(steps).round_().mul_(steps)
     back = transform.mT @ coefficients @ transform
     return back.permute(0, 1, 2, 4, 3, 5).reshape(planes.shape)

@@ -7,19 +7,15 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset, Sampler
 
-from dfghdr_cli.children import Leash, deaf_to_signals, follow
 from dfghdr_cli.errors import DeviceError, DfghdrError
 from dfghdr_cli.nets.dfgmerge import DFGMerge
 from dfghdr_cli.nets.network import Network
@@ -32,7 +28,6 @@ from dfghdr_cli.training.checkpoint import (
     save_checkpoint,
 )
 from dfghdr_cli.training.config import Stage, TrainConfig, learning_rate
-from dfghdr_cli.training.erasure import erase_exposure
 from dfghdr_cli.training.guard import Guard
 from dfghdr_cli.training.objectives import (
     DisentangleObjective,
@@ -42,7 +37,14 @@ from dfghdr_cli.training.objectives import (
 from dfghdr_cli.training.perceptual import PerceptualDistance
 from dfghdr_cli.training.processes import Processes
 from dfghdr_cli.training.record import Record
-from dfghdr_cli.training.samples import Batch, RawParts, Sample, Samples, as_samples
+from dfghdr_cli.training.samples import (
+    Batch,
+    RawParts,
+    Sample,
+    Samples,
+    as_samples,
+    made_by_workers,
+)
 
 log = logging.getLogger(__name__)
 
@@ -134,37 +136,6 @@ def _next(parts: Iterator[Batch]) -> Batch:
         ) from error
 
 
-@contextmanager
-def _raw_parts(
-    samples: Samples, indices: _Indices, size: int, workers: int, on_gpu: bool
-) -> Iterator[Iterator[Batch]]:
-    """The raw parts of samples, `size` at a time, made by processes that end with the block."""
-    leash = Leash()
-    loader = DataLoader(
-        RawParts(samples),
-        batch_size=size,
-        sampler=indices,
-        num_workers=workers,
-        pin_memory=on_gpu,
-        prefetch_factor=4 if workers else None,
-        # A forked worker would inherit OpenCV's thread pool without its threads, and hang.
-        multiprocessing_context="spawn" if workers else None,
-        worker_init_fn=partial(_begin_worker, leash.end),
-    )
-    try:
-        with deaf_to_signals() if workers else nullcontext():
-            parts = iter(loader)
-        yield parts
-    finally:
-        leash.let_go()
-
-
-def _begin_worker(end: Connection, number: int) -> None:
-    """What a process that makes samples does first; its number is of no interest."""
-    del number
-    follow(end)
-
-
 def train(
     network: Network,
     data: Dataset[Sample] | Mapping[Stage, Dataset[Sample]],
@@ -250,6 +221,22 @@ def moving_average(decay: float) -> Callable[[Any, Any, Tensor | int], None]:
     return update
 
 
+class _Numbers:
+    """Numbers on their way from a device, which need not wait for what it is given after them."""
+
+    def __init__(self, values: Tensor) -> None:
+        self.values = values.to("cpu", non_blocking=True)
+        self.arrival = torch.cuda.Event() if values.device.type == "cuda" else None
+        if self.arrival:
+            self.arrival.record()
+
+    def read(self) -> list[float]:
+        """The numbers, once they are there."""
+        if self.arrival:
+            self.arrival.synchronize()
+        return self.values.tolist()
+
+
 class StageRun:
     """One stage of a run: its optimiser, its averaged weights and its loop."""
 
@@ -271,7 +258,6 @@ class StageRun:
         self.processes = processes
         self.own = objective
         self.step, self.seconds = 0, 0.0
-        self.erased = False
         self.begin()
 
     def begin(self) -> None:
@@ -296,24 +282,9 @@ class StageRun:
         torch._dynamo.config.recompile_limit = 64  # pyright: ignore[reportPrivateImportUsage]
         return torch.compile(self.own, dynamic=False)  # pyright: ignore[reportReturnType]
 
-    def begin_decoder(self) -> None:
-        """From now on train the decoder alone."""
-        assert isinstance(self.own, DisentangleObjective)
-        self.own.decoder_alone = self.erased = True
-        self.begin()
-
-    def erase(self, data: Dataset[Sample]) -> None:
-        """Take the exposure out of the averaged weights' spatial code, and go on from there."""
-        self.network.load_state_dict(self.average.module.state_dict())  # pyright: ignore
-        erase_exposure(self.network, data, self.device)
-        self.begin_decoder()
-        log.info("after step %d the decoder alone goes on learning", self.step)
-
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a checkpoint."""
         try:
-            if state.get("erased"):
-                self.begin_decoder()
             self.network.load_state_dict(state["network"])
             self.average.load_state_dict(state["average"])
             self.optimiser.load_state_dict(state["optimiser"])
@@ -333,7 +304,6 @@ class StageRun:
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "guard": self.guard.state(),
-            "erased": self.erased,
         }
         if self.config.checkpoints == "small":
             state |= {name: reduced(state[name]) for name in ("average", "optimiser")}
@@ -342,20 +312,31 @@ class StageRun:
         save_checkpoint(self.folder / CHECKPOINT, state)
 
     def update(
-        self, batch: dict[str, Tensor], rate: float, name: str
+        self,
+        batch: dict[str, Tensor],
+        rate: float,
+        name: str,
+        meanwhile: Callable[[], object] | None = None,
     ) -> tuple[float, dict[str, float]]:
-        """One step of the optimiser; returns the loss and its terms, over all processes."""
+        """One step of the optimiser; returns the loss and its terms, over all processes.
+
+        A GPU works through what it is given while this process goes on: `meanwhile` is called
+        while it does, and may give it more to do.
+        """
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         loss, parts = self.objective(batch)
         values = self.processes.mean(torch.stack([loss.detach(), *parts.values()]))
-        value, *others = values.tolist()
-        terms = dict(zip(parts, others, strict=True))
-        self.guard.check_loss(value, terms["error"], name)
         self.optimiser.zero_grad(set_to_none=True)
         self.processes.backward(loss)
         usual = self.guard.usual_norm
-        norm = float(nn.utils.clip_grad_norm_(self.parameters, self.guard.longest_norm))
+        norms = nn.utils.clip_grad_norm_(self.parameters, self.guard.longest_norm)
+        numbers = _Numbers(torch.stack([*values, norms]))
+        if meanwhile:
+            meanwhile()
+        value, *others, norm = numbers.read()
+        terms = dict(zip(parts, others, strict=True))
+        self.guard.check_loss(value, terms["error"], name)
         if self.guard.admits(norm, name):
             self.optimiser.step()
             self.average.update_parameters(self.network)
@@ -371,7 +352,8 @@ class StageRun:
         # Small parts, so that all workers take part in a large batch.
         size = max(n for n in range(1, min(share, LARGEST_PART) + 1) if share % n == 0)
         on_gpu = self.device.type == "cuda"
-        with _raw_parts(samples, indices, size, config.workers, on_gpu) as parts:
+        raw = RawParts(samples)
+        with made_by_workers(raw, indices, size, config.workers, on_gpu) as parts:
             yield from self._finished(parts, share // size, samples, indices)
 
     def _finished(
@@ -402,17 +384,15 @@ class StageRun:
         pace = _Pace(config.batch, self.seconds)
         self.network.train()
         try:
+            pace.fetch(batches)
             while self.step < steps and self.seconds < limit:
                 fraction = max(self.step / steps, self.seconds / limit)
-                if stage == "disentangle" and not self.erased and fraction >= config.erase_after:
-                    self.erase(data)
                 rate = learning_rate(config, self.step, fraction)
                 numbers = f"{self.step * config.batch} to {(self.step + 1) * config.batch - 1}"
                 name = f"step {self.step} of stage {stage} (samples {numbers})"
-                begun = time.monotonic()
-                batch, arrived = next(batches), time.monotonic()
-                loss, terms = self.update(batch, rate, name)
-                pace.add(arrived - begun, time.monotonic() - arrived, loss)
+                batch = pace.begin_step()
+                loss, terms = self.update(batch, rate, name, lambda: pace.fetch(batches))
+                pace.end_step(loss)
                 self.step += 1
                 spent = torch.tensor(pace.seconds, dtype=torch.float64)
                 self.seconds = processes.mean(spent).item()  # so that all stop together
@@ -449,13 +429,30 @@ class _Pace:
         self.waited = 0.0
         self.losses: deque[float] = deque(maxlen=100)
         self.recent: deque[tuple[float, float]] = deque(maxlen=LOG_EVERY)
+        self.batch_to_come: Batch | None = None
+        self.begun, self.waiting = self.started, 0.0
 
-    def add(self, waiting: float, working: float, loss: float) -> None:
-        """Count a step that waited for its samples and then worked so many seconds."""
+    def fetch(self, batches: Iterator[Batch]) -> None:
+        """Get the batch of the step to come, if there is one."""
+        begun = time.monotonic()
+        self.batch_to_come = next(batches, None)
+        self.waiting += time.monotonic() - begun
+
+    def begin_step(self) -> Batch:
+        """The batch of a step that begins now."""
+        batch, self.batch_to_come = self.batch_to_come, None
+        assert batch is not None  # each step fetches the next one's
+        self.begun = time.monotonic()
+        return batch
+
+    def end_step(self, loss: float) -> None:
+        """Count a step, and the time it spent waiting for samples and working."""
+        now = time.monotonic()
         self.steps += 1
-        self.waited += waiting
+        self.waited += self.waiting
         self.losses.append(loss)
-        self.recent.append((waiting, working))
+        self.recent.append((self.waiting, max(0.0, now - self.begun - self.waiting)))
+        self.waiting = 0.0
 
     @property
     def seconds(self) -> float:

@@ -124,12 +124,7 @@ class DisentangleObjective(nn.Module):
 
     Sums over frames are sums; within a frame, |.|_1 is the mean over pixels of gamma codes in
     [0, 1].
-
-    Attributes:
-        decoder_alone: whether only D learns.
     """
-
-    decoder_alone = False
 
     def __init__(
         self, network: Network, config: TrainConfig, perceptual: PerceptualDistance | None
@@ -144,11 +139,9 @@ class DisentangleObjective(nn.Module):
     def trained(self) -> Iterator[nn.Parameter]:
         """The parameters that this stage trains."""
         disentangle = self.network.disentangle
-        parts: list[nn.Module | None] = [disentangle.decoder]
-        if not self.decoder_alone:
-            parts.append(disentangle.tail)
-            if self.config.stage != "disentangle" or self.config.encoders != "frozen":
-                parts += [disentangle.exposure, disentangle.spatial]
+        parts: list[nn.Module | None] = [disentangle.decoder, disentangle.tail]
+        if self.config.stage != "disentangle" or self.config.encoders != "frozen":
+            parts += [disentangle.exposure, disentangle.spatial]
         for part in parts:
             assert part is not None  # see __init__
             yield from part.parameters()

@@ -7,13 +7,18 @@ which serves several batches, and the rest is done where the network is; of othe
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+
+from dfghdr_cli.children import Leash, deaf_to_signals, follow
 
 Sample = dict[str, NDArray[np.float32]]
 """One sample, as `dfghdr_cli.training.synth` describes it."""
@@ -90,6 +95,40 @@ class RawParts(Dataset[Arrays]):
     def __len__(self) -> int:
         """Number of samples."""
         return len(self.samples)  # pyright: ignore[reportArgumentType]
+
+
+@contextmanager
+def made_by_workers(
+    data: Dataset[Any], indices: Sampler[int] | Sequence[int], size: int, workers: int, on_gpu: bool
+) -> Iterator[Iterator[Batch]]:
+    """Parts of a data set by index, collated `size` at a time.
+
+    The processes that make them end with the block.
+    """
+    leash = Leash()
+    loader = DataLoader(
+        data,
+        batch_size=size,
+        sampler=indices,
+        num_workers=workers,
+        pin_memory=on_gpu,
+        prefetch_factor=4 if workers else None,
+        # A forked worker would inherit OpenCV's thread pool without its threads, and hang.
+        multiprocessing_context="spawn" if workers else None,
+        worker_init_fn=partial(_begin_worker, leash.end),
+    )
+    try:
+        with deaf_to_signals() if workers else nullcontext():
+            parts = iter(loader)
+        yield parts
+    finally:
+        leash.let_go()
+
+
+def _begin_worker(end: Connection, number: int) -> None:
+    """What a process that makes samples does first; its number is of no interest."""
+    del number
+    follow(end)
 
 
 def batches_of(

@@ -22,7 +22,7 @@ UNEVENNESS = 0.5
 def times_wider(wide: DFGNetConfig, narrow: DFGNetConfig) -> int | None:
     """How many times as wide a network is as another that is otherwise like it.
 
-    Their decoders may upsample differently.
+    Their decoders may upsample differently, and be of any width.
 
     Returns:
         At least 2; None if it is not so throughout.
@@ -34,6 +34,7 @@ def times_wider(wide: DFGNetConfig, narrow: DFGNetConfig) -> int | None:
         disentangle_width=times * narrow.disentangle_width,
         code_length=times * narrow.code_length,
         upsampling=wide.upsampling,
+        decoder_width=wide.decoder_width,
     )
     return times if alike == wide and times > 1 else None
 
@@ -46,8 +47,9 @@ def widened(network: DFGNet, config: DFGNetConfig, *, decoder: bool) -> DFGNet:
 
     Args:
         network: the narrower one.
-        config: of the wider one, see `times_wider`. If it upsamples differently the decoder has
-            random weights, and so has what makes the spatial code for it.
+        config: of the wider one, see `times_wider`. If its decoder upsamples differently, or is not
+            as many times as wide, this has random weights, and so has what makes the spatial code
+            for it.
         decoder: whether the wider one has a decoder; random if the narrower one has none.
 
     Raises:
@@ -60,7 +62,9 @@ def widened(network: DFGNet, config: DFGNetConfig, *, decoder: bool) -> DFGNet:
     wide.inputs = network.inputs
     modules = dict(network.named_modules())
     fresh: tuple[str, ...] = ()
-    if config.upsampling != network.config.upsampling:
+    inner = network.config.decoder_width or network.config.disentangle_width
+    as_wide = (config.decoder_width or config.disentangle_width) == times * inner
+    if config.upsampling != network.config.upsampling or not as_wide:
         fresh = "disentangle.tail", "disentangle.decoder"
     for path, module in wide.named_modules():
         ours = modules.get(path)

@@ -59,6 +59,7 @@ def test_train_and_go_on(place):
         "eau": True,
         "sau": True,
         "upsampling": "transposed",
+        "decoder_width": 0,
     }
     assert model.info.training["seed"] == 3
 

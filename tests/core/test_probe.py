@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from dfghdr_cli.core.probe import (
-    fit_eraser,
     fit_probe,
     held_out_predictions,
     invariance,
@@ -59,43 +58,6 @@ def known():
     codes += values[:, None] * rng.normal(size=6)
     codes[:, 5] = 2.0
     return codes, values
-
-
-def test_what_is_erased_cannot_be_told(known):
-    codes, values = known
-    everyone = np.column_stack([codes, np.ones(200)])
-    told = everyone @ np.linalg.lstsq(everyone, values, rcond=None)[0]
-    assert r_squared(values, told) > 0.5
-    eraser = fit_eraser(codes, values)
-    everyone[:, :6] = eraser.erase(codes)
-    told = everyone @ np.linalg.lstsq(everyone, values, rcond=1e-9)[0]
-    assert r_squared(values, told) == pytest.approx(0.0, abs=1e-9)
-    np.testing.assert_allclose(eraser.erase(codes).mean(0), codes.mean(0))
-    np.testing.assert_allclose(eraser.erase(eraser.erase(codes)), eraser.erase(codes))
-
-
-def test_erasing_changes_the_codes_least(known):
-    """Every other projection that takes the same direction out moves them further."""
-    codes, values = known
-    x, along = codes - codes.mean(0), (codes - codes.mean(0)).T @ (values - values.mean())
-    least = ((fit_eraser(codes, values).erase(codes) - codes) ** 2).sum()
-    rng = np.random.default_rng(4)
-    for across in [along, *rng.normal(size=(50, 6))]:
-        moved = np.outer(x @ across, along) / (along @ across)
-        assert (moved**2).sum() > least
-
-
-def test_erasing_leaves_alone_what_goes_with_nothing(known):
-    """Directions in which neither the number nor the best predictor of it lies."""
-    codes, values = known
-    matrix = fit_eraser(codes, values).matrix
-    assert np.linalg.matrix_rank(matrix - np.eye(6), tol=1e-9) == 1
-    alone = np.column_stack([values, np.tile([1.0, -1.0], 100)])
-    alone[:, 1] -= alone[:, 1] @ (values - values.mean()) / 200 * values / values.var()
-    eraser = fit_eraser(alone, values)
-    np.testing.assert_allclose(eraser.erase(alone)[:, 1], alone[:, 1])
-    assert np.ptp(eraser.erase(alone)[:, 0]) < 1e-9
-    np.testing.assert_array_equal(fit_eraser(np.ones((5, 3)), values[:5]).matrix, np.eye(3))
 
 
 def test_r_squared_counts_from_the_mean():

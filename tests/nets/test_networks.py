@@ -196,6 +196,25 @@ def test_a_decoder_of_either_upsampling(upsampling):
         build("dfgnet", sizes | {"upsampling": "nearest"}, decoder=True)
 
 
+def test_a_decoder_of_another_width():
+    """What merges is the same; the spatial code is as wide as the decoder wants it."""
+    sizes = {"width": 4, "disentangle_width": 8, "code_length": 4}
+    counts, encoders = {}, {}
+    for width in (0, 4, 8):
+        network = build("dfgnet", sizes | {"decoder_width": width}, decoder=True).eval()
+        parts = network.disentangle
+        counts[width] = sum(p.numel() for p in parts.decoder.parameters())
+        encoder = {name: p.shape for name, p in parts.spatial.named_parameters()}
+        assert encoder == encoders.setdefault("spatial", encoder)
+        image = torch.rand(1, 3, 64, 96)
+        with torch.no_grad():
+            assert parts.spatial_code(image).shape == (1, 8 * (width or 8), 8, 12)
+            assert parts(image, image).shape == image.shape
+    assert counts[0] == counts[8] > 3 * counts[4]
+    with pytest.raises(ModelError, match="impossible"):
+        build("dfgnet", sizes | {"decoder_width": -1}, decoder=True)
+
+
 def test_the_bilinear_decoder_starts_with_plain_normalisation():
     """AdaIN's deviation is about 1, its mean about 0; the published code's is about 0."""
     deviations = {}

@@ -21,7 +21,7 @@ LATER = {
 }
 """Settings that came after some releases, with what makes no difference."""
 LATER_SYNTH = {"variants": 1, "curved": 0.0, "permute_channels": True}
-GONE = {"averaged_with": None, "still": False}
+GONE = {"averaged_with": None, "still": False, "erase_after": 2 / 3}
 """What no longer can be set, and what it then was; the cards tell what was averaged."""
 
 

@@ -396,6 +396,8 @@ def test_older_runs_can_be_resumed(request_):
     path = request_.run / "config.json"
     before = json.loads(path.read_text())
     assert before["permute_channels"] == "merge"
+    own = before["hyper_parameters"]
+    assert own.pop("decoder_width", 0) == 0
     for names in (("permute_channels",), ("hyper_parameters", "upsampling")):
         place = before
         for name in names[:-1]:

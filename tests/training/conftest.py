@@ -22,11 +22,6 @@ def hdr_picture(waves, seed=0, size=(160, 192)):
     return (smooth + grain).astype(np.float16)
 
 
-@pytest.fixture(autouse=True)
-def little_to_erase_from(monkeypatch):
-    monkeypatch.setattr("dfghdr_cli.training.erasure.SAMPLES", 10)
-
-
 @pytest.fixture(scope="session")
 def pictures():
     return [hdr_picture(1.0), hdr_picture(3.0, seed=1)]

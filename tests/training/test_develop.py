@@ -121,7 +121,7 @@ def test_jpeg_is_that_of_a_decoder(quality):
     options = [cv2.IMWRITE_JPEG_QUALITY, quality]
     _, data = cv2.imencode(".jpg", stored[..., ::-1], options)
     expected = cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1].astype(np.float32)
-    result = pixels(jpeg(planes(code)[None], quality)[0]) * 255
+    result = pixels(jpeg(planes(code)[None], [quality])[0]) * 255
     lost = np.abs(expected - stored).mean()
     assert np.abs(result - expected).mean() < 0.4 * lost + 0.3
     assert np.abs(np.abs(result - stored).mean() - lost) < 0.1 * lost + 0.05

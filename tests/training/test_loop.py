@@ -18,7 +18,7 @@ from dfghdr_cli.core.metrics.fidelity import psnr_mu
 from dfghdr_cli.errors import DeviceError, ModelError, OutputError
 from dfghdr_cli.training import loop
 from dfghdr_cli.training.checkpoint import save_checkpoint
-from dfghdr_cli.training.config import PAPER, TrainConfig, learning_rate
+from dfghdr_cli.training.config import TrainConfig, learning_rate
 from dfghdr_cli.training.guard import DivergedError
 from dfghdr_cli.training.loop import moving_average, train
 from dfghdr_cli.training.objectives import restore
@@ -27,7 +27,7 @@ from dfghdr_cli.training.synth import to_candidates
 CPU = torch.device("cpu")
 MERGE = TrainConfig(stage="merge", batch=2, workers=0)
 SIX = replace(MERGE, steps=6, warm_up=2, checkpoint_every=2, validate_every=3, average=0.5)
-BOTH = replace(SIX, stage="all", disentangle_steps=5, perceptual=0.0, erase_after=0.5)
+BOTH = replace(SIX, stage="all", disentangle_steps=5, perceptual=0.0)
 
 Run = namedtuple("Run", "network average folder")
 
@@ -326,26 +326,6 @@ def test_the_second_stage_starts_from_the_average_of_the_first(run):
     expected = first.average.disentangle.state_dict()
     for key, value in both.network.disentangle.state_dict().items():
         assert torch.equal(value, expected[key])
-
-
-def test_once_the_exposure_is_erased_the_decoder_goes_on_alone(run):
-    """From the averaged weights, with nothing changed but the last layer before the code."""
-    config = replace(BOTH, stage="disentangle", checkpoint_every=1, learning_rate=1e-2, warm_up=0)
-    folder = run(config, killed_after=3, folder="before").folder
-    average = torch.load(folder / "checkpoint.pt", weights_only=True)["average"]
-    begun = run(config, killed_after=4, folder="begun").network.state_dict()
-    for key, value in run(config).network.state_dict().items():
-        assert torch.equal(value, begun[key]) != ("decoder" in key)
-        if "decoder" not in key:
-            assert torch.equal(value, average[f"module.{key}"]) != ("tail.tail" in key)
-
-
-def test_the_paper_erases_nothing(run):
-    config = replace(BOTH, stage="disentangle", erase_after=PAPER.erase_after, learning_rate=1e-2)
-    first, last = (run(replace(config, disentangle_steps=n), folder=str(n)) for n in (4, 5))
-    last = last.network.state_dict()
-    moved = {key for key, value in first.network.state_dict().items() if (value != last[key]).any()}
-    assert all(any(part in key for key in moved) for part in ("exposure", "spatial", "tail.tail"))
 
 
 def test_no_time_at_all_is_no_training(run, network):

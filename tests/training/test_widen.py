@@ -56,9 +56,10 @@ def test_equal_channels_learn_apart(samples):
     assert not torch.allclose(gradient[0::2], gradient[1::2], rtol=0.05)
 
 
-def test_another_decoder_begins_afresh():
+@pytest.mark.parametrize("change", [{"upsampling": "bilinear"}, {"decoder_width": 4}])
+def test_another_decoder_begins_afresh(change):
     narrow = network(decoder=True)
-    wide = widened(narrow, wider(upsampling="bilinear"), decoder=True)
+    wide = widened(narrow, wider(**change), decoder=True)
     mean = wide.disentangle.decoder.mean.weight
     assert not torch.equal(mean[0::2], mean[1::2])
     assert torch.equal(

@@ -382,10 +382,7 @@ class Metrics:
 
 CODES = {
     "exposure": "the exposure code",
-    "spatial": "the spatial code; for the probe, the mean of each channel",
-    "spatial_moments": "mean and deviation of each channel of the spatial code",
-    "spatial_normalised": "the spatial code as the decoder sees it, each channel normalised; "
-    "for the probe, the mean of each channel in each quarter of the view",
+    "spatial": "the spatial code; for the probe, the mean of each channel in each quarter of it",
     "pixels": "for comparison, no network: the mean of red, green and blue",
 }
 PSNRS = {
@@ -404,7 +401,6 @@ class _Collected:
 
     exposure: list[NDArray[np.floating]] = field(default_factory=list)
     spatial: list[NDArray[np.floating]] = field(default_factory=list)
-    normalised: list[NDArray[np.floating]] = field(default_factory=list)
     pixels: list[NDArray[np.floating]] = field(default_factory=list)
     stops: list[float] = field(default_factory=list)
     groups: list[int] = field(default_factory=list)
@@ -412,20 +408,17 @@ class _Collected:
 
     def features(self) -> dict[str, NDArray[np.floating]]:
         """What the probes read, (n, L) by kind of code."""
-        spatial, normalised = np.stack(self.spatial), np.stack(self.normalised)
-        mean, deviation = spatial.mean((2, 3)), spatial.std((2, 3))
-        rows, columns = (slice(0, n // 2) for n in normalised.shape[2:])
-        later_rows, later_columns = (slice(n // 2, None) for n in normalised.shape[2:])
+        spatial = np.stack(self.spatial)
+        rows, columns = (slice(0, n // 2) for n in spatial.shape[2:])
+        later_rows, later_columns = (slice(n // 2, None) for n in spatial.shape[2:])
         quarters = [
-            normalised[:, :, r, c].mean((2, 3))
+            spatial[:, :, r, c].mean((2, 3))
             for r in (rows, later_rows)
             for c in (columns, later_columns)
         ]
         return {
             "exposure": np.stack(self.exposure),
-            "spatial": mean,
-            "spatial_moments": np.concatenate([mean, deviation], 1),
-            "spatial_normalised": np.concatenate(quarters, 1),
+            "spatial": np.concatenate(quarters, 1),
             "pixels": np.stack(self.pixels),
         }
 
@@ -526,9 +519,6 @@ def _invariances(
     return {
         "exposure": invariance(np.stack(collected.exposure), other_scene & same_exposure, both),
         "spatial": invariance(spatial, same_view & ~same_exposure, both),
-        "spatial_normalised": invariance(
-            np.stack(collected.normalised), same_view & ~same_exposure, both
-        ),
     }
 
 
@@ -546,10 +536,8 @@ def _collect(
         for number, one in enumerate(series):
             images = explorer.images(one.codes)
             exposure, spatial = explorer.exposure_codes(images), explorer.spatial_codes(images)
-            deviation, mean = torch.std_mean(spatial, (2, 3), keepdim=True)
             collected.exposure += list(exposure.cpu().numpy())
             collected.spatial += list(spatial.cpu().numpy())
-            collected.normalised += list(((spatial - mean) / (deviation + 1e-5)).cpu().numpy())
             collected.pixels += [code.mean((0, 1)) for code in one.codes]
             collected.stops += one.stops
             collected.groups += [one.group] * len(one.stops)
