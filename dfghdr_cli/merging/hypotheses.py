@@ -19,7 +19,8 @@ from dfghdr_cli.nets.compose_tiles import compose_tile
 
 SURE = 4.0
 """Take the flow-warped candidate where its weight is at least this many times the aligned one's:
-flow of a reduced picture is less exact than the alignment."""
+flow of a reduced picture is less exact than the alignment
+(docs/notes/experiments.md, Large photographs)."""
 SETTLED = (Hypothesis.MOVED, Hypothesis.SMOOTHED)
 """Hypotheses kept once `settle` has chosen between STILL and MOVED."""
 

@@ -17,7 +17,8 @@ from dfghdr_cli.nets.candidates import Candidates
 from dfghdr_cli.nets.compose import Decision, compose
 
 TOLERANCE = 0.03
-"""Difference from the picture, after the mu-law, that costs a candidate a factor of exp(-1/2)."""
+"""Difference from the picture, after the mu-law, that costs a candidate a factor of exp(-1/2)
+(docs/notes/experiments.md, DFGNet as a guide)."""
 WINDOW = 5
 """Side of the squares over which differences are averaged, lest noise decide [pixels]."""
 _ROWS = 128

@@ -24,12 +24,13 @@ LOG_INVALID = -40.0
 """Log-weight outside a warped frame."""
 LOG_SMOOTHED = -8.0
 """Log of the smoothed reference's weight against that of the reference itself: noise-free brackets
-must merge to the truth, too."""
+must merge to the truth, too (docs/notes/experiments.md, Noise)."""
 LEAST_LOGIT = -40.0
 """The lowest logit beside the highest of a pixel. Where that candidate is left out, others count,
 so their weights must be numbers in single precision."""
 UNKNOWN_STARTS = 0.15
-"""Share of clipped candidates in a merge up to which it is taken for what the others saw."""
+"""Share of clipped candidates in a merge up to which it is taken for what the others saw
+(docs/notes/experiments.md, Highlights)."""
 UNKNOWN_STAYS = 0.3
 """Share from which on they count in full; between the two ever more, and below not at all."""
 UNKNOWN_PART = 0.875
@@ -38,11 +39,12 @@ falls from 0.96 to 0.992). A code weighs less from the shoulder on, in case anot
 same; but up to here it is a measurement, to which nothing may be added."""
 MEASURES_LEAST = 0.3
 """What a code that measures nothing counts as: with less, networks that were trained on clean codes
-let a brighter frame shine through dark things that moved."""
+let a brighter frame shine through dark things that moved
+(docs/notes/experiments.md, Both ends of a curve)."""
 MORE = (1.25, 1.875)
 """How many times the light of an unclipped channel of the reference another frame shows: up to the
 first the two agree, a third of a stop, as `CONTRADICTS` allows downwards; from the second on they
-do not."""
+do not (docs/notes/experiments.md, Both ends of a curve)."""
 _TINY = torch.finfo(torch.float32).tiny
 
 

@@ -25,7 +25,7 @@ Flow = NDArray[np.float32]
 LEAST_REDUCTION = 4.0
 """The coarse match works on a picture at least this many times smaller."""
 COARSE_PIXELS = 28_000
-"""Largest picture that the coarse match works on."""
+"""Largest picture that the coarse match works on (docs/notes/experiments.md, Motion)."""
 REACH = 20
 """Longest displacement it tries, along each axis [pixels of that picture]."""
 CAP = 0.12
@@ -35,7 +35,8 @@ UNSEEN = 0.7 * CAP
 STEP_PENALTY = 0.03
 """For neighbouring blocks whose displacements differ by one pixel."""
 JUMP_PENALTY = 0.5
-"""For neighbouring blocks whose displacements differ by more; less across an edge."""
+"""For neighbouring blocks whose displacements differ by more; less across an edge
+(docs/notes/experiments.md, Motion)."""
 EDGE = 0.06
 """Difference of neighbouring blocks' greys that halves the jump penalty."""
 MOVED_PENALTY = 0.02

@@ -29,7 +29,8 @@ TRUSTED = 0.5
 MOST_NOISE = 0.04
 """Largest that is believed; a larger difference has other causes, too."""
 SHRINKAGE = 3.0
-"""Hard threshold on transform coefficients, in standard deviations of the noise."""
+"""Hard threshold on transform coefficients, in standard deviations of the noise
+(docs/notes/experiments.md, Noise)."""
 SMOOTHING_REACH = 3
 """Pixels around it that a smoothed pixel depends on."""
 

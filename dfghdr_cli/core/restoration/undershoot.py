@@ -18,7 +18,8 @@ from dfghdr_cli.core.types import FloatImage, Mask
 from dfghdr_cli.core.worth import CLEAN, Worth, is_white
 
 TOO_DARK = 0.3
-"""Radiance below which a frame contradicts the reference's white, which is 1."""
+"""Radiance below which a frame contradicts the reference's white, which is 1
+(docs/notes/experiments.md, Fringes)."""
 BRIGHT = 0.9
 """Gamma code of the frame itself from which on a place makes a fringe."""
 REACH = 2
