@@ -163,7 +163,7 @@ def test_a_merge_keeps_to_the_least_that_it_names(method, photographs):
     report = json.loads(done.stdout)
     share = report["peak_memory_mib"] * MIB / parse_memory(amount[1])
     assert 0.7 < share <= 1
-    said = ["To keep to --max-memory, a picture of 0.62 megapixels decided instead of 2.5"]
+    said = ["To keep to --max-memory, a picture of 0.62 megapixels decided instead of 1.8"]
     assert [w.partition(":")[0] for w in report["warnings"]] == (said if method == "dfgnet" else [])
 
 

@@ -176,9 +176,10 @@ def merge_photographs(
         done = _finished(merger, request, prepared, merged, scale)
     if config.reduction(done.facts.size) == request.config.reduction(done.facts.size):
         return done
+    usual = min(request.config.proxy_pixels, done.facts.size[0] * done.facts.size[1])
     less = (
         f"To keep to --max-memory, a picture of {config.proxy_pixels / 1e6:.2g} megapixels "
-        f"decided instead of {request.config.proxy_pixels / 1e6:.2g}: the result differs slightly."
+        f"decided instead of {usual / 1e6:.2g}: the result differs slightly."
     )
     return replace(done, warnings=(*done.warnings, less))
 
