@@ -62,8 +62,9 @@ log = logging.getLogger(__name__)
 CONFIG = "config.json"
 ALIGNED = "aligned"
 PICTURES = "validation"
-VALIDATION_SAMPLES = 32
-"""Samples that a validation measures where no scenes are named, or a batch if that is more."""
+VALIDATION_BATCHES, VALIDATION_SAMPLES = 8, 32
+"""What a validation measures where no scenes are named: so many batches, but no more of them than
+it takes for so many samples, which one process makes."""
 NARROWING_BATCHES = 24
 NARROWING_SEED = 2**31 - 2
 """Batches that tell which channels matter, see `training.narrow`; their seed is no training's."""
@@ -503,7 +504,7 @@ def _validations(
         found["merge"] = validate_on_scenes(request.validation, device, pictures)
     for stage in config.stages:
         if stage not in found:
-            count = math.ceil(VALIDATION_SAMPLES / config.batch)
+            count = min(VALIDATION_BATCHES, math.ceil(VALIDATION_SAMPLES / config.batch))
             held_out = samples(2**31 - 1, count * config.batch, stage=stage)
             batches = fixed_batches(held_out, count, config.batch, device)
             made = validate_on_samples if stage == "merge" else validate_decoding
