@@ -221,6 +221,14 @@ def moving_average(decay: float) -> Callable[[Any, Any, Tensor | int], None]:
     return update
 
 
+def _compiled(objective: Objective) -> nn.Module:
+    """The objective, compiled anew for each composition of brackets that comes along."""
+    # What the compiler does not understand runs as it is.
+    torch._dynamo.config.suppress_errors = True  # pyright: ignore[reportPrivateImportUsage]
+    torch._dynamo.config.recompile_limit = 64  # pyright: ignore[reportPrivateImportUsage]
+    return torch.compile(objective, dynamic=False)  # pyright: ignore[reportReturnType]
+
+
 class _Numbers:
     """Numbers on their way from a device, which need not wait for what it is given after them."""
 
@@ -256,31 +264,17 @@ class StageRun:
         self.folder = folder
         self.device = device
         self.processes = processes
-        self.own = objective
         self.step, self.seconds = 0, 0.0
-        self.begin()
-
-    def begin(self) -> None:
-        """Set out to train what the objective wants trained."""
-        config = self.config
-        self.objective: nn.Module = self.own  # drop the wrapper of the previous parameters
-        self.network.requires_grad_(False)
-        self.parameters = list(self.own.trained())
+        network.requires_grad_(False)
+        self.parameters = list(objective.trained())
         for parameter in self.parameters:
             parameter.requires_grad_(True)
         self.optimiser = torch.optim.AdamW(
             self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay
         )
-        self.average = AveragedModel(self.network, multi_avg_fn=moving_average(config.average))
-        self.objective = self.processes.wrap(self._compiled() if config.compile else self.own)
+        self.average = AveragedModel(network, multi_avg_fn=moving_average(config.average))
+        self.objective = processes.wrap(_compiled(objective) if config.compile else objective)
         self.guard = Guard(config.clip)
-
-    def _compiled(self) -> nn.Module:
-        """The objective, compiled anew for each composition of brackets that comes along."""
-        # What the compiler does not understand runs as it is.
-        torch._dynamo.config.suppress_errors = True  # pyright: ignore[reportPrivateImportUsage]
-        torch._dynamo.config.recompile_limit = 64  # pyright: ignore[reportPrivateImportUsage]
-        return torch.compile(self.own, dynamic=False)  # pyright: ignore[reportReturnType]
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a checkpoint."""
