@@ -2,7 +2,7 @@
 """Do merges of one still scene agree? Errors of exposures and response, without any truth.
 
     python benchmarks/consistency.py FOLDER [--method classic] [--size 700] [--all]
-                                     [--response FILE]
+                                     [--response FILE] [--rendered]
 
 FOLDER holds many exposures of one still scene, photographed from a tripod (12 or more, about a
 stop apart, with EXIF data). Every three of them that are one, two, or three positions apart make a
@@ -19,7 +19,10 @@ picture show different parts of the scene and are left out. Printed are, of a pa
 
 and once more by the darkest photograph of each pair, since codes near black say little. With
 `--response`, a curve that `dfghdr merge --save-response` found from all photographs, it shows what
-is left when the response is known: noise and quantisation.
+is left when the response is known: noise and quantisation. `--rendered` replaces each photograph by
+one of the same exposure, rendered from the merge of nine of them through the response found there,
+with noise as the photograph's, rounded to 8 bits: exposures and response are then exact, so that
+what is left is what no calibration can take away.
 """
 
 from __future__ import annotations
@@ -76,15 +79,17 @@ class Agreement:
     psnr: float
 
 
-def read_all(folder: Path, size: int) -> list[Frame]:
+def read_all(folder: Path, size: int, simulate: bool) -> list[Frame]:
     """All the photographs of a folder from dark to bright, reduced to a long side of `size`."""
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".png"))
-    frames = {}
+    found = {}
     for start in range(0, len(paths) - 1, 8):
         chosen = paths[start : start + 9]
-        for frame in read_bracket(chosen).frames:
-            frames[frame.path] = reduced(frame, size)
-    return sorted(frames.values(), key=lambda frame: frame.exposure.stops)
+        found |= {frame.path: frame for frame in read_bracket(chosen).frames}
+    frames = sorted(found.values(), key=lambda frame: frame.exposure.stops)
+    if simulate:
+        frames = rendered(frames)
+    return [reduced(frame, size) for frame in frames]
 
 
 def reduced(frame: Frame, size: int) -> Frame:
@@ -96,6 +101,44 @@ def reduced(frame: Frame, size: int) -> Frame:
     small = (width // factor, height // factor)
     whole = np.ascontiguousarray(frame.pixels[: small[1] * factor, : small[0] * factor])
     return replace(frame, pixels=cv2.resize(whole, small, interpolation=cv2.INTER_AREA))
+
+
+def rendered(frames: list[Frame]) -> list[Frame]:
+    """Photographs of the same scene and exposures, by a camera that is known exactly."""
+    chosen = np.linspace(0, len(frames) - 1, 9).round().astype(int)
+    bracket = Bracket(tuple(frames[index] for index in chosen), 4)
+    prepared = prepare(bracket)
+    light = merge_bracket(None, prepared.coded, MergeConfig(align="none"), weights=False).result
+    own = bracket.frames[4].exposure.stops
+    response = prepared.responses[4]
+    codes = np.linspace(0.0, 1.0, 1 << 14)
+    curve = response.evaluate(codes[:, None].repeat(3, axis=1))
+    rng = np.random.default_rng(0)
+    result = []
+    for frame in frames:
+        there = light.radiance.pixels * 2.0 ** (frame.exposure.stops - own)
+        clean = [np.interp(there[..., c], curve[:, c], codes) for c in range(3)]
+        clean = np.stack(clean, axis=-1).astype(np.float32)
+        noisy = clean + rng.normal(size=clean.shape) * noise_of(frame.encoded(), clean)
+        pixels = np.clip(np.rint(noisy * 255), 0, 255).astype(np.uint8)
+        result.append(replace(frame, pixels=pixels))
+    return result
+
+
+def noise_of(code: FloatImage, clean: FloatImage) -> FloatImage:
+    """Standard deviation of a photograph's noise before it was rounded, by the code it should be.
+
+    What is as wide as 5 pixels and wider is no noise but an error of the response.
+    """
+    off = code - clean
+    off -= cv2.blur(off, (5, 5))
+    level = np.clip((clean * 32).astype(int), 0, 31)
+    deviations = np.zeros(32)
+    for k in np.unique(level):
+        own = np.abs(off[level == k])
+        deviations[k] = np.median(own) / 0.6745  # of a normal distribution
+    variance = np.maximum(deviations**2 * 25 / 24 - (1 / 255) ** 2 / 12, 0.0)
+    return np.sqrt(variance)[level].astype(np.float32)
 
 
 def merge(
@@ -158,9 +201,10 @@ def main() -> None:
     parser.add_argument("--least", type=float, default=0.3, help="share of pixels in both merges")
     parser.add_argument("--all", action="store_true", help="print every pair")
     parser.add_argument("--response", type=Path, help="the camera's, instead of each bracket's own")
+    parser.add_argument("--rendered", action="store_true", help="instead of the photographs")
     arguments = parser.parse_args()
     response = read_response(arguments.response) if arguments.response else "auto"
-    frames = read_all(arguments.folder, arguments.size)
+    frames = read_all(arguments.folder, arguments.size, arguments.rendered)
     merges = []
     for apart in (1, 2, 3):
         for start in range(len(frames) - 2 * apart):

@@ -43,6 +43,8 @@ def show(
         return
     for path in files:
         console.print_status(f"read: {path}")
+    for path in settings.files_closed():
+        console.print_warning(f"{path} cannot be looked at: no permission for its folder.")
     if not found:
         console.print_status("Nothing is set: every option has its own default.")
     for one in found:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from dfghdr_cli.errors import InputError, UsageError
@@ -40,25 +41,39 @@ class Setting:
 
 def files_read() -> list[Path]:
     """The files that settings come from, the one that decides first."""
+    near, own = _places()
+    first = next((path for path in near if _is_file(path)), None)
+    return [path for path in (first, *own) if path is not None and _is_file(path)]
+
+
+def files_closed() -> list[Path]:
+    """Where a file of settings may be that nobody lets us look at."""
+    return [path for places in _places() for path in places if _is_file(path) is None]
+
+
+def _places() -> tuple[list[Path], list[Path]]:
+    """Where settings may be: those of the folder, the nearest first, and the user's."""
     from platformdirs import user_config_path
 
     try:
         here = Path.cwd()
-        places = [here, *here.parents]
+        near = [place / FILE for place in (here, *here.parents)]
     except OSError:  # the working folder is gone
-        places = []
-    near = next((place / FILE for place in places if _is_file(place / FILE)), None)
+        near = []
     try:
-        own = user_config_path("dfghdr") / FILE
+        own = [user_config_path("dfghdr") / FILE]
     except RuntimeError:  # neither HOME nor an entry in the list of users
-        own = None
-    return [path for path in (near, own) if path is not None and _is_file(path)]
+        own = []
+    return near, own
 
 
-def _is_file(path: Path) -> bool:
+def _is_file(path: Path) -> bool | None:
+    """Whether a file is there; None where that cannot be told."""
     try:
-        return path.is_file()
-    except OSError:
+        return S_ISREG(path.stat().st_mode)
+    except PermissionError:
+        return None
+    except (OSError, ValueError):
         return False
 
 

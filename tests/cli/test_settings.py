@@ -1,6 +1,7 @@
 """Settings from variables and files: which of them decides, and what is refused."""
 
 import json
+from pathlib import Path
 
 import pytest
 import typer
@@ -63,6 +64,20 @@ def test_a_flag_a_variable_the_nearest_file_the_users_file(place, monkeypatch):
     assert run("merge", "--align", "flag").stdout == " flag False exr,jpg\n"
     monkeypatch.setenv("DFGHDR_WHITE", "2.5")
     assert run("tonemap").stdout == "variable 2.5\n"
+
+
+def test_config_show_names_a_folder_that_nobody_may_look_into(place, monkeypatch):
+    closed, real = place / settings.FILE, Path.stat
+
+    def stat(path, **how):
+        if path == closed:
+            raise PermissionError(13, "Permission denied")
+        return real(path, **how)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    shown = run("config", "show")
+    assert shown.exit_code == 0
+    assert f"{closed} cannot be looked at" in shown.stderr.replace("\n", " ")
 
 
 def test_config_show_says_where_each_value_comes_from(place, monkeypatch):

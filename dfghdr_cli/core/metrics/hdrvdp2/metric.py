@@ -9,7 +9,7 @@ released programs 2.2.0 to 2.2.2 depart from the papers, this follows the progra
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import exp, log, sqrt
 
@@ -193,23 +193,10 @@ def hdrvdp2(
     bands[-1] = _filter_base(bands[-1], adaptation.mean(dim=(1, 2)), frequency[-1])
     log_adaptation = adaptation.mean(dim=0).clamp(1e-5, 1e5).log10()
 
-    masks = [_mutual_mask(band) for band in bands] if options.masking else []
     errors: list[BandError] = []
     visible: list[Tensor] = []
-    for index, band in enumerate(bands):
-        size = (band.shape[-2], band.shape[-1])
-        if index < len(bands) - 1:
-            curve = sensitivity_curve(frequency[index])
-            noise = 1 / look_up(curve, resize(log_adaptation[None], size)[0])
-        else:
-            noise = band.new_ones(size)
-        scale = 2.0**index
-        difference = scale * _signed_power((band[0] - band[1]) / scale, _P)
-        if options.masking:
-            masked = _masking(masks, index, noise)
-            difference /= (noise ** (2 * _P) + masked**2).sqrt_()
-        else:
-            difference /= noise**_P
+    for index, difference in _differences(bands, frequency, log_adaptation, options.masking):
+        size = (difference.shape[-2], difference.shape[-1])
         counted = difference * resize(changed[None], size)
         pooled = counted.square_().sum(dim=(1, 2)).sqrt_() / (size[0] * size[1])
         errors += [
@@ -217,7 +204,7 @@ def hdrvdp2(
             for orientation, error in enumerate(pooled.tolist(), start=1)
         ]
         if maps:
-            slope = _PSYCHOMETRIC_SLOPE / _P
+            slope, scale = _PSYCHOMETRIC_SLOPE / _P, 2.0**index
             visible.append(scale * _signed_power(difference / scale, slope)[None])
 
     contrast = _contrast_map(visible, options.spatial_pooling) if maps else None
@@ -235,6 +222,35 @@ def hdrvdp2(
         contrast_map=contrast.cpu().numpy() if contrast is not None else None,
         warnings=warnings,
     )
+
+
+def _differences(
+    bands: list[Tensor], frequency: list[float], log_adaptation: Tensor, masking: bool
+) -> Iterator[tuple[int, Tensor]]:
+    """Index of each band and (orientations, h, w), how far beyond the visible its pictures differ.
+
+    Args:
+        bands: (2, orientations, h, w) of the test and the reference, fine to coarse.
+        frequency: of each [cycles/degree].
+        log_adaptation: (H, W), log10 of the luminance that the eye is adapted to [cd/m2].
+        masking: whether the pictures themselves hide differences.
+    """
+    masks = [_mutual_mask(band) for band in bands] if masking else []
+    for index, band in enumerate(bands):
+        size = (band.shape[-2], band.shape[-1])
+        if index < len(bands) - 1:
+            curve = sensitivity_curve(frequency[index])
+            noise = 1 / look_up(curve, resize(log_adaptation[None], size)[0])
+        else:
+            noise = band.new_ones(size)
+        scale = 2.0**index
+        difference = scale * _signed_power((band[0] - band[1]) / scale, _P)
+        if masking:
+            masked = _masking(masks, index, noise)
+            difference /= (noise ** (2 * _P) + masked**2).sqrt_()
+        else:
+            difference /= noise**_P
+        yield index, difference
 
 
 def _pair(test: Image, reference: Image, encoding: str) -> Tensor:
