@@ -2,7 +2,7 @@
 """Do merges of one still scene agree? Errors of exposures and response, without any truth.
 
     python benchmarks/consistency.py FOLDER [--method classic] [--size 700] [--all]
-                                     [--response FILE] [--rendered]
+                                     [--response FILE] [--measured] [--rendered]
 
 FOLDER holds many exposures of one still scene, photographed from a tripod (12 or more, about a
 stop apart, with EXIF data). Every three of them that are one, two, or three positions apart make a
@@ -21,19 +21,24 @@ and once more by the darkest photograph of each pair, since codes near black say
 `--response`, a curve that `dfghdr merge --save-response` found from all photographs, it shows what
 is left when the response is known: noise and quantisation. `--rendered` replaces each photograph by
 one of the same exposure, rendered from the merge of nine of them through the response found there,
-with noise as the photograph's, rounded to 8 bits: exposures and response are then exact, so that
-what is left is what no calibration can take away.
+with noise as the photograph's, rounded to 8 bits and compressed as it was: exposures and response
+are then exact, so that what is left is what no calibration can take away. `--measured` takes the
+exposures that all photographs together show for those recorded: fast shutters open longer.
 """
 
 from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass, replace
+from io import BytesIO
 from itertools import combinations, pairwise
 from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 
 from dfghdr_cli.choices import ResponseKind
 from dfghdr_cli.core.calibration.exposure import choose_reference, usable_share
@@ -79,17 +84,14 @@ class Agreement:
     psnr: float
 
 
-def read_all(folder: Path, size: int, simulate: bool) -> list[Frame]:
-    """All the photographs of a folder from dark to bright, reduced to a long side of `size`."""
+def read_all(folder: Path) -> list[Frame]:
+    """All the photographs of a folder from dark to bright."""
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".png"))
     found = {}
     for start in range(0, len(paths) - 1, 8):
         chosen = paths[start : start + 9]
         found |= {frame.path: frame for frame in read_bracket(chosen).frames}
-    frames = sorted(found.values(), key=lambda frame: frame.exposure.stops)
-    if simulate:
-        frames = rendered(frames)
-    return [reduced(frame, size) for frame in frames]
+    return sorted(found.values(), key=lambda frame: frame.exposure.stops)
 
 
 def reduced(frame: Frame, size: int) -> Frame:
@@ -103,26 +105,57 @@ def reduced(frame: Frame, size: int) -> Frame:
     return replace(frame, pixels=cv2.resize(whole, small, interpolation=cv2.INTER_AREA))
 
 
+def camera_of(frames: list[Frame]) -> tuple[FloatImage, Response]:
+    """Light at exposure 0 and the response, as nine of the frames tell them."""
+    chosen = np.linspace(0, len(frames) - 1, min(9, len(frames))).round().astype(int)
+    middle = len(chosen) // 2
+    bracket = Bracket(tuple(frames[index] for index in chosen), middle)
+    prepared = prepare(bracket)
+    merge = merge_bracket(None, prepared.coded, MergeConfig(align="none"), weights=False).result
+    own = np.float32(2.0 ** -bracket.frames[middle].exposure.stops)
+    return merge.radiance.pixels * own, prepared.responses[middle]
+
+
 def rendered(frames: list[Frame]) -> list[Frame]:
     """Photographs of the same scene and exposures, by a camera that is known exactly."""
-    chosen = np.linspace(0, len(frames) - 1, 9).round().astype(int)
-    bracket = Bracket(tuple(frames[index] for index in chosen), 4)
-    prepared = prepare(bracket)
-    light = merge_bracket(None, prepared.coded, MergeConfig(align="none"), weights=False).result
-    own = bracket.frames[4].exposure.stops
-    response = prepared.responses[4]
+    light, response = camera_of(frames)
     codes = np.linspace(0.0, 1.0, 1 << 14)
     curve = response.evaluate(codes[:, None].repeat(3, axis=1))
     rng = np.random.default_rng(0)
     result = []
     for frame in frames:
-        there = light.radiance.pixels * 2.0 ** (frame.exposure.stops - own)
+        there = light * 2.0**frame.exposure.stops
         clean = [np.interp(there[..., c], curve[:, c], codes) for c in range(3)]
         clean = np.stack(clean, axis=-1).astype(np.float32)
         noisy = clean + rng.normal(size=clean.shape) * noise_of(frame.encoded(), clean)
         pixels = np.clip(np.rint(noisy * 255), 0, 255).astype(np.uint8)
-        result.append(replace(frame, pixels=pixels))
+        result.append(replace(frame, pixels=compressed(pixels, frame.path)))
     return result
+
+
+def measured(frames: list[Frame]) -> list[Frame]:
+    """The frames with the exposures that their middle tones show, which shutters do not keep."""
+    light, response = camera_of(frames)
+    result = []
+    for frame in frames:
+        code = frame.encoded()
+        seen = (code > 0.1) & (code < 0.9)
+        stops = float(np.median(np.log2(response.evaluate(code)[seen] / light[seen])))
+        print(f"{frame.name}: {stops - frame.exposure.stops:+.2f} EV", flush=True)
+        result.append(replace(frame, exposure=replace(frame.exposure, stops=stops)))
+    return result
+
+
+def compressed(pixels: NDArray[np.uint8], like: Path | None) -> NDArray[np.uint8]:
+    """Pixels as they come out of a JPEG file compressed like another; as they are for others."""
+    assert like is not None
+    with Image.open(like) as other:
+        if not isinstance(other, JpegImageFile):
+            return pixels
+        tables, sampling = other.quantization, get_sampling(other)
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", qtables=tables, subsampling=sampling)
+    return np.asarray(Image.open(file))
 
 
 def noise_of(code: FloatImage, clean: FloatImage) -> FloatImage:
@@ -201,10 +234,16 @@ def main() -> None:
     parser.add_argument("--least", type=float, default=0.3, help="share of pixels in both merges")
     parser.add_argument("--all", action="store_true", help="print every pair")
     parser.add_argument("--response", type=Path, help="the camera's, instead of each bracket's own")
+    parser.add_argument("--measured", action="store_true", help="exposures, not those recorded")
     parser.add_argument("--rendered", action="store_true", help="instead of the photographs")
     arguments = parser.parse_args()
     response = read_response(arguments.response) if arguments.response else "auto"
-    frames = read_all(arguments.folder, arguments.size, arguments.rendered)
+    frames = read_all(arguments.folder)
+    if arguments.measured:
+        frames = measured(frames)
+    if arguments.rendered:
+        frames = rendered(frames)
+    frames = [reduced(frame, arguments.size) for frame in frames]
     merges = []
     for apart in (1, 2, 3):
         for start in range(len(frames) - 2 * apart):

@@ -99,6 +99,11 @@ def test_consistency(run, tmp_path):
     printed = run(BENCHMARKS / "consistency.py", tmp_path, "--response", _gamma(tmp_path))
     (error,) = [line.split()[1:4] for line in printed.splitlines() if line.startswith("error")]
     assert float(error[0]) < 0.1
+    printed = run(BENCHMARKS / "consistency.py", tmp_path, "--measured", "--rendered")
+    found = [float(line.split()[1]) for line in printed.splitlines() if line.endswith(" EV")]
+    exposures, (error, *_) = found[:6], found[6:]
+    assert max(map(abs, exposures)) < 0.05
+    assert error < 0.1
 
 
 def _gamma(folder):
