@@ -23,6 +23,8 @@ def main() -> None:
             os.kill(os.getpid(), signal.SIGINT)
         raise SystemExit(130) from None
     except (ImportError, MemoryError) as error:
+        if isinstance(error, MemoryError):  # let go of all that the frames that failed hold
+            error.__traceback__ = error.__context__ = error.__cause__ = None
         from dfghdr_cli.errors import DeviceError, is_out_of_memory
 
         if not is_out_of_memory(error):

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import weakref
 
 import pytest
 
@@ -158,6 +159,33 @@ def test_what_the_system_says_is_one_sentence(tmp_path, body, code, words):
     assert done.stderr.decode().startswith("error: ")
     assert words in done.stderr.decode()
     assert done.stderr.count(b"\n") == 1
+
+
+def test_what_took_the_memory_is_let_go_before_more_is_asked_for(monkeypatch):
+    from dfghdr_cli.__main__ import main
+
+    class Large:
+        pass
+
+    kept = []
+
+    def start():
+        large = Large()
+        kept.append(weakref.ref(large))
+        raise MemoryError
+
+    class Words:
+        def write(self, text):
+            kept.append((text, kept[0]()))
+
+    monkeypatch.setattr("dfghdr_cli.cli.app.main", start)
+    monkeypatch.setattr(sys, "stderr", Words())
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 6
+    text, large = kept[1]
+    assert "not enough memory to start" in text
+    assert large is None
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="folders in use stay there")
