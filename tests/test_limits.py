@@ -249,9 +249,11 @@ def test_markers_are_found_in_linear_time(tmp_path):
     Image.new("RGB", (64, 64)).save(path)
     data = path.read_bytes()
     header = read_jpeg_header(data)
-    assert scans_of(data, header) == (1, True)
+    scans, complete = scans_of(data, header)
+    assert len(scans) == 1
+    assert complete
     before = time.process_time()
-    assert scans_of(data[: header.scans] + b"\xff" * 300_000 + b"\0", header) == (1, False)
+    assert not scans_of(data[: header.scans] + b"\xff" * 300_000 + b"\0", header)[1]
     assert time.process_time() - before < 2  # it was hours
 
 

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+_MARKER = re.compile(rb"\xff[^\x00\xff]")
 _SEGMENT_END = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
 """A marker behind entropy-coded data, in which FF is followed by 0 or a restart marker."""
+_LOST = bytes(512)
+"""What a sector of a card is read as that was never written, or cannot be read."""
+_OTHER = (b"\xaa\xaa\xaa\xaa", b"\x55\x55\x55\x55", b"\xd3\x12\x9c\x77")
+"""What the last bytes of a scan are replaced by to see whether they count: of one alone, pixels
+that are beyond white or black may not tell."""
+_MANY = 512
+"""Times that all these are put behind it, to see whether more counts."""
 MOST_SCANS = 100
 """Of a picture that is decoded: libjpeg writes ten; each takes as long as the whole picture."""
 _NO_FRAMES = (0xC4, 0xC8, 0xCC)
@@ -93,20 +106,55 @@ def jpeg_exif(data: bytes) -> bytes:
     return b""
 
 
-def scans_of(data: bytes, header: JpegHeader) -> tuple[int, bool]:
-    """How often a picture goes over its pixels, and whether its end marker is there.
+def scans_of(data: bytes, header: JpegHeader) -> tuple[list[slice], bool]:
+    """Where the entropy-coded data of each scan is, and whether the picture's end marker is there.
 
-    A progressive one does so several times. Decoders fill up what is missing with grey; what
-    comes after the end does not matter.
+    A progressive picture goes over its pixels several times. Decoders fill up what is missing with
+    grey; what comes after the end does not matter.
     """
-    scans, place = 1, header.scans
+    scans: list[slice] = []
+    start = place = header.scans
     while found := _SEGMENT_END.search(data, place):
+        if start is not None:
+            scans.append(slice(start, found.start()))
         if found[1] == b"\xd9":
             return scans, True
-        scans += found[1] == b"\xda"
         length = int.from_bytes(data[found.end() : found.end() + 2], "big")
         place = found.end() + max(length, 2)  # tables and the head of the next scan
+        start = place if found[1] == b"\xda" else None
     return scans, False
+
+
+def is_decoded_to_its_end(
+    data: bytes, scans: Sequence[slice], decode: Callable[[bytes], NDArray[Any]]
+) -> bool:
+    """Whether bytes that look lost, many zeros one after the other, are a part of the picture.
+
+    What a damaged card or a broken copy leaves out is often read as zeros. They decode as
+    something, and all behind them in the wrong place, without an error. But then the pixels end
+    before the data does, or after it: no other last byte makes another picture, or more bytes do.
+    Zeros of a flat picture are decoded to their end.
+
+    Args:
+        data: the file.
+        scans: what `scans_of` found.
+        decode: how to decode a file.
+    """
+    for scan in scans:
+        place = data.find(_LOST, scan.start, scan.stop)
+        if place < 0:
+            continue
+        marker = _MARKER.search(data, place, scan.stop)  # the next restart, if there are any
+        end = marker.start() if marker else scan.stop
+        if not data[place:end].strip(b"\0"):
+            continue  # filled up to its end, or black there
+        picture = decode(data)
+        ends = (data[: end - len(one)] + one for one in _OTHER)
+        last_count = any(not np.array_equal(decode(e + data[end:]), picture) for e in ends)
+        more = decode(data[:end] + b"".join(_OTHER) * _MANY + data[end:])
+        if not last_count or not np.array_equal(more, picture):
+            return False
+    return True
 
 
 def _segments(data: bytes) -> list[tuple[int, int, int]]:

@@ -28,7 +28,12 @@ from dfghdr_cli.io.boxes import (
 )
 from dfghdr_cli.io.exif import exif_tags, heif_package, open_image, read_exposure, tag_number
 from dfghdr_cli.io.formats import image_format
-from dfghdr_cli.io.jpeg import MOST_SCANS, read_jpeg_header, scans_of
+from dfghdr_cli.io.jpeg import (
+    MOST_SCANS,
+    is_decoded_to_its_end,
+    read_jpeg_header,
+    scans_of,
+)
 from dfghdr_cli.io.jxl import read_color, read_size
 from dfghdr_cli.io.png import read_png_header
 from dfghdr_cli.io.profile import Profile, convert, primaries_to_rec709, read_profile
@@ -162,11 +167,13 @@ def _decode_jpeg(path: Path, tags: Mapping[str, Any]) -> _Decoded:
     scans, complete = scans_of(data, header)
     if not complete:
         raise InputError(f"{path} is damaged or incomplete (it has no end); copy it again.")
-    if scans > MOST_SCANS:
+    if len(scans) > MOST_SCANS:
         raise InputError(
             f"{path} goes over its pixels more than {MOST_SCANS} times, as no camera writes it; "
             "save it anew."
         )
+    if not is_decoded_to_its_end(data, scans, imagecodecs.jpeg8_decode):
+        raise InputError(f"{path} is damaged (a part of it is lost); copy it again from its card.")
     samples = imagecodecs.jpeg8_decode(data)
     if samples.dtype == np.uint16:
         samples = full_range(samples, header.bits)
