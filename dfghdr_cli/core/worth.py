@@ -98,6 +98,8 @@ def code_worth(
     beyond = np.asarray(response(np.minimum(codes_of_all + _BOUND * error, 1.0)), np.float64)
     gamma, reach = (np.maximum(x, 0.0) ** (1.0 / GAMMA) for x in (linear, beyond))
     limits, tolerance = np.empty((3, 4)), np.empty((3, 2))
+    # As low as compression leaves clipped pixels; a rounded code may be half a level less.
+    clipped = min(CLIPPED_CODE, 1.0 - _BOUND * error - 0.5 / 255.0)
     for channel in range(3):
         top = float(white[channel])
         light = np.log2(np.maximum(linear[:, channel], 1e-9))
@@ -112,7 +114,7 @@ def code_worth(
         def coded(code: float, column: int = channel) -> float:
             return float(np.interp(code, codes, gamma[:, column]))
 
-        upper = min(CLIPPED_CODE, coded(CLIPPED_CODE * top))
+        upper = min(CLIPPED_CODE, coded(clipped * top))
         lower = min(CLIPPING_STARTS, coded(shoulder), upper - 0.001)
         bottom = coded(black)
         limits[channel] = bottom, max(coded(dark), bottom + 0.002), lower, upper

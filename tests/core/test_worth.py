@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dfghdr_cli.core.calibration.response import Response
+from dfghdr_cli.core.encoding import encode
 from dfghdr_cli.core.types import Exposure, Frame
 from dfghdr_cli.core.worth import (
     BLACK,
@@ -71,6 +72,16 @@ def test_eight_bits_measure_less_in_the_dark_than_more_bits():
     )
     assert (coarse.limits[:, BLACK] > fine.limits[:, BLACK]).all()
     assert (coarse.limits[:, DARK] > 2 * fine.limits[:, DARK]).all()
+
+
+@pytest.mark.parametrize("shoulder", [0.1, 0.5, 5.0])
+def test_a_clipped_pixel_that_compression_made_darker_is_white(shoulder):
+    response = curve(shoulder)
+    worth = code_worth(response.evaluate, EIGHT_BIT_ERROR)
+    codes = np.array([[[c / 255] * 3 for c in (245, 251, 252, 255)]])
+    white = is_white(encode(np.asarray(response.evaluate(codes), np.float32)), worth)[0]
+    np.testing.assert_array_equal(white.all(axis=1)[1:], True)
+    assert not white[0].any()
 
 
 def test_white_below_full_code_is_white():
