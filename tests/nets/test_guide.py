@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dfghdr_cli.core.encoding import mu_law
-from dfghdr_cli.nets.candidates import Candidates, candidate_layout
+from dfghdr_cli.nets.candidates import Candidates, Hypothesis, candidate_layout
 from dfghdr_cli.nets.compose import compose
 from dfghdr_cli.nets.guide import guide
 
@@ -66,3 +66,37 @@ def test_strips_do_not_show():
     part = guide(painted[..., 90:170, :], stack.crop(slice(90, 170), slice(None)))
     torch.testing.assert_close(part.logits[..., 10:70, :], whole.logits[..., rows, :])
     torch.testing.assert_close(part.correction[..., 10:70, :], whole.correction[..., rows, :])
+
+
+def test_where_the_reference_measures_it_decides_and_not_the_picture(truth):
+    scene = torch.full_like(truth, 0.02)  # a third of the white of the long frame
+    stack = candidates(scene)
+    code = stack.code.clone()
+    code[:, 4] *= 2 ** (1 / 2.2)  # the long frame as it is aligned shows what was painted
+    stack = replace(stack, code=code)
+    weights = compose(stack, guide(scene * 2, stack)).weights
+    assert weights[:, 4].max() < 0.01
+    assert weights[:, 5].min() > 0.3
+
+
+def test_where_the_reference_is_clipped_the_picture_decides(truth):
+    scene = torch.full_like(truth, 0.5)  # twice the white of the reference
+    stack = candidates(scene)
+    code = stack.code.clone()
+    code[:, 2] *= 2 ** (1 / 2.2)  # the short frame as it is aligned shows something brighter
+    stack = replace(stack, code=code)
+    weights = compose(stack, guide(scene, stack)).weights
+    assert weights[:, 2].max() < 0.05
+    assert weights[:, 3].min() > 0.95
+
+
+def test_noise_of_the_reference_is_no_difference(truth):
+    still = torch.full_like(truth, 0.02)
+    stack = candidates(still)
+    noise = 1 + 0.3 * torch.randn_like(truth)
+    code = stack.code.clone()
+    code[:, 0] *= noise.clamp_min(0) ** (1 / 2.2)  # all of it is taken away in candidate 1
+    stack = replace(stack, code=code)
+    assert stack.hypotheses[1] is Hypothesis.SMOOTHED
+    weights = compose(stack, guide(still, stack)).weights
+    assert weights[:, 4:].sum(1).median() > 0.5  # the long frame, in both versions
