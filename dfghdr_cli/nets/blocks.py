@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -38,7 +40,15 @@ class SampleNorm(nn.Module):
         return flat.mean(1), flat.std(1)
 
     def forward(self, x: Tensor, moments: Moments | None = None) -> Tensor:
-        """Normalise x (B, C, H, W), with its own moments or the given ones."""
+        """Normalise x (B, C, H, W), with its own moments or the given ones.
+
+        In reduced precision with its own by PyTorch's group normalisation, which trains more than
+        twice as fast. It adds epsilon in squares: for less than such precision tells.
+        """
+        if moments is None and x.dtype is not torch.float32:
+            count = x[0].numel()
+            unbiased = self.gain * math.sqrt((count - 1) / count)
+            return F.group_norm(x, 1, unbiased, self.offset, self.epsilon**2)
         mean, deviation = self.moments(x) if moments is None else moments
         scale = 1.0 / (deviation + self.epsilon)
         gain = self.gain[None, :] * scale[:, None]

@@ -4,8 +4,10 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
+from torch import nn
 
 from dfghdr_cli.errors import ModelError
+from dfghdr_cli.nets.blocks import SampleNorm
 from dfghdr_cli.nets.candidates import Candidates
 from dfghdr_cli.nets.dfg import Role, role_shares, weighted_sum
 from dfghdr_cli.nets.registry import build, describe
@@ -226,3 +228,21 @@ def test_the_bilinear_decoder_starts_with_plain_normalisation():
             deviations[upsampling] = decoder.deviation(0.1 * torch.randn(50, 64)).mean()
     assert deviations["bilinear"] == pytest.approx(1.0, abs=0.05)
     assert abs(deviations["transposed"]) < 0.1
+
+
+def test_normalisation_in_reduced_precision_is_the_same_up_to_rounding():
+    torch.manual_seed(0)
+    norm = SampleNorm(4)
+    nn.init.normal_(norm.offset)
+    x = (3 * torch.randn(2, 4, 6, 7) + 1).bfloat16().float()
+    results = []
+    for given in (x.clone(), x.bfloat16()):
+        given.requires_grad_(True)
+        norm.zero_grad()
+        y = norm(given)
+        (y.float() * torch.arange(4.0)[:, None, None]).square().sum().backward()
+        grads = [given.grad, norm.gain.grad, norm.offset.grad]
+        results.append([each.float() for each in (y.detach(), *grads) if each is not None])
+    assert len(results[0]) == len(results[1]) == 4
+    for exact, rounded in zip(*results, strict=True):
+        torch.testing.assert_close(rounded, exact, rtol=0.02, atol=0.02 * exact.std().item())
