@@ -20,7 +20,7 @@ NEARLY_WHITE = (0.9, 1.0)
 """Codes between which the largest channel is shown as a feature of its own."""
 
 
-def _tolerance(stack: Candidates, which: slice = ALL) -> Tensor:
+def code_tolerance(stack: Candidates, which: slice = ALL) -> Tensor:
     """How far off each code may be, (B, K, 3, H, W)."""
     at_black, at_white = (
         stack.tolerance[:, which, :, column, None, None] for column in (AT_BLACK, AT_WHITE)
@@ -52,7 +52,9 @@ def equal_exposure_difference(stack: Candidates, which: slice = ALL) -> Tensor:
     may_look = stack.code.device.type == "cpu" and not torch.compiler.is_exporting()
     if may_look and not stack.misfit and not stack.tolerance.any():
         return difference
-    allowed = _tolerance(stack, slice(0, 1)) * of_reference + _tolerance(stack, which) * of_own
+    allowed = (
+        code_tolerance(stack, slice(0, 1)) * of_reference + code_tolerance(stack, which) * of_own
+    )
     if stack.misfit:
         allowed = allowed + (2.0 ** (stack.misfit / GAMMA) - 1.0) * torch.minimum(reference, own)
     return difference - difference.maximum(-allowed).minimum(allowed)

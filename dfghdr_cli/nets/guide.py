@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from dfghdr_cli.core.encoding import mu_law
-from dfghdr_cli.nets.candidates import Candidates, Hypothesis
+from dfghdr_cli.nets.agreement import agreement, reference_agreement, reference_clipped
+from dfghdr_cli.nets.candidates import Candidates
 from dfghdr_cli.nets.compose import Decision, compose
-from dfghdr_cli.nets.weights import whiteness
 
 OF_REFERENCE = 0.02
 """Difference from the reference, after the mu-law, that costs a candidate a factor of exp(-1/2): a
@@ -24,8 +23,6 @@ quarter of a stop of all but the darkest light. Noise and calibrated responses a
 (docs/notes/experiments.md, DFGNet as a guide)."""
 OF_PICTURE = 0.03
 """The same of the picture, which is itself off by nearly as much."""
-WINDOW = 3
-"""Side of the squares over which differences are averaged, lest noise decide [pixels]."""
 _ROWS = 128
 """Rows that are worked on at a time."""
 
@@ -33,44 +30,21 @@ _ROWS = 128
 def guide(picture: Tensor, candidates: Candidates) -> Decision:
     """How to merge candidates so that the result shows what the reference and the picture show.
 
-    The logits are -(d / tolerance)**2 / 2 for the difference d of a candidate, after the mu-law,
-    eq. (10), in the worst channel, averaged over WINDOW x WINDOW pixels. It is the difference from
-    the reference, free of noise as far as that is known, or, as far as that is clipped, from the
-    picture. The correction is what the result then still lacks.
+    The logits are their agreement with the reference and, as far as that is clipped, with the
+    picture. The correction is what the result then still lacks to the picture.
 
     Args:
         picture: (1, 3, H, W) in network space [0, 1].
         candidates: one bracket of the same size.
     """
-    aim, painted = _aim(picture, candidates)
-    height, columns = aim.shape[-2], slice(None)
-    strips = [slice(start, start + _ROWS) for start in range(0, height, _ROWS)]
-    difference = torch.empty_like(candidates.trust)
-    for rows in strips:
-        seen = mu_law(candidates.crop(rows, columns).radiance())
-        difference[..., rows, :] = (seen - aim[:, None, :, rows]).abs().amax(2, keepdim=True)
-    tolerance = OF_REFERENCE + (OF_PICTURE - OF_REFERENCE) * _mean(painted)
-    logits = (_mean(difference[0]) / tolerance).square()[None] / -2.0
-    correction = torch.empty_like(aim)
-    for rows in strips:
-        part = Decision(logits[..., rows, :], torch.zeros_like(aim[..., rows, :]))
+    toned = mu_law(picture.clamp(0.0, 1.0))
+    clipped = reference_clipped(candidates)
+    logits = reference_agreement(candidates, OF_REFERENCE)
+    logits += agreement(candidates, toned, clipped, OF_PICTURE)
+    correction = torch.empty_like(toned)
+    for start in range(0, toned.shape[-2], _ROWS):
+        rows, columns = slice(start, start + _ROWS), slice(None)
+        part = Decision(logits[..., rows, :], torch.zeros_like(toned[..., rows, :]))
         merged = compose(candidates.crop(rows, columns), part).merged
-        correction[..., rows, :] = aim[..., rows, :] - mu_law(merged)
+        correction[..., rows, :] = toned[..., rows, :] - mu_law(merged)
     return Decision(logits, correction)
-
-
-def _aim(picture: Tensor, candidates: Candidates) -> tuple[Tensor, Tensor]:
-    """What the result is to show after the mu-law (1, 3, H, W), and how far it is painted.
-
-    The latter, (1, 1, H, W) in [0, 1], is how far the reference is clipped.
-    """
-    smoothed = [h is Hypothesis.SMOOTHED for h in candidates.hypotheses]
-    own = smoothed.index(True) if any(smoothed) else 0
-    seen = mu_law(candidates.radiance(slice(own, own + 1))[:, 0])
-    painted = whiteness(candidates, slice(0, 1))[:, 0].amax(1, keepdim=True)
-    return torch.lerp(seen, mu_law(picture.clamp(0.0, 1.0)), painted), painted
-
-
-def _mean(planes: Tensor) -> Tensor:
-    """Of the squares of WINDOW pixels around each pixel of (N, C, H, W)."""
-    return F.avg_pool2d(planes, WINDOW, 1, WINDOW // 2, count_include_pad=False)
