@@ -75,3 +75,14 @@ def test_strips_do_not_show():
     rows = slice(90, 170)
     part = agreement(stack.crop(rows, slice(None)), shown[..., rows, :], share[..., rows, :], 0.1)
     torch.testing.assert_close(part[..., 2:-2, :], whole[..., 92:168, :])
+
+
+def test_dark_codes_that_may_be_off_are_no_evidence():
+    stack = moved(candidates(torch.full((1, 3, 20, 24), 0.0002)), 4, 2.0)
+    dark = torch.tensor([0.1, 0.2, 0.96, 0.99]).expand(3, 4)
+    off = torch.tensor([0.05, 0.0]).expand(3, 2)
+    coarse = replace(stack, limits=dark, tolerance=off)
+    assert reference_agreement(stack, 0.02)[:, 4].max() < -0.2
+    assert not reference_agreement(coarse, 0.02)[:, 4].any()
+    much = moved(coarse, 4, 100.0)
+    assert reference_agreement(much, 0.02)[:, 4].max() < -10.0
