@@ -39,12 +39,14 @@ def show(
     ]
     where = console.Json(json, json_file, overwrite)
     where.check(inputs=settings.files_read)
-    if where.put(dumps({"files": files, "settings": entries})):
+    closed = settings.files_closed()
+    for path in closed:
+        console.print_warning(f"{path} cannot be looked at: no permission for its folder.")
+    told = {"files": files, "closed": [str(path) for path in closed], "settings": entries}
+    if where.put(dumps(told)):
         return
     for path in files:
         console.print_status(f"read: {path}")
-    for path in settings.files_closed():
-        console.print_warning(f"{path} cannot be looked at: no permission for its folder.")
     if not found:
         console.print_status("Nothing is set: every option has its own default.")
     for one in found:

@@ -78,6 +78,9 @@ def test_config_show_names_a_folder_that_nobody_may_look_into(place, monkeypatch
     shown = run("config", "show")
     assert shown.exit_code == 0
     assert f"{closed} cannot be looked at" in shown.stderr.replace("\n", " ")
+    shown = run("config", "show", "--json")
+    assert f"{closed} cannot be looked at" in shown.stderr.replace("\n", " ")
+    assert json.loads(shown.stdout)["closed"] == [str(closed)]
 
 
 def test_config_show_says_where_each_value_comes_from(place, monkeypatch):
