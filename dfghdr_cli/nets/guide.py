@@ -19,8 +19,7 @@ from dfghdr_cli.nets.compose import Decision, compose
 
 OF_REFERENCE = 0.02
 """Difference from the reference, after the mu-law, that costs a candidate a factor of exp(-1/2): a
-quarter of a stop of all but the darkest light. Noise and calibrated responses are off by less
-(docs/notes/experiments.md, DFGNet as a guide)."""
+quarter of a stop of all but the darkest light (docs/notes/experiments.md, DFGNet as a guide)."""
 OF_PICTURE = 0.03
 """The same of the picture, which is itself off by nearly as much."""
 _ROWS = 128
