@@ -13,7 +13,13 @@ import torch
 from torch import Tensor
 
 from dfghdr_cli.core.encoding import mu_law
-from dfghdr_cli.nets.agreement import agreement, reference_agreement, reference_clipped
+from dfghdr_cli.nets.agreement import (
+    Evidence,
+    agreement,
+    of_reference,
+    reference_clipped,
+    strips,
+)
 from dfghdr_cli.nets.candidates import Candidates
 from dfghdr_cli.nets.compose import Decision, compose
 
@@ -22,8 +28,6 @@ OF_REFERENCE = 0.02
 quarter of a stop of all but the darkest light (docs/notes/experiments.md, DFGNet as a guide)."""
 OF_PICTURE = 0.03
 """The same of the picture, which is itself off by nearly as much."""
-_ROWS = 128
-"""Rows that are worked on at a time."""
 
 
 def guide(picture: Tensor, candidates: Candidates) -> Decision:
@@ -38,12 +42,12 @@ def guide(picture: Tensor, candidates: Candidates) -> Decision:
     """
     toned = mu_law(picture.clamp(0.0, 1.0))
     clipped = reference_clipped(candidates)
-    logits = reference_agreement(candidates, OF_REFERENCE)
-    logits += agreement(candidates, toned, clipped, OF_PICTURE)
+    reference = of_reference(candidates, clipped, OF_REFERENCE)
+    painted = Evidence(toned, torch.zeros_like(toned), clipped, OF_PICTURE)
+    logits = agreement(candidates, [reference, painted])
     correction = torch.empty_like(toned)
-    for start in range(0, toned.shape[-2], _ROWS):
-        rows, columns = slice(start, start + _ROWS), slice(None)
+    for rows in strips(toned.shape[-2]):
         part = Decision(logits[..., rows, :], torch.zeros_like(toned[..., rows, :]))
-        merged = compose(candidates.crop(rows, columns), part).merged
+        merged = compose(candidates.crop(rows, slice(None)), part).merged
         correction[..., rows, :] = toned[..., rows, :] - mu_law(merged)
     return Decision(logits, correction)

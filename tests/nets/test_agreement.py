@@ -6,19 +6,14 @@ import pytest
 import torch
 
 from dfghdr_cli.core.encoding import mu_law
-from dfghdr_cli.nets.agreement import STOP, agreement, reference_agreement, reference_clipped
-from dfghdr_cli.nets.candidates import Candidates, Hypothesis, candidate_layout
+from dfghdr_cli.nets.agreement import STOP, Evidence, agreement, of_reference, reference_clipped
+from dfghdr_cli.nets.candidates import Hypothesis
+from tests.support.candidates import exposed
 
-STOPS = (0.0, 0.0, -2.0, -2.0, 2.0, 2.0)
 
-
-def candidates(scene):
-    """Six noise-free candidates of a scene (1, 3, H, W), the reference's white being a quarter."""
-    stops = torch.tensor([STOPS])
-    code = (scene[:, None] * 4.0 * torch.exp2(stops)[..., None, None, None]).clamp(0, 1)
-    code = code ** (1 / 2.2)
-    trust = torch.ones_like(code[:, :, :1])
-    return Candidates(code, trust, stops, torch.tensor([4.0]), *candidate_layout(3, 1))
+def reference_agreement(stack, tolerance):
+    """Logits by what the reference alone tells."""
+    return agreement(stack, [of_reference(stack, reference_clipped(stack), tolerance)])
 
 
 def moved(stack, k, factor):
@@ -34,7 +29,7 @@ def test_a_stop_is_a_stop():
 
 
 def test_only_what_differs_from_the_reference_loses():
-    stack = moved(candidates(torch.full((1, 3, 20, 24), 0.02)), 4, 2.0)
+    stack = moved(exposed(torch.full((1, 3, 20, 24), 0.02)), 4, 2.0)
     logits = reference_agreement(stack, 0.05)
     assert logits.shape == stack.trust.shape
     torch.testing.assert_close(
@@ -44,20 +39,20 @@ def test_only_what_differs_from_the_reference_loses():
 
 
 def test_a_clipped_reference_says_nothing():
-    stack = moved(candidates(torch.full((1, 3, 20, 24), 0.5)), 2, 2.0)
+    stack = moved(exposed(torch.full((1, 3, 20, 24), 0.5)), 2, 2.0)
     assert reference_clipped(stack).min() == 1.0
     assert not reference_agreement(stack, 0.05).any()
 
 
 def test_what_frames_are_apart_anyway_is_tolerated():
-    stack = moved(candidates(torch.full((1, 3, 20, 24), 0.02)), 4, 2.0)
+    stack = moved(exposed(torch.full((1, 3, 20, 24), 0.02)), 4, 2.0)
     apart = replace(stack, misfit=1.0)
     strict, mild = (reference_agreement(s, 0.05)[:, 4].mean().item() for s in (stack, apart))
     assert mild == pytest.approx(strict * (0.05 / (0.05 + STOP)) ** 2, rel=1e-4)
 
 
 def test_the_smoothed_reference_is_asked():
-    stack = candidates(torch.full((1, 3, 20, 24), 0.02))
+    stack = exposed(torch.full((1, 3, 20, 24), 0.02))
     noisy = stack.code.clone()
     noisy[:, 0] *= 1.0 + 0.2 * torch.randn_like(noisy[:, 0])
     stack = replace(stack, code=noisy.clamp(0, 1))
@@ -69,16 +64,18 @@ def test_the_smoothed_reference_is_asked():
 
 def test_strips_do_not_show():
     torch.manual_seed(0)
-    stack = candidates(torch.rand(1, 3, 300, 16) * 0.3)
-    shown, share = torch.rand(1, 3, 300, 16), torch.rand(1, 1, 300, 16)
-    whole = agreement(stack, shown, share, 0.1)
+    stack = exposed(torch.rand(1, 3, 300, 16) * 0.3)
+    shown, slack, share = (torch.rand(1, n, 300, 16) for n in (3, 3, 1))
+    whole = agreement(stack, [Evidence(shown, slack / 10, share, 0.1)])
     rows = slice(90, 170)
-    part = agreement(stack.crop(rows, slice(None)), shown[..., rows, :], share[..., rows, :], 0.1)
+    shown, slack, share = (x[..., rows, :] for x in (shown, slack, share))
+    known = Evidence(shown, slack / 10, share, 0.1)
+    part = agreement(stack.crop(rows, slice(None)), [known])
     torch.testing.assert_close(part[..., 2:-2, :], whole[..., 92:168, :])
 
 
 def test_dark_codes_that_may_be_off_are_no_evidence():
-    stack = moved(candidates(torch.full((1, 3, 20, 24), 0.0002)), 4, 2.0)
+    stack = moved(exposed(torch.full((1, 3, 20, 24), 0.0002)), 4, 2.0)
     dark = torch.tensor([0.1, 0.2, 0.96, 0.99]).expand(3, 4)
     off = torch.tensor([0.05, 0.0]).expand(3, 2)
     coarse = replace(stack, limits=dark, tolerance=off)

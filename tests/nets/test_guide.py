@@ -6,21 +6,10 @@ import pytest
 import torch
 
 from dfghdr_cli.core.encoding import mu_law
-from dfghdr_cli.nets.candidates import Candidates, Hypothesis, candidate_layout
+from dfghdr_cli.nets.candidates import Hypothesis
 from dfghdr_cli.nets.compose import compose
 from dfghdr_cli.nets.guide import guide
-
-STOPS = (0.0, 0.0, -2.0, -2.0, 2.0, 2.0)
-
-
-def candidates(truth):
-    """Six noise-free candidates of a still scene in network space, as large as `truth`."""
-    stops = torch.tensor([STOPS])
-    exposed = truth[:, None] * 4.0 * torch.exp2(stops)[..., None, None, None]
-    code = exposed.clamp(0, 1) ** (1 / 2.2)
-    trust = torch.ones_like(code[:, :, :1])
-    layout = candidate_layout(3, 1)
-    return Candidates(code, trust, stops, torch.tensor([4.0]), *layout)
+from tests.support.candidates import exposed
 
 
 @pytest.fixture
@@ -30,12 +19,12 @@ def truth():
 
 
 def test_a_still_scene_merges_to_the_truth_whatever_was_painted(truth):
-    merge = compose(candidates(truth), guide(torch.rand_like(truth), candidates(truth)))
+    merge = compose(exposed(truth), guide(torch.rand_like(truth), exposed(truth)))
     torch.testing.assert_close(merge.radiance, truth, rtol=1e-4, atol=1e-6)
 
 
 def test_what_disagrees_does_not_count(truth):
-    stack = candidates(truth)
+    stack = exposed(truth)
     code = stack.code.clone()
     code[:, 4:, :, 10:30, 10:30] = 0.6  # the long frame shows something else, in both versions
     stack = replace(stack, code=code)
@@ -47,7 +36,7 @@ def test_what_disagrees_does_not_count(truth):
 
 
 def test_where_no_frame_is_usable_the_picture_is_taken(truth):
-    stack = candidates(torch.full_like(truth, 1.2))
+    stack = exposed(torch.full_like(truth, 1.2))
     painted = torch.full_like(truth, 0.97)
     code = stack.code.clone()
     code[:, 2:4] = 0.3  # the short frame shows something dark
@@ -59,7 +48,7 @@ def test_where_no_frame_is_usable_the_picture_is_taken(truth):
 def test_strips_do_not_show():
     torch.manual_seed(1)
     truth = torch.rand(1, 3, 300, 24) * 0.9
-    stack = candidates(truth)
+    stack = exposed(truth)
     painted = torch.rand_like(truth)
     whole = guide(painted, stack)
     rows = slice(100, 160)
@@ -70,7 +59,7 @@ def test_strips_do_not_show():
 
 def test_where_the_reference_measures_it_decides_and_not_the_picture(truth):
     scene = torch.full_like(truth, 0.02)  # a third of the white of the long frame
-    stack = candidates(scene)
+    stack = exposed(scene)
     code = stack.code.clone()
     code[:, 4] *= 2 ** (1 / 2.2)  # the long frame as it is aligned shows what was painted
     stack = replace(stack, code=code)
@@ -81,7 +70,7 @@ def test_where_the_reference_measures_it_decides_and_not_the_picture(truth):
 
 def test_where_the_reference_is_clipped_the_picture_decides(truth):
     scene = torch.full_like(truth, 0.5)  # twice the white of the reference
-    stack = candidates(scene)
+    stack = exposed(scene)
     code = stack.code.clone()
     code[:, 2] *= 2 ** (1 / 2.2)  # the short frame as it is aligned shows something brighter
     stack = replace(stack, code=code)
@@ -92,7 +81,7 @@ def test_where_the_reference_is_clipped_the_picture_decides(truth):
 
 def test_noise_of_the_reference_is_no_difference(truth):
     still = torch.full_like(truth, 0.02)
-    stack = candidates(still)
+    stack = exposed(still)
     noise = 1 + 0.3 * torch.randn_like(truth)
     code = stack.code.clone()
     code[:, 0] *= noise.clamp_min(0) ** (1 / 2.2)  # all of it is taken away in candidate 1
